@@ -1,0 +1,39 @@
+//! The values everything else speaks in. Pure: no disk, no network, no clock, no random source of its own.
+
+mod account;
+mod actor;
+mod environment;
+mod id;
+mod key;
+mod key_record;
+mod model;
+mod name;
+mod secret;
+mod time;
+mod usage;
+
+pub use account::{Account, AccountStatus, Role};
+pub use actor::Actor;
+pub use environment::{Environment, UnknownEnvironment};
+pub use id::{AccountId, EventId, IdError, KeyId, RequestId};
+pub use key::{Key, KeyDigest, KeyHint, MalformedKey};
+pub use key_record::{KeyRecord, KeySecret, KeyStanding, KeyStatus, ModelScope};
+pub use model::{ModelId, ModelIdError};
+pub use name::{DisplayName, Email, EmailError, KeyName, NameError};
+pub use secret::Secret;
+pub use time::{Clock, DateError, Timestamp};
+pub use usage::{Ending, Tokens, TokensSource};
+
+/// A source of random bytes. The real one is the operating system's; tests bring their own.
+pub trait Random: Send + Sync {
+    /// Fills `bytes` completely.
+    ///
+    /// # Errors
+    /// [`RandomUnavailable`] when the source fails; nothing may be issued then.
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomUnavailable>;
+}
+
+/// The random source failed; no secret can be made until it works again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the system's random source failed; nothing was issued, try again")]
+pub struct RandomUnavailable;

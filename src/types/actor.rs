@@ -1,0 +1,34 @@
+//! Who asks for a change. Never: whether he may.
+
+use std::fmt;
+
+use super::AccountId;
+
+/// Whoever a change is written down to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// Someone on the machine, known by the operating system's user id.
+    Machine {
+        /// The numeric user id.
+        uid: u32,
+    },
+    /// A person signed in to the dashboard.
+    Person {
+        /// His account.
+        account: AccountId,
+        /// Whether he may act on others' things.
+        admin: bool,
+    },
+    /// Ember itself, doing what it was configured to do.
+    Ember,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine { uid } => write!(f, "uid:{uid}"),
+            Self::Person { account, .. } => write!(f, "{account}"),
+            Self::Ember => f.write_str("ember"),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Public identifiers: a UUIDv7 (RFC 9562) in 26 characters of Crockford's base32, behind a word that says what it names.
+//! Never: secrets; whoever holds an id holds nothing.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Random, RandomUnavailable, Timestamp};
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const TEXT_LENGTH: usize = 26;
+
+/// The text is not an identifier of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is not an id; one begins with {prefix} and goes on with 26 letters and digits")]
+pub struct IdError {
+    text: String,
+    prefix: &'static str,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 16]);
+
+        impl $name {
+            /// The word every id of this kind begins with.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// Makes a new one; ids made later sort later (to the millisecond).
+            ///
+            /// # Errors
+            /// [`RandomUnavailable`] when the random source fails.
+            pub fn generate(now: Timestamp, random: &dyn Random) -> Result<Self, RandomUnavailable> {
+                uuid_v7(now, random).map(Self)
+            }
+
+            /// The sixteen bytes, as stored.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
+
+            /// The id whose bytes these are; none for another length.
+            #[must_use]
+            pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut text = String::with_capacity($prefix.len() + TEXT_LENGTH);
+                text.push_str($prefix);
+                encode(&self.0, &mut text);
+                f.pad(&text)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.strip_prefix($prefix)
+                    .and_then(decode)
+                    .map(Self)
+                    .ok_or_else(|| IdError { text: text.to_string(), prefix: $prefix })
+            }
+        }
+    };
+}
+
+id!(
+    /// Names a key for good; survives rotation.
+    KeyId,
+    "key_"
+);
+id!(
+    /// Names an account.
+    AccountId,
+    "acct_"
+);
+id!(
+    /// Names a line of the audit log; sorts by time.
+    EventId,
+    "evt_"
+);
+id!(
+    /// Names a request that brought no usable `x-request-id` of its own.
+    RequestId,
+    "req_"
+);
+
+fn uuid_v7(now: Timestamp, random: &dyn Random) -> Result<[u8; 16], RandomUnavailable> {
+    let mut bytes = [0; 16];
+    random.fill(&mut bytes[6..])?;
+    let millis = u64::try_from(now.as_millis()).unwrap_or(0);
+    bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+    bytes[6] = (bytes[6] & 0x0f) | 0x70;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    Ok(bytes)
+}
+
+/// 128 bits as 26 digits of five bits, the first of which holds only three.
+fn encode(bytes: &[u8; 16], text: &mut String) {
+    let value = u128::from_be_bytes(*bytes);
+    for digit in (0..TEXT_LENGTH).rev() {
+        let index = (value >> (5 * digit)) & 31;
+        text.push(char::from(ALPHABET[index as usize]));
+    }
+}
+
+fn decode(text: &str) -> Option<[u8; 16]> {
+    if text.len() != TEXT_LENGTH || text.as_bytes()[0] > b'7' {
+        return None;
+    }
+    text.bytes()
+        .try_fold(0_u128, |value, byte| {
+            let digit = ALPHABET.iter().position(|&known| known == byte)?;
+            Some((value << 5) | digit as u128)
+        })
+        .map(u128::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    struct Fixed(u8);
+    impl Random for Fixed {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
+            bytes.fill(self.0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_id_is_a_uuid_of_version_7() {
+        let id = KeyId::generate(Timestamp::from_millis(0x0123_4567_89ab), &Fixed(0xff)).unwrap();
+        assert_eq!(&id.as_bytes()[..6], &[0x01, 0x23, 0x45, 0x67, 0x89, 0xab]);
+        assert_eq!(id.as_bytes()[6] >> 4, 7);
+        assert_eq!(id.as_bytes()[8] >> 6, 2);
+    }
+
+    #[test]
+    fn later_ids_sort_later_as_text_too() {
+        let early = KeyId::generate(Timestamp::from_millis(1_000), &Fixed(0xff)).unwrap();
+        let late = KeyId::generate(Timestamp::from_millis(1_001), &Fixed(0)).unwrap();
+        assert!(early < late && early.to_string() < late.to_string());
+    }
+
+    #[test]
+    fn another_kind_of_id_is_refused() {
+        let account = AccountId::generate(Timestamp::from_millis(1), &Fixed(1)).unwrap().to_string();
+        assert!(account.parse::<KeyId>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_bytes_are_one(bytes: [u8; 16]) {
+            let id = KeyId(bytes);
+            prop_assert_eq!(id.to_string().parse::<KeyId>().unwrap(), id);
+        }
+    }
+}

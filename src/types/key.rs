@@ -1,0 +1,252 @@
+//! The key itself: `ember_<environment>_` + 32 base62 characters (190 random bits) + 6 base62 characters of CRC-32
+//! over all before them. Never: who owns it, whether it is valid.
+
+use std::fmt;
+
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::{Environment, Random, RandomUnavailable};
+
+const BRAND: &str = "ember_";
+const RANDOM_LENGTH: usize = 32;
+const CHECK_LENGTH: usize = 6;
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A whole key in clear, with the right shape and checksum; wiped when dropped.
+///
+/// It has no `Debug`, `Display`, `Clone` or `Serialize`, so it can't reach a log, an error or a record by accident:
+///
+/// ```compile_fail
+/// fn show(key: &ember_gateway::types::Key) { println!("{key:?}"); }
+/// ```
+/// ```compile_fail
+/// fn show(key: &ember_gateway::types::Key) { println!("{key}"); }
+/// ```
+/// ```compile_fail
+/// fn copy(key: &ember_gateway::types::Key) -> ember_gateway::types::Key { key.clone() }
+/// ```
+/// ```compile_fail
+/// fn save(key: &ember_gateway::types::Key) { serde_json::to_string(key); }
+/// ```
+/// ```
+/// fn digest(key: &ember_gateway::types::Key) -> ember_gateway::types::KeyDigest { key.digest() }
+/// ```
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct Key(String);
+
+/// The text has not the shape of a key, or its checksum is wrong. Says nothing else on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is not an Ember key: its shape or checksum is wrong")]
+pub struct MalformedKey;
+
+impl Key {
+    /// Makes a new key for an environment.
+    ///
+    /// # Errors
+    /// [`RandomUnavailable`] when the random source fails.
+    pub fn generate(environment: Environment, random: &dyn Random) -> Result<Self, RandomUnavailable> {
+        let mut text = String::with_capacity(BRAND.len() + 8 + RANDOM_LENGTH + CHECK_LENGTH);
+        text.push_str(BRAND);
+        text.push_str(environment.as_str());
+        text.push('_');
+        push_random(&mut text, random)?;
+        push_checksum(&mut text);
+        Ok(Self(text))
+    }
+
+    /// Takes the bytes after `Bearer ` for a key, when shape and checksum are right.
+    ///
+    /// # Errors
+    /// [`MalformedKey`] otherwise.
+    pub fn parse(text: &[u8]) -> Result<Self, MalformedKey> {
+        let text = std::str::from_utf8(text).map_err(|_| MalformedKey)?;
+        let body = text.strip_prefix(BRAND).ok_or(MalformedKey)?;
+        let (environment, secret) = body.split_once('_').ok_or(MalformedKey)?;
+        environment.parse::<Environment>().map_err(|_| MalformedKey)?;
+        let base62 = secret.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !base62 || secret.len() != RANDOM_LENGTH + CHECK_LENGTH {
+            return Err(MalformedKey);
+        }
+        let (checked, check) = text.split_at(text.len() - CHECK_LENGTH);
+        if check.as_bytes() == checksum(checked) { Ok(Self(text.to_string())) } else { Err(MalformedKey) }
+    }
+
+    /// The whole key, to be shown once.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What is kept of it.
+    #[must_use]
+    pub fn digest(&self) -> KeyDigest {
+        let digest = ring::digest::digest(&ring::digest::SHA256, self.0.as_bytes());
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        KeyDigest(bytes)
+    }
+
+    /// What is shown of it ever after.
+    #[must_use]
+    pub fn hint(&self) -> KeyHint {
+        let mut last4 = [0; 4];
+        last4.copy_from_slice(&self.0.as_bytes()[self.0.len() - 4..]);
+        KeyHint(last4)
+    }
+}
+
+/// SHA-256 of a whole key (FIPS 180-4). A fast hash is right here: 190 random bits can't be guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyDigest([u8; 32]);
+
+impl KeyDigest {
+    /// The digest with these bytes, as read from a record.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The thirty-two bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// The last four characters of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyHint([u8; 4]);
+
+impl KeyHint {
+    /// The hint with these characters; none when they are not base62.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 4]) -> Option<Self> {
+        bytes.iter().all(u8::is_ascii_alphanumeric).then_some(Self(bytes))
+    }
+
+    /// The four characters.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 4] {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text: String = self.0.iter().copied().map(char::from).collect();
+        f.pad(&text)
+    }
+}
+
+/// Bytes of 248 and above are thrown away, so that every character is equally likely.
+fn push_random(text: &mut String, random: &dyn Random) -> Result<(), RandomUnavailable> {
+    const FAIR: u8 = 248;
+    let wanted = text.len() + RANDOM_LENGTH;
+    let mut pool = Zeroizing::new([0; 64]);
+    while text.len() < wanted {
+        random.fill(&mut pool[..])?;
+        let missing = wanted - text.len();
+        let fair = pool.iter().filter(|&&byte| byte < FAIR).take(missing);
+        text.extend(fair.map(|byte| char::from(BASE62[usize::from(byte % 62)])));
+    }
+    Ok(())
+}
+
+fn push_checksum(text: &mut String) {
+    let check = checksum(text);
+    text.extend(check.iter().copied().map(char::from));
+}
+
+/// CRC-32 (IEEE 802.3) in base62, most significant digit first.
+fn checksum(text: &str) -> [u8; CHECK_LENGTH] {
+    let mut value = crc32fast::hash(text.as_bytes());
+    let mut digits = [b'0'; CHECK_LENGTH];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[(value % 62) as usize];
+        value /= 62;
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bytes that differ from call to call, the unfair ones among them.
+    struct Counting(std::sync::atomic::AtomicU64);
+    impl Random for Counting {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
+            for byte in bytes {
+                let step = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                *byte = (step.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+            }
+            Ok(())
+        }
+    }
+
+    fn key(seed: u64, environment: Environment) -> Key {
+        Key::generate(environment, &Counting(seed.into())).unwrap()
+    }
+
+    #[test]
+    fn a_key_has_the_documented_shape() {
+        let key = key(7, Environment::Staging);
+        let secret = key.expose().strip_prefix("ember_staging_").unwrap();
+        assert_eq!(secret.len(), 38);
+        assert!(secret.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert!(key.expose().ends_with(&key.hint().to_string()));
+    }
+
+    #[test]
+    fn the_format_never_changes_under_issued_keys() {
+        let text = concat!("ember_", "prod_", "0123456789ABCDEFGHIJKLMNOPQRSTUV", "04znqH");
+        let key = Key::parse(text.as_bytes()).map(|key| key.hint().to_string());
+        assert_eq!(key.unwrap_or_default(), "znqH");
+    }
+
+    #[test]
+    fn what_is_near_a_key_is_no_key() {
+        let good = key(1, Environment::Dev);
+        let good = good.expose();
+        for bad in [
+            "",
+            "ember_",
+            "ember_dev_",
+            &good[1..],
+            &good[..good.len() - 1],
+            &format!("{good}0"),
+            &format!(" {good}"),
+            &good.replace("ember_dev_", "ember_prod_"),
+            &good.replace("ember_dev_", "ember_test_"),
+            &good.to_uppercase(),
+        ] {
+            assert!(Key::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_made_is_a_key(seed: u64) {
+            for environment in Environment::ALL {
+                let key = key(seed, environment);
+                let again = Key::parse(key.expose().as_bytes());
+                prop_assert!(again.is_ok_and(|again| again.digest() == key.digest()));
+            }
+        }
+
+        #[test]
+        fn a_single_changed_byte_is_always_found(seed: u64, at in 0_usize..48, byte: u8) {
+            let key = key(seed, Environment::Dev);
+            let mut text = key.expose().as_bytes().to_vec();
+            prop_assume!(text[at] != byte);
+            text[at] = byte;
+            prop_assert!(Key::parse(&text).is_err());
+        }
+
+        #[test]
+        fn no_input_panics(bytes: Vec<u8>) {
+            let _ = Key::parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Text that must never be shown: passwords and the keys of model servers. Never: how it is checked.
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// A secret text, wiped when dropped. It has no `Debug`, `Display`, `Clone` or `Serialize`:
+///
+/// ```compile_fail
+/// let secret = ember_gateway::types::Secret::new("hunter2".to_string());
+/// println!("{secret:?}");
+/// ```
+/// ```compile_fail
+/// let secret = ember_gateway::types::Secret::new("hunter2".to_string());
+/// println!("{secret}");
+/// ```
+/// ```compile_fail
+/// let secret = ember_gateway::types::Secret::new("hunter2".to_string());
+/// let copy = secret.clone();
+/// ```
+/// ```compile_fail
+/// let secret = ember_gateway::types::Secret::new("hunter2".to_string());
+/// serde_json::to_string(&secret);
+/// ```
+/// ```
+/// let secret = ember_gateway::types::Secret::new("hunter2".to_string());
+/// assert_eq!(secret.expose(), "hunter2");
+/// ```
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text over; the caller must not keep a copy.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for the one place that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
