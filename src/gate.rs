@@ -1,1 +1,138 @@
-//! Being built.
+//! Who may pass: bearer + model + now -> [`Pass`] or [`Refusal`], answered from memory.
+//! Never: HTTP types, disk (a miss asks the [`KeySource`]), how a pass is used.
+
+mod cache;
+mod flight;
+mod grant;
+mod pass;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::meter::Meter;
+use crate::registry::{Change, Denial, Door};
+use crate::types::{Key, KeyDigest, ModelId, Timestamp};
+
+use cache::Cache;
+use flight::{Flights, Landed};
+
+pub use grant::{Grant, GrantStanding, KeySource, SourceTrouble};
+pub use pass::{Caller, Cut, CutSignal, Pass};
+
+/// Why a caller is turned away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No key, a malformed one or one that was never issued: one and the same on purpose.
+    InvalidKey,
+    /// The key was good once; said only to one who holds it.
+    Cut(Cut),
+    /// The key is past its end; said only to one who holds it.
+    Expired,
+    /// The key may not use this model; must look like a model that is not there.
+    ModelNotAllowed,
+    /// Nobody knows whether the key is good.
+    Trouble(SourceTrouble),
+}
+
+/// Admission. One for the whole process, shared by every listener.
+pub struct Gate {
+    source: Arc<dyn KeySource>,
+    meter: Arc<Meter>,
+    cache: Cache,
+    flights: Flights,
+    /// Counts commits that touched keys or accounts; a look-up that saw an older state is not kept.
+    commits: AtomicU64,
+}
+
+/// A key whose record changes this often while it is being read is answered with "try again".
+const LOOK_UPS_MAX: usize = 64;
+
+impl Gate {
+    /// A gate that keeps up to `cached_max` key records in memory (and more only while requests hold them).
+    #[must_use]
+    pub fn new(source: Arc<dyn KeySource>, meter: Arc<Meter>, cached_max: usize) -> Self {
+        Self {
+            source,
+            meter,
+            cache: Cache::new(cached_max),
+            flights: Flights::default(),
+            commits: AtomicU64::new(0),
+        }
+    }
+
+    /// Tells whose key `bearer` is (what stands after `Bearer `), and that it may be used at `now`.
+    ///
+    /// # Errors
+    /// [`Refusal`], never `ModelNotAllowed`.
+    pub async fn identify(&self, bearer: Option<&[u8]>, now: Timestamp) -> Result<Caller, Refusal> {
+        let digest =
+            Key::parse(bearer.ok_or(Refusal::InvalidKey)?).map_err(|_| Refusal::InvalidKey)?.digest();
+        let entry = match self.cache.get(&digest) {
+            Some(entry) => entry,
+            None => self.look_up(digest).await.map_err(Refusal::Trouble)?.ok_or(Refusal::InvalidKey)?,
+        };
+        entry.standing(now)?;
+        Ok(Caller::new(entry))
+    }
+
+    /// Lets an identified caller use a model.
+    ///
+    /// # Errors
+    /// [`Refusal::ModelNotAllowed`], or what has become of the key since it was identified.
+    pub fn admit(&self, caller: Caller, model: ModelId, now: Timestamp) -> Result<Pass, Refusal> {
+        caller.entry().standing(now)?;
+        if !caller.models().allows(model.as_str()) {
+            return Err(Refusal::ModelNotAllowed);
+        }
+        Ok(Pass::new(caller, model, Arc::clone(&self.meter)))
+    }
+
+    /// Takes a committed change in. Called in commit order, before the commit is acknowledged.
+    pub fn changed(&self, change: &Change) {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        match change {
+            Change::Key(record) => self.cache.key_changed(record),
+            Change::Account(account) => self.cache.account_changed(account),
+        }
+    }
+
+    async fn look_up(&self, digest: KeyDigest) -> Result<Option<Arc<cache::Entry>>, SourceTrouble> {
+        for _ in 0..LOOK_UPS_MAX {
+            let wanted = self.commits.load(Ordering::SeqCst);
+            let landed = self.flights.join(digest, self.read(digest)).await?;
+            if landed.commits >= wanted {
+                return Ok(landed.entry);
+            }
+        }
+        Err(SourceTrouble("the key's record changed over and over while it was read".to_string()))
+    }
+
+    /// Reads until no commit came in between, so that what is kept is never older than the last commit.
+    async fn read(&self, digest: KeyDigest) -> Result<Landed, SourceTrouble> {
+        for _ in 0..LOOK_UPS_MAX {
+            let commits = self.commits.load(Ordering::SeqCst);
+            let grant = self.source.find(digest).await?;
+            let unchanged = || self.commits.load(Ordering::SeqCst) == commits;
+            match grant {
+                Some(grant) => {
+                    if let Some(entry) = self.cache.insert_if(digest, grant, unchanged) {
+                        return Ok(Landed { entry: Some(entry), commits });
+                    }
+                }
+                None if unchanged() => return Ok(Landed { entry: None, commits }),
+                None => {}
+            }
+        }
+        Err(SourceTrouble("the key's record changed over and over while it was read".to_string()))
+    }
+}
+
+impl Door for Gate {
+    fn deny(&self, denial: Denial) {
+        self.cache.deny(denial);
+    }
+
+    fn lift(&self, denial: Denial) {
+        self.cache.lift(denial);
+    }
+}

@@ -1,1 +1,3 @@
+//! The `ember` program: arguments in, exit code out.
+
 fn main() {}

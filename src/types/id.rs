@@ -41,6 +41,18 @@ macro_rules! id {
                 &self.0
             }
 
+            /// The first and the last id whose text begins with `text`; none when no id's does.
+            #[must_use]
+            pub fn range_of_prefix(text: &str) -> Option<(Self, Self)> {
+                let digits = text.strip_prefix($prefix)?;
+                let first = decode(&format!("{digits:0<26}"))?;
+                let last = match digits {
+                    "" => [u8::MAX; 16],
+                    _ => decode(&format!("{digits:z<26}"))?,
+                };
+                Some((Self(first), Self(last)))
+            }
+
             /// The id whose bytes these are; none for another length.
             #[must_use]
             pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -157,6 +169,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_id_is_within_the_range_of_each_of_its_beginnings(bytes: [u8; 16], length in 0_usize..=26) {
+            let id = KeyId(bytes);
+            let text = id.to_string();
+            let (first, last) = KeyId::range_of_prefix(&text[..4 + length]).unwrap();
+            prop_assert!(first <= id && id <= last);
+            prop_assert!(first.to_string().starts_with(&text[..4 + length]));
+            prop_assert!(length == 0 || last.to_string().starts_with(&text[..4 + length]));
+        }
+
         #[test]
         fn text_and_bytes_are_one(bytes: [u8; 16]) {
             let id = KeyId(bytes);

@@ -1,0 +1,240 @@
+//! The key records in memory: bounded, and never behind the last commit. Never: where records come from.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::watch;
+
+use crate::registry::{Denial, DenialReason, DenialTarget};
+use crate::types::{Account, AccountStatus, KeyDigest, KeyId, KeyRecord, Timestamp};
+
+use super::{Cut, CutSignal, Grant, Refusal};
+
+/// One secret in memory. What it opens never changes (a change makes a new entry); only its cut is shared.
+pub(super) struct Entry {
+    grant: Grant,
+    cut: Arc<watch::Sender<Option<Cut>>>,
+    used: AtomicBool,
+}
+
+impl Entry {
+    fn new(grant: Grant, cut: Arc<watch::Sender<Option<Cut>>>) -> Arc<Self> {
+        Arc::new(Self { grant, cut, used: AtomicBool::new(true) })
+    }
+
+    pub(super) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Whether the secret may be used at `now`.
+    pub(super) fn standing(&self, now: Timestamp) -> Result<(), Refusal> {
+        let past = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
+        if let Some(cut) = self.grant.cut().or(*self.cut.borrow()) {
+            Err(Refusal::Cut(cut))
+        } else if past(self.grant.expires_at) {
+            Err(Refusal::Expired)
+        } else if past(self.grant.replaced_at) {
+            Err(Refusal::Cut(Cut::Replaced))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn cut_signal(&self) -> CutSignal {
+        let mut cut = self.cut.subscribe();
+        Box::pin(async move {
+            let seen = cut.wait_for(Option::is_some).await.ok().and_then(|seen| *seen);
+            match seen {
+                Some(reason) => reason,
+                // The entry is gone, and with it everyone who could cut it.
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    /// Requests that hold the key open, apart from the cache itself.
+    fn in_use(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || self.cut.receiver_count() > 0
+    }
+}
+
+impl From<DenialReason> for Cut {
+    fn from(reason: DenialReason) -> Self {
+        match reason {
+            DenialReason::Revoked => Self::Revoked,
+            DenialReason::Disabled => Self::Disabled,
+            DenialReason::Replaced => Self::Replaced,
+            DenialReason::AccountDisabled => Self::AccountDisabled,
+        }
+    }
+}
+
+/// All entries, with the denials that are not committed yet.
+pub(super) struct Cache {
+    inner: RwLock<Inner>,
+    cached_max: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: HashMap<KeyDigest, Arc<Entry>>,
+    by_key: HashMap<KeyId, Vec<KeyDigest>>,
+    /// Digests in the order a clock's hand meets them when room is needed.
+    ring: Vec<KeyDigest>,
+    hand: usize,
+    denials: HashMap<DenialTarget, (Cut, usize)>,
+}
+
+impl Cache {
+    pub(super) fn new(cached_max: usize) -> Self {
+        Self { inner: RwLock::default(), cached_max: cached_max.max(1) }
+    }
+
+    pub(super) fn get(&self, digest: &KeyDigest) -> Option<Arc<Entry>> {
+        let inner = self.read();
+        let entry = inner.entries.get(digest)?;
+        if !entry.used.load(Ordering::Relaxed) {
+            entry.used.store(true, Ordering::Relaxed);
+        }
+        Some(Arc::clone(entry))
+    }
+
+    /// Keeps a grant that was read, if `still` holds once nobody else can change the cache.
+    pub(super) fn insert_if(
+        &self,
+        digest: KeyDigest,
+        grant: Grant,
+        still: impl Fn() -> bool,
+    ) -> Option<Arc<Entry>> {
+        let mut inner = self.write();
+        if !still() {
+            return None;
+        }
+        if let Some(known) = inner.entries.get(&digest) {
+            return Some(Arc::clone(known));
+        }
+        inner.make_room(self.cached_max);
+        let denied = inner.denial_of(&digest, &grant);
+        let entry = Entry::new(grant, Arc::new(watch::Sender::new(denied)));
+        inner.by_key.entry(entry.grant.key).or_default().push(digest);
+        inner.entries.insert(digest, Arc::clone(&entry));
+        inner.ring.push(digest);
+        Some(entry)
+    }
+
+    pub(super) fn key_changed(&self, record: &KeyRecord) {
+        let mut inner = self.write();
+        for digest in inner.by_key.get(&record.id).cloned().unwrap_or_default() {
+            inner.regrant(&digest, |old| Grant::of(record, &digest, old.account_active));
+        }
+    }
+
+    pub(super) fn account_changed(&self, account: &Account) {
+        let active = account.status == AccountStatus::Active;
+        let mut inner = self.write();
+        for digest in inner.digests_of(&DenialTarget::Account(account.id)) {
+            inner.regrant(&digest, |old| Grant { account_active: active, ..old.clone() });
+        }
+    }
+
+    pub(super) fn deny(&self, denial: Denial) {
+        let mut inner = self.write();
+        let cut = Cut::from(denial.because);
+        inner.denials.entry(denial.target).or_insert((cut, 0)).1 += 1;
+        for digest in inner.digests_of(&denial.target) {
+            if let Some(entry) = inner.entries.get(&digest) {
+                entry.cut.send_replace(Some(cut));
+            }
+        }
+    }
+
+    pub(super) fn lift(&self, denial: Denial) {
+        let mut inner = self.write();
+        if let Some((_, count)) = inner.denials.get_mut(&denial.target) {
+            *count -= 1;
+            if *count == 0 {
+                inner.denials.remove(&denial.target);
+            }
+        }
+        for digest in inner.digests_of(&denial.target) {
+            inner.regrant(&digest, Grant::clone);
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Gives an entry what it opens from now on. Running requests go on under the old one, unless it is cut; a
+    /// secret that stands again starts with a fresh signal, since the old one was heard already.
+    fn regrant(&mut self, digest: &KeyDigest, change: impl FnOnce(&Grant) -> Grant) {
+        let Some(old) = self.entries.get(digest) else { return };
+        let grant = change(&old.grant);
+        let cut = grant.cut().or_else(|| self.denial_of(digest, &grant));
+        let signal = if cut.is_none() && old.cut.borrow().is_some() {
+            Arc::new(watch::Sender::new(None))
+        } else {
+            Arc::clone(&old.cut)
+        };
+        if cut.is_some() {
+            signal.send_replace(cut);
+        }
+        self.entries.insert(*digest, Entry::new(grant, signal));
+    }
+
+    fn denial_of(&self, digest: &KeyDigest, grant: &Grant) -> Option<Cut> {
+        let targets = [
+            DenialTarget::Key(grant.key),
+            DenialTarget::Secret(*digest),
+            DenialTarget::Account(grant.account),
+        ];
+        targets.iter().find_map(|target| self.denials.get(target)).map(|(cut, _)| *cut)
+    }
+
+    fn digests_of(&self, target: &DenialTarget) -> Vec<KeyDigest> {
+        match target {
+            DenialTarget::Key(id) => self.by_key.get(id).cloned().unwrap_or_default(),
+            DenialTarget::Secret(digest) => vec![*digest],
+            DenialTarget::Account(id) => {
+                let owned = self.entries.iter().filter(|(_, entry)| entry.grant.account == *id);
+                owned.map(|(digest, _)| *digest).collect()
+            }
+        }
+    }
+
+    /// Takes out one entry that was not used since the hand last passed and that no request holds. When every
+    /// entry is held, the cache grows instead: by no more than there are requests.
+    fn make_room(&mut self, cached_max: usize) {
+        if self.ring.len() < cached_max {
+            return;
+        }
+        for _ in 0..self.ring.len() * 2 {
+            self.hand = (self.hand + 1) % self.ring.len();
+            let digest = self.ring[self.hand];
+            let Some(entry) = self.entries.get(&digest) else { continue };
+            if !entry.in_use() && !entry.used.swap(false, Ordering::Relaxed) {
+                self.forget(self.hand);
+                return;
+            }
+        }
+    }
+
+    fn forget(&mut self, place: usize) {
+        let digest = self.ring.swap_remove(place);
+        if let Some(entry) = self.entries.remove(&digest)
+            && let Some(digests) = self.by_key.get_mut(&entry.grant.key)
+        {
+            digests.retain(|known| *known != digest);
+            if digests.is_empty() {
+                self.by_key.remove(&entry.grant.key);
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! One look-up per digest at a time, however many requests wait for it. Never: what is looked up.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use crate::types::KeyDigest;
+
+use super::SourceTrouble;
+use super::cache::Entry;
+
+/// What a look-up found, and the count of commits it is not older than.
+#[derive(Clone)]
+pub(super) struct Landed {
+    pub(super) entry: Option<Arc<Entry>>,
+    pub(super) commits: u64,
+}
+
+type Flight = Arc<OnceCell<Landed>>;
+
+/// The look-ups under way; at most one per waiting request, so bounded by the connections.
+#[derive(Default)]
+pub(super) struct Flights {
+    open: Mutex<HashMap<KeyDigest, Flight>>,
+}
+
+impl Flights {
+    /// Waits for the look-up of `digest` that is under way, or makes `read` that look-up.
+    pub(super) async fn join(
+        &self,
+        digest: KeyDigest,
+        read: impl Future<Output = Result<Landed, SourceTrouble>>,
+    ) -> Result<Landed, SourceTrouble> {
+        let seat = Seat { flights: self, digest, flight: self.open(digest) };
+        seat.flight.get_or_try_init(|| read).await.cloned()
+    }
+
+    fn open(&self, digest: KeyDigest) -> Flight {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(open.entry(digest).or_default())
+    }
+}
+
+/// Leaves the flight when dropped, waiting ended or given up; the first to leave closes it to newcomers.
+struct Seat<'a> {
+    flights: &'a Flights,
+    digest: KeyDigest,
+    flight: Flight,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let mut open = self.flights.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let landed = self.flight.initialized();
+        let last = Arc::strong_count(&self.flight) <= 2;
+        if open.get(&self.digest).is_some_and(|known| Arc::ptr_eq(known, &self.flight)) && (landed || last) {
+            open.remove(&self.digest);
+        }
+    }
+}

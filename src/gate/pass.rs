@@ -1,0 +1,105 @@
+//! The proof of admission, and what ends it early. Never: made anywhere but in the gate.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::meter::{Meter, Use};
+use crate::types::{AccountId, Ending, KeyId, ModelId, ModelScope, Tokens};
+
+use super::cache::Entry;
+
+/// Why a key stopped working while or before it was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Revoked for good.
+    Revoked,
+    /// Switched off.
+    Disabled,
+    /// A rotation put a newer secret in its place.
+    Replaced,
+    /// Its account was switched off or deleted.
+    AccountDisabled,
+}
+
+/// Resolves when the key is cut; never, while it stands.
+pub type CutSignal = Pin<Box<dyn Future<Output = Cut> + Send>>;
+
+/// Someone whose key is known and stands; not yet let through to a model.
+pub struct Caller {
+    entry: Arc<Entry>,
+}
+
+impl Caller {
+    pub(super) fn new(entry: Arc<Entry>) -> Self {
+        Self { entry }
+    }
+
+    pub(super) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// The key's public id.
+    #[must_use]
+    pub fn key(&self) -> KeyId {
+        self.entry.grant().key
+    }
+
+    /// The account that owns the key.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        self.entry.grant().account
+    }
+
+    /// The models the key may use.
+    #[must_use]
+    pub fn models(&self) -> &ModelScope {
+        &self.entry.grant().models
+    }
+
+    /// Tells when the key is cut.
+    #[must_use]
+    pub fn cut(&self) -> CutSignal {
+        self.entry.cut_signal()
+    }
+}
+
+/// The proof that the gate let a request through to a model; lives until the last byte of the answer.
+pub struct Pass {
+    caller: Caller,
+    model: ModelId,
+    meter: Arc<Meter>,
+    settled: bool,
+}
+
+impl Pass {
+    pub(super) fn new(caller: Caller, model: ModelId, meter: Arc<Meter>) -> Self {
+        Self { caller, model, meter, settled: false }
+    }
+
+    /// Whose request it is.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The model it may use, by its public name.
+    #[must_use]
+    pub fn model(&self) -> &ModelId {
+        &self.model
+    }
+
+    /// Says what the request used and how it ended; only the first word counts.
+    pub fn settle(&mut self, tokens: Option<Tokens>, ending: Ending) {
+        if !std::mem::replace(&mut self.settled, true) {
+            self.meter.record(&Use { key: self.caller.key(), tokens, ending });
+        }
+    }
+}
+
+impl Drop for Pass {
+    /// A request dropped without a word is one whose caller went away.
+    fn drop(&mut self) {
+        self.settle(None, Ending::ClientGone);
+    }
+}

@@ -1,0 +1,268 @@
+//! The life of an account. Never: its keys' lives, but for ending them with it.
+
+use std::ops::Bound;
+
+use crate::store::{Check, Commit, Write};
+use crate::types::{Account, AccountId, AccountStatus, Actor, DisplayName, Email, Role, Secret};
+
+use super::access::{administrators_only, may_touch};
+use super::audit::Action;
+use super::denial::{Attempt, Intent};
+use super::record::{decode_account, encode_account};
+use super::table::{ACCOUNTS, EMAILS, PASSWORDS, email_row};
+use super::{PAGE_MAX, Page, Registry, RegistryError, password};
+
+/// What an account is made of.
+pub struct NewAccount {
+    /// Its address.
+    pub email: Email,
+    /// What to call the person.
+    pub name: Option<DisplayName>,
+    /// What it may do.
+    pub role: Role,
+    /// Its password for the dashboard; without one it can't sign in.
+    pub password: Option<Secret>,
+}
+
+impl Registry {
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: the address is taken, the password too short, the actor no administrator, the store unwell.
+    pub fn create_account(&self, actor: Actor, new: &NewAccount) -> Result<Account, RegistryError> {
+        administrators_only(actor)?;
+        let hash = new.password.as_ref().map(|text| password::hash(text, &*self.random)).transpose()?;
+        let now = self.clock.now();
+        let account = Account {
+            id: AccountId::generate(now, &*self.random)?,
+            email: new.email.clone(),
+            name: new.name.clone(),
+            role: new.role,
+            status: AccountStatus::Active,
+            created_at: now,
+        };
+        self.until_agreed(|| {
+            self.refuse_taken(&account.email)?;
+            Ok(Attempt::Commit(self.creation(actor, &account, hash.as_deref())?, account.clone()))
+        })
+    }
+
+    /// One account, by its address or id.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`], [`RegistryError::Store`].
+    pub fn account(&self, actor: Actor, text: &str) -> Result<Account, RegistryError> {
+        let id = match text.parse::<AccountId>() {
+            Ok(id) => Some(id),
+            Err(_) => self.id_of_email(text)?,
+        };
+        let account = match id {
+            Some(id) => self.load_account(id)?.map(|(account, _)| account),
+            None => None,
+        };
+        account
+            .filter(|account| may_touch(actor, account.id) && account.status != AccountStatus::Deleted)
+            .ok_or_else(|| no_account(text))
+    }
+
+    /// Accounts that are not deleted, in the order they were made.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotAllowed`], [`RegistryError::Store`].
+    pub fn accounts(
+        &self,
+        actor: Actor,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> Result<Page<Account>, RegistryError> {
+        administrators_only(actor)?;
+        let limit = limit.clamp(1, PAGE_MAX);
+        let mut entries = Vec::new();
+        let mut last = after.map(|id| id.as_bytes().to_vec());
+        loop {
+            let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let rows = self.store.scan(ACCOUNTS, from, Bound::Unbounded, PAGE_MAX)?;
+            let done = rows.len() < PAGE_MAX;
+            for (id, bytes) in &rows {
+                let account = decode_account(id, bytes)?;
+                if account.status != AccountStatus::Deleted {
+                    entries.push(account);
+                }
+                if entries.len() > limit {
+                    entries.truncate(limit);
+                    return Ok(Page { entries, has_more: true });
+                }
+            }
+            if done {
+                return Ok(Page { entries, has_more: false });
+            }
+            last = rows.last().map(|(id, _)| id.clone());
+        }
+    }
+
+    /// Whether there is any account at all.
+    ///
+    /// # Errors
+    /// [`RegistryError::Store`].
+    pub fn is_empty(&self) -> Result<bool, RegistryError> {
+        Ok(self.store.count(ACCOUNTS)? == 0)
+    }
+
+    /// Switches an account off: its keys stop at once and what runs on them is cut.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn disable_account(&self, actor: Actor, text: &str) -> Result<Account, RegistryError> {
+        administrators_only(actor)?;
+        let account = self.account(actor, text)?.id;
+        self.stop_account(&Intent::DisableAccount { actor, account })
+    }
+
+    /// Deletes an account: its keys stop at once and are revoked; its address is free again.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn delete_account(&self, actor: Actor, text: &str) -> Result<Account, RegistryError> {
+        administrators_only(actor)?;
+        let account = self.account(actor, text)?.id;
+        let deleted = self.stop_account(&Intent::DeleteAccount { actor, account })?;
+        self.revoke_all_of(actor, account)?;
+        Ok(deleted)
+    }
+
+    /// Switches an account on again.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn enable_account(&self, actor: Actor, text: &str) -> Result<Account, RegistryError> {
+        administrators_only(actor)?;
+        let id = self.account(actor, text)?.id;
+        self.until_agreed(|| {
+            let (account, bytes) = self.load_account(id)?.ok_or_else(|| no_account(text))?;
+            match account.status {
+                AccountStatus::Active => Ok(Attempt::Nothing(account)),
+                AccountStatus::Deleted => Err(no_account(text)),
+                AccountStatus::Disabled => {
+                    let enabled = Account { status: AccountStatus::Active, ..account };
+                    let commit = self.replacement(actor, Action::AccountEnabled, &enabled, bytes)?;
+                    Ok(Attempt::Commit(commit, enabled))
+                }
+            }
+        })
+    }
+
+    /// Sets an account's password.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn set_password(&self, actor: Actor, text: &str, new: &Secret) -> Result<Account, RegistryError> {
+        let id = self.account(actor, text)?.id;
+        let hash = password::hash(new, &*self.random)?;
+        self.until_agreed(|| {
+            let (account, bytes) = self.load_account(id)?.ok_or_else(|| no_account(text))?;
+            let mut commit = self.replacement(actor, Action::PasswordSet, &account, bytes)?;
+            commit.writes.push(password_row(id, &hash));
+            Ok(Attempt::Commit(commit, account))
+        })
+    }
+
+    /// Whether this is the account's password. Takes as long for an account without one.
+    ///
+    /// # Errors
+    /// [`RegistryError::Store`].
+    pub fn password_matches(&self, account: AccountId, given: &Secret) -> Result<bool, RegistryError> {
+        // Nobody's password: keeps the answer's time the same where there is none.
+        const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let kept = self.store.get(PASSWORDS, account.as_bytes())?;
+        let kept = kept.and_then(|bytes| String::from_utf8(bytes).ok());
+        Ok(password::matches(given, kept.as_deref().unwrap_or(NOBODY)) && kept.is_some())
+    }
+
+    pub(super) fn stop_account(&self, intent: &Intent) -> Result<Account, RegistryError> {
+        let (actor, id, status, action) = match *intent {
+            Intent::DisableAccount { actor, account } => {
+                (actor, account, AccountStatus::Disabled, Action::AccountDisabled)
+            }
+            Intent::DeleteAccount { actor, account } => {
+                (actor, account, AccountStatus::Deleted, Action::AccountDeleted)
+            }
+            Intent::RevokeKey { .. } | Intent::DisableKey { .. } | Intent::DropSecrets { .. } => {
+                return Err(RegistryError::Invalid("this does not stop an account".to_string()));
+            }
+        };
+        self.deny_then(intent, || {
+            let (account, bytes) = self.load_account(id)?.ok_or_else(|| no_account(&id.to_string()))?;
+            if account.status == status || account.status == AccountStatus::Deleted {
+                return Ok(Attempt::Nothing(account));
+            }
+            let stopped = Account { status, ..account };
+            let mut commit = self.replacement(actor, action, &stopped, bytes)?;
+            if status == AccountStatus::Deleted {
+                commit.writes.push(Write::Delete { table: EMAILS, key: email_row(&stopped.email) });
+                commit.writes.push(Write::Delete { table: PASSWORDS, key: id.as_bytes().to_vec() });
+            }
+            Ok(Attempt::denial(commit, stopped))
+        })
+    }
+
+    /// An account and the bytes it was read from.
+    pub(super) fn load_account(&self, id: AccountId) -> Result<Option<(Account, Vec<u8>)>, RegistryError> {
+        let Some(bytes) = self.store.get(ACCOUNTS, id.as_bytes())? else { return Ok(None) };
+        Ok(Some((decode_account(id.as_bytes(), &bytes)?, bytes)))
+    }
+
+    fn id_of_email(&self, text: &str) -> Result<Option<AccountId>, RegistryError> {
+        let email: Email = text.parse().map_err(|error| RegistryError::Invalid(format!("{error}")))?;
+        let id = self.store.get(EMAILS, &email_row(&email))?;
+        Ok(id.and_then(|bytes| AccountId::from_bytes(&bytes)))
+    }
+
+    fn refuse_taken(&self, email: &Email) -> Result<(), RegistryError> {
+        match self.store.get(EMAILS, &email_row(email))? {
+            None => Ok(()),
+            Some(_) => Err(RegistryError::Conflict(format!(
+                "there is an account {email} already; see it with `ember account show {email}`"
+            ))),
+        }
+    }
+
+    fn creation(&self, actor: Actor, account: &Account, hash: Option<&str>) -> Result<Commit, RegistryError> {
+        let id = account.id.as_bytes();
+        let email = email_row(&account.email);
+        let detail = format!("{} {}", account.role.as_str(), account.email);
+        let mut writes = self.event(actor, Action::AccountCreated, id, detail)?;
+        writes.push(Write::Put { table: ACCOUNTS, key: id.to_vec(), value: encode_account(account) });
+        writes.push(Write::Put { table: EMAILS, key: email.clone(), value: id.to_vec() });
+        writes.extend(hash.map(|hash| password_row(account.id, hash)));
+        let checks = vec![
+            Check::Absent { table: EMAILS, key: email },
+            Check::Absent { table: ACCOUNTS, key: id.to_vec() },
+        ];
+        Ok(Commit { checks, writes, ..Commit::default() })
+    }
+
+    fn replacement(
+        &self,
+        actor: Actor,
+        action: Action,
+        account: &Account,
+        old: Vec<u8>,
+    ) -> Result<Commit, RegistryError> {
+        let key = account.id.as_bytes().to_vec();
+        let mut writes = self.event(actor, action, account.id.as_bytes(), account.email.to_string())?;
+        writes.push(Write::Put { table: ACCOUNTS, key: key.clone(), value: encode_account(account) });
+        Ok(Commit {
+            checks: vec![Check::Equals { table: ACCOUNTS, key, value: old }],
+            writes,
+            ..Commit::default()
+        })
+    }
+}
+
+fn password_row(account: AccountId, hash: &str) -> Write {
+    Write::Put { table: PASSWORDS, key: account.as_bytes().to_vec(), value: hash.as_bytes().to_vec() }
+}
+
+fn no_account(text: &str) -> RegistryError {
+    RegistryError::NotFound(format!("there is no account {text}; `ember account list` shows those there are"))
+}

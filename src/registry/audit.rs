@@ -1,0 +1,125 @@
+//! The audit trail: one event for each change, in the commit that makes the change. Never: secrets.
+
+use std::ops::Bound;
+
+use crate::store::Write;
+use crate::types::{AccountId, Actor, EventId, KeyId, Timestamp};
+
+use super::record::{decode_event, encode_event};
+use super::table::{AUDIT, AUDIT_INDEX, audit_prefix, audit_row, end_of};
+use super::{Registry, RegistryError};
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// What was done.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Action { $($(#[$doc])* $name,)* }
+
+        impl Action {
+            /// The word for it, on disk and on screen.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            pub(super) fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+actions! {
+    /// An account was made.
+    AccountCreated = "account.created",
+    /// An account was switched off.
+    AccountDisabled = "account.disabled",
+    /// An account was switched on again.
+    AccountEnabled = "account.enabled",
+    /// An account was deleted.
+    AccountDeleted = "account.deleted",
+    /// A password was set.
+    PasswordSet = "account.password_set",
+    /// A key was made.
+    KeyCreated = "key.created",
+    /// A key's name, models or expiry changed.
+    KeyUpdated = "key.updated",
+    /// A key was switched off.
+    KeyDisabled = "key.disabled",
+    /// A key was switched on again.
+    KeyEnabled = "key.enabled",
+    /// A key was revoked.
+    KeyRevoked = "key.revoked",
+    /// A key got a new secret.
+    KeyRotated = "key.rotated",
+}
+
+/// A line of the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its id; sorts by time.
+    pub id: EventId,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// What.
+    pub action: Action,
+    /// The id of the key or account it was done to.
+    pub target: [u8; 16],
+    /// What changed, in words; never a secret.
+    pub detail: String,
+}
+
+/// The most events given of one thing's history.
+const HISTORY_MAX: usize = 100;
+
+impl Registry {
+    /// What was done to a key, oldest first, the first hundred events.
+    ///
+    /// # Errors
+    /// [`RegistryError::Store`].
+    pub fn key_history(&self, key: KeyId) -> Result<Vec<Event>, RegistryError> {
+        self.history(key.as_bytes())
+    }
+
+    /// What was done to an account, oldest first, the first hundred events.
+    ///
+    /// # Errors
+    /// [`RegistryError::Store`].
+    pub fn account_history(&self, account: AccountId) -> Result<Vec<Event>, RegistryError> {
+        self.history(account.as_bytes())
+    }
+
+    fn history(&self, target: &[u8; 16]) -> Result<Vec<Event>, RegistryError> {
+        let prefix = audit_prefix(target);
+        let end = end_of(&prefix);
+        let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.store.scan(AUDIT_INDEX, Bound::Included(&prefix), to, HISTORY_MAX)?;
+        let mut events = Vec::with_capacity(rows.len());
+        for (row, _) in rows {
+            let id = row.get(prefix.len()..).unwrap_or_default();
+            if let Some(bytes) = self.store.get(AUDIT, id)? {
+                events.push(decode_event(id, &bytes)?);
+            }
+        }
+        Ok(events)
+    }
+
+    /// The writes that put one event beside the change it tells of.
+    pub(super) fn event(
+        &self,
+        actor: Actor,
+        action: Action,
+        target: &[u8; 16],
+        detail: String,
+    ) -> Result<Vec<Write>, RegistryError> {
+        let at = self.clock.now();
+        let id = EventId::generate(at, &*self.random)?;
+        let event = Event { id, at, actor, action, target: *target, detail };
+        Ok(vec![
+            Write::Put { table: AUDIT, key: id.as_bytes().to_vec(), value: encode_event(&event) },
+            Write::Put { table: AUDIT_INDEX, key: audit_row(target, id), value: Vec::new() },
+        ])
+    }
+}

@@ -1,0 +1,351 @@
+//! The life of a key from issue to revocation. Never: rotation (`rotation.rs`), admission.
+
+use crate::store::{Check, Commit, Write};
+use crate::types::{
+    AccountId, AccountStatus, Actor, Environment, Key, KeyDigest, KeyId, KeyName, KeyRecord, KeySecret,
+    KeyStanding, KeyStatus, ModelScope, Timestamp,
+};
+
+use super::audit::Action;
+use super::denial::{Attempt, Intent};
+use super::record::{decode_key, encode_key};
+use super::table::{DIGESTS, KEY_INDEX, KEYS, by_account, by_hint, by_name, index_row};
+use super::{PAGE_MAX, Registry, RegistryError};
+
+/// What a key is made of.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// The owner's address or id.
+    pub account: String,
+    /// What it is called.
+    pub name: KeyName,
+    /// What it is for.
+    pub environment: Environment,
+    /// What it may use.
+    pub models: ModelScope,
+    /// When it stops working; never, without it.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What is to change about a key; what is none stays.
+#[derive(Debug, Clone, Default)]
+pub struct KeyChanges {
+    /// A new name.
+    pub name: Option<KeyName>,
+    /// New models.
+    pub models: Option<ModelScope>,
+    /// A new end, or no end.
+    pub expires_at: Option<Option<Timestamp>>,
+}
+
+/// Which keys a list shows; what is none filters nothing.
+#[derive(Debug, Clone, Default)]
+pub struct KeyFilter {
+    /// The owner's address or id.
+    pub account: Option<String>,
+    /// What they are for.
+    pub environment: Option<Environment>,
+    /// What they are now.
+    pub status: Option<KeyStatus>,
+}
+
+/// The longest reason of a revocation, in characters.
+const REASON_CHARS_MAX: usize = 200;
+
+impl Registry {
+    /// Issues a key. The second value is the key itself; it is nowhere else.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn create_key(&self, actor: Actor, new: &NewKey) -> Result<(KeyRecord, Key), RegistryError> {
+        let account = self.account(actor, &new.account)?;
+        if account.status != AccountStatus::Active {
+            let sentence = format!(
+                "account {} is disabled; enable it with `ember account enable {}` first",
+                account.email, account.email
+            );
+            return Err(RegistryError::Conflict(sentence));
+        }
+        let now = self.clock.now();
+        refuse_past(new.expires_at, now)?;
+        let key = Key::generate(new.environment, &*self.random)?;
+        let record = KeyRecord {
+            id: KeyId::generate(now, &*self.random)?,
+            account: account.id,
+            name: new.name.clone(),
+            environment: new.environment,
+            models: new.models.clone(),
+            secrets: vec![KeySecret {
+                digest: key.digest(),
+                hint: key.hint(),
+                created_at: now,
+                valid_until: None,
+            }],
+            standing: KeyStanding::Active,
+            created_at: now,
+            expires_at: new.expires_at,
+        };
+        let record = self.until_agreed(|| {
+            self.refuse_stopped(account.id)?;
+            Ok(Attempt::Commit(self.issue(actor, &record, key.digest())?, record.clone()))
+        })?;
+        Ok((record, key))
+    }
+
+    /// Changes a key's name, models or end. A new end revives an expired key.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn update_key(
+        &self,
+        actor: Actor,
+        text: &str,
+        changes: &KeyChanges,
+    ) -> Result<KeyRecord, RegistryError> {
+        let id = self.key(actor, text)?.id;
+        refuse_past(changes.expires_at.flatten(), self.clock.now())?;
+        self.until_agreed(|| {
+            let (old, bytes) = self.load_key(id)?;
+            refuse_revoked(&old)?;
+            let mut new = old.clone();
+            new.name = changes.name.clone().unwrap_or(new.name);
+            new.models = changes.models.clone().unwrap_or(new.models);
+            new.expires_at = changes.expires_at.unwrap_or(new.expires_at);
+            if new == old {
+                return Ok(Attempt::Nothing(old));
+            }
+            let mut commit =
+                self.key_replacement(actor, Action::KeyUpdated, &new, bytes, difference(&old, &new))?;
+            if new.name != old.name {
+                let row = |name| index_row(by_name(name), id);
+                commit.writes.push(Write::Delete { table: KEY_INDEX, key: row(&old.name) });
+                commit.writes.push(Write::Put { table: KEY_INDEX, key: row(&new.name), value: Vec::new() });
+            }
+            Ok(Attempt::Commit(commit, new))
+        })
+    }
+
+    /// Switches a key off; what runs on it is cut.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn disable_key(&self, actor: Actor, text: &str) -> Result<KeyRecord, RegistryError> {
+        let key = self.key(actor, text)?;
+        refuse_revoked(&key)?;
+        self.disable(&Intent::DisableKey { actor, key: key.id })
+    }
+
+    /// Switches a key on again.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn enable_key(&self, actor: Actor, text: &str) -> Result<KeyRecord, RegistryError> {
+        let id = self.key(actor, text)?.id;
+        self.until_agreed(|| {
+            let (old, bytes) = self.load_key(id)?;
+            refuse_revoked(&old)?;
+            if old.standing == KeyStanding::Active {
+                return Ok(Attempt::Nothing(old));
+            }
+            let new = KeyRecord { standing: KeyStanding::Active, ..old };
+            let commit = self.key_replacement(actor, Action::KeyEnabled, &new, bytes, String::new())?;
+            Ok(Attempt::Commit(commit, new))
+        })
+    }
+
+    /// Revokes a key for good; what runs on it is cut. Revoking a revoked key changes nothing.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; [`RegistryError::NotDurable`] when it is denied but not on disk yet.
+    pub fn revoke_key(
+        &self,
+        actor: Actor,
+        text: &str,
+        reason: Option<&str>,
+    ) -> Result<KeyRecord, RegistryError> {
+        let key = self.key(actor, text)?.id;
+        let reason = reason.map(checked_reason).transpose()?;
+        self.revoke(&Intent::RevokeKey { actor, key, reason })
+    }
+
+    /// Whose key this is, and what it is now.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`] when it was never issued.
+    pub fn verify_key(&self, key: &Key) -> Result<(KeyRecord, KeyDigest), RegistryError> {
+        let digest = key.digest();
+        match self.by_digest(&digest)? {
+            Some((record, _)) => Ok((record, digest)),
+            None => Err(RegistryError::NotFound("this key was never issued here".to_string())),
+        }
+    }
+
+    /// The key behind a digest, and whether its account works; none when it was never issued.
+    ///
+    /// # Errors
+    /// [`RegistryError::Store`].
+    pub fn by_digest(&self, digest: &KeyDigest) -> Result<Option<(KeyRecord, bool)>, RegistryError> {
+        let Some(id) = self.store.get(DIGESTS, digest.as_bytes())? else { return Ok(None) };
+        let Some(bytes) = self.store.get(KEYS, &id)? else { return Ok(None) };
+        let record = decode_key(&id, &bytes)?;
+        let account = self.load_account(record.account)?;
+        let active = account.is_some_and(|(account, _)| account.status == AccountStatus::Active);
+        Ok(Some((record, active)))
+    }
+
+    pub(super) fn revoke(&self, intent: &Intent) -> Result<KeyRecord, RegistryError> {
+        let Intent::RevokeKey { actor, key, reason } = intent else {
+            return Err(RegistryError::Invalid("this does not revoke a key".to_string()));
+        };
+        self.deny_then(intent, || {
+            let (old, bytes) = self.load_key(*key)?;
+            if matches!(old.standing, KeyStanding::Revoked { .. }) {
+                return Ok(Attempt::Nothing(old));
+            }
+            let standing = KeyStanding::Revoked { at: self.clock.now(), reason: reason.clone() };
+            let new = KeyRecord { standing, ..old };
+            let detail = reason.clone().unwrap_or_default();
+            let commit = self.key_replacement(*actor, Action::KeyRevoked, &new, bytes, detail)?;
+            Ok(Attempt::denial(commit, new))
+        })
+    }
+
+    pub(super) fn disable(&self, intent: &Intent) -> Result<KeyRecord, RegistryError> {
+        let Intent::DisableKey { actor, key } = *intent else {
+            return Err(RegistryError::Invalid("this does not disable a key".to_string()));
+        };
+        self.deny_then(intent, || {
+            let (old, bytes) = self.load_key(key)?;
+            if old.standing != KeyStanding::Active {
+                return Ok(Attempt::Nothing(old));
+            }
+            let new = KeyRecord { standing: KeyStanding::Disabled, ..old };
+            let commit = self.key_replacement(actor, Action::KeyDisabled, &new, bytes, String::new())?;
+            Ok(Attempt::denial(commit, new))
+        })
+    }
+
+    /// Revokes every key of an account that is stopped already.
+    pub(super) fn revoke_all_of(&self, actor: Actor, account: AccountId) -> Result<(), RegistryError> {
+        let reason = Some("its account was deleted".to_string());
+        let mut after = None;
+        loop {
+            let ids = self.key_ids_of(account, after, PAGE_MAX)?;
+            for key in &ids {
+                self.revoke(&Intent::RevokeKey { actor, key: *key, reason: reason.clone() })?;
+            }
+            match ids.last() {
+                Some(last) if ids.len() == PAGE_MAX => after = Some(*last),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// A key and the bytes it was read from.
+    pub(super) fn load_key(&self, id: KeyId) -> Result<(KeyRecord, Vec<u8>), RegistryError> {
+        match self.store.get(KEYS, id.as_bytes())? {
+            Some(bytes) => Ok((decode_key(id.as_bytes(), &bytes)?, bytes)),
+            None => Err(RegistryError::NotFound(format!("there is no key {id}"))),
+        }
+    }
+
+    pub(super) fn key_replacement(
+        &self,
+        actor: Actor,
+        action: Action,
+        new: &KeyRecord,
+        old: Vec<u8>,
+        detail: String,
+    ) -> Result<Commit, RegistryError> {
+        let key = new.id.as_bytes().to_vec();
+        let mut writes = self.event(actor, action, new.id.as_bytes(), detail)?;
+        writes.push(Write::Put { table: KEYS, key: key.clone(), value: encode_key(new) });
+        Ok(Commit {
+            checks: vec![Check::Equals { table: KEYS, key, value: old }],
+            writes,
+            ..Commit::default()
+        })
+    }
+
+    /// An account may be stopped between being looked at and the key being committed.
+    fn refuse_stopped(&self, id: AccountId) -> Result<(), RegistryError> {
+        let account = self.load_account(id)?;
+        match account.map(|(account, _)| account.status) {
+            Some(AccountStatus::Active) => Ok(()),
+            Some(AccountStatus::Disabled | AccountStatus::Deleted) | None => Err(RegistryError::Conflict(
+                format!("account {id} was disabled meanwhile; nothing was issued"),
+            )),
+        }
+    }
+
+    fn issue(&self, actor: Actor, key: &KeyRecord, digest: KeyDigest) -> Result<Commit, RegistryError> {
+        let id = key.id.as_bytes().to_vec();
+        let detail = format!("{} {} ...{}", key.environment, key.name, key.secrets[0].hint);
+        let mut writes = self.event(actor, Action::KeyCreated, key.id.as_bytes(), detail)?;
+        writes.push(Write::Put { table: KEYS, key: id.clone(), value: encode_key(key) });
+        writes.push(Write::Put { table: DIGESTS, key: digest.as_bytes().to_vec(), value: id.clone() });
+        for prefix in [by_account(key.account), by_name(&key.name), by_hint(key.secrets[0].hint)] {
+            writes.push(Write::Put { table: KEY_INDEX, key: index_row(prefix, key.id), value: Vec::new() });
+        }
+        let checks = vec![
+            Check::Absent { table: DIGESTS, key: digest.as_bytes().to_vec() },
+            Check::Absent { table: KEYS, key: id },
+        ];
+        Ok(Commit { checks, writes, ..Commit::default() })
+    }
+}
+
+/// Refuses to change what can't come back.
+pub(super) fn refuse_revoked(key: &KeyRecord) -> Result<(), RegistryError> {
+    match &key.standing {
+        KeyStanding::Active | KeyStanding::Disabled => Ok(()),
+        KeyStanding::Revoked { at, .. } => Err(RegistryError::Conflict(format!(
+            "key {} ({}) was revoked at {at} and can't come back; create a new one",
+            key.id, key.name
+        ))),
+    }
+}
+
+fn refuse_past(end: Option<Timestamp>, now: Timestamp) -> Result<(), RegistryError> {
+    match end {
+        Some(end) if end <= now => Err(RegistryError::Invalid(format!(
+            "the expiry {end} has passed; it is {now} now, choose a later one"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn checked_reason(text: &str) -> Result<String, RegistryError> {
+    if text.chars().count() > REASON_CHARS_MAX || text.chars().any(char::is_control) {
+        let sentence =
+            format!("a reason has {REASON_CHARS_MAX} characters at most and no control characters");
+        return Err(RegistryError::Invalid(sentence));
+    }
+    Ok(text.to_string())
+}
+
+/// What an update changed, before and after.
+fn difference(old: &KeyRecord, new: &KeyRecord) -> String {
+    let mut parts = Vec::new();
+    if old.name != new.name {
+        parts.push(format!("name: {} -> {}", old.name, new.name));
+    }
+    if old.models != new.models {
+        parts.push(format!("models: {} -> {}", models_text(&old.models), models_text(&new.models)));
+    }
+    if old.expires_at != new.expires_at {
+        parts.push(format!("expires: {} -> {}", end_text(old.expires_at), end_text(new.expires_at)));
+    }
+    parts.join("; ")
+}
+
+fn models_text(scope: &ModelScope) -> String {
+    match scope {
+        ModelScope::All => "all".to_string(),
+        ModelScope::Only(models) => models.iter().map(|model| model.as_str()).collect::<Vec<_>>().join(","),
+    }
+}
+
+fn end_text(end: Option<Timestamp>) -> String {
+    end.map_or_else(|| "never".to_string(), |end| end.to_string())
+}

@@ -1,0 +1,46 @@
+//! Passwords of people: argon2id (RFC 9106) with OWASP's parameters. Never: kept, logged or compared in clear.
+
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Algorithm, Argon2, Params, Version};
+
+use crate::types::{Random, Secret};
+
+use super::RegistryError;
+
+/// OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+
+const CHARS_MIN: usize = 8;
+const BYTES_MAX: usize = 1024;
+
+/// The PHC string to keep of a password.
+pub(super) fn hash(password: &Secret, random: &dyn Random) -> Result<String, RegistryError> {
+    let text = password.expose();
+    if text.chars().count() < CHARS_MIN || text.len() > BYTES_MAX {
+        let reason =
+            format!("the password must have {CHARS_MIN} characters or more, and {BYTES_MAX} bytes at most");
+        return Err(RegistryError::Invalid(reason));
+    }
+    let mut bytes = [0; 16];
+    random.fill(&mut bytes)?;
+    let salt = SaltString::encode_b64(&bytes).map_err(unhashable)?;
+    let hash = hasher()?.hash_password(text.as_bytes(), &salt).map_err(unhashable)?;
+    Ok(hash.to_string())
+}
+
+/// Whether this is the password whose PHC string was kept.
+pub(super) fn matches(password: &Secret, kept: &str) -> bool {
+    let parsed = PasswordHash::new(kept);
+    parsed.is_ok_and(|kept| Argon2::default().verify_password(password.expose().as_bytes(), &kept).is_ok())
+}
+
+fn hasher() -> Result<Argon2<'static>, RegistryError> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(unhashable)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn unhashable(error: impl std::fmt::Display) -> RegistryError {
+    RegistryError::Store(format!("the password could not be hashed: {error}; nothing was changed"))
+}

@@ -1,0 +1,70 @@
+//! The tables, and how their keys are built. Never: what is in the values.
+
+use crate::store::Table;
+use crate::types::{AccountId, Email, EventId, KeyHint, KeyId, KeyName};
+
+/// Account id -> account.
+pub(super) const ACCOUNTS: Table = Table("accounts");
+/// E-mail address -> account id.
+pub(super) const EMAILS: Table = Table("emails");
+/// Account id -> password hash (PHC string).
+pub(super) const PASSWORDS: Table = Table("passwords");
+/// Key id -> key.
+pub(super) const KEYS: Table = Table("keys");
+/// Digest of a secret -> key id. Rows stay when a secret is replaced, so that its holder is told so.
+pub(super) const DIGESTS: Table = Table("digests");
+/// Kind, text and key id -> nothing: finds keys by account, name and last four characters.
+pub(super) const KEY_INDEX: Table = Table("key_index");
+/// Event id -> audit event.
+pub(super) const AUDIT: Table = Table("audit");
+/// Target id and event id -> nothing.
+pub(super) const AUDIT_INDEX: Table = Table("audit_index");
+
+pub(super) fn by_account(account: AccountId) -> Vec<u8> {
+    index(b'a', account.as_bytes())
+}
+
+pub(super) fn by_name(name: &KeyName) -> Vec<u8> {
+    index(b'n', name.as_str().as_bytes())
+}
+
+pub(super) fn by_hint(hint: KeyHint) -> Vec<u8> {
+    index(b'h', hint.as_bytes())
+}
+
+/// The row of one key under one of the prefixes above.
+pub(super) fn index_row(mut prefix: Vec<u8>, key: KeyId) -> Vec<u8> {
+    prefix.extend_from_slice(key.as_bytes());
+    prefix
+}
+
+pub(super) fn audit_prefix(target: &[u8; 16]) -> Vec<u8> {
+    target.to_vec()
+}
+
+pub(super) fn audit_row(target: &[u8; 16], event: EventId) -> Vec<u8> {
+    let mut row = audit_prefix(target);
+    row.extend_from_slice(event.as_bytes());
+    row
+}
+
+pub(super) fn email_row(email: &Email) -> Vec<u8> {
+    email.as_str().as_bytes().to_vec()
+}
+
+/// The first row after every row that begins with `prefix`; none when there is no such bound.
+pub(super) fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte < u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+/// The length stands before the text, so that no text is a prefix of another's rows.
+fn index(kind: u8, text: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let mut row = vec![kind];
+    row.extend_from_slice(&length);
+    row.extend_from_slice(text);
+    row
+}
