@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod contract;
 mod memory;
+mod redb;
 
 use std::ops::Bound;
 
@@ -11,6 +12,8 @@ pub use self::memory::MemoryStore;
 pub use self::redb::{
     Birth, FORMAT, OpenError, RedbStore, SnapshotError, StoreOptions, TableCount, Verified, verify,
 };
+#[doc(hidden)]
+pub use self::redb::{Fault, FaultKind, FaultOn, Faults};
 
 /// Names a table. Whoever owns the records owns the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
