@@ -39,8 +39,11 @@ impl Layer {
     }
 
     fn take_text(&mut self, path: &str, text: &str, flag: &'static str, faults: &mut Faults) {
-        if let Found::Setting(row) = table::find(&split(path)) {
-            self.take(row, split(path), Value::from(text), Place::Flag(flag), faults);
+        match table::find(&split(path)) {
+            Found::Setting(row) => self.take(row, split(path), Value::from(text), Place::Flag(flag), faults),
+            Found::Section | Found::Nothing => {
+                faults.add(Place::Flag(flag), "there are more than 1000 upstreams")
+            }
         }
     }
 
