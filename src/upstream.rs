@@ -1,3 +1,5 @@
 //! Being built.
 
 pub mod body;
+pub mod tap;
+pub mod usage;
