@@ -113,8 +113,10 @@ fn words_stay_at_home() {
     for source in sources() {
         for (word, home) in HOMES {
             let here = source.path.starts_with(home) || (word == "StatusCode::" && source.floor == "upstream");
+            // A module of ours may have an engine's name.
+            let code = source.code.replace("self::redb::", "");
             assert!(
-                here || !source.code.contains(word),
+                here || !code.contains(word),
                 "{} uses {word}, which belongs into {home} alone",
                 source.path
             );
