@@ -9,9 +9,9 @@ mod status;
 
 use serde::Serialize;
 
-use crate::types::Timestamp;
+use crate::types::{Key, Timestamp};
 
-use super::{AdminError, Command, Reply};
+use super::{AdminError, Command, KeyView, Reply};
 
 pub use request::{
     account_create, body, key_create, key_revoke, key_rotate, key_update, key_verify, password,
@@ -39,6 +39,14 @@ pub fn encode(reply: &Reply) -> Result<String, AdminError> {
 /// [`AdminError`]; plain data has no reason to fail.
 pub fn encode_pretty(reply: &Reply) -> Result<String, AdminError> {
     reply::with_json(reply, &|json| serde_json::to_string_pretty(json)).map_err(unwritable)
+}
+
+/// What [`encode_pretty`] makes of [`Reply::Issued`], without taking the key over.
+///
+/// # Errors
+/// [`AdminError`]; plain data has no reason to fail.
+pub fn encode_issued(key: &KeyView, secret: &Key) -> Result<String, AdminError> {
+    serde_json::to_string_pretty(&key::KeyJson::of_issued(key, secret)).map_err(unwritable)
 }
 
 /// A list as every list is written.
