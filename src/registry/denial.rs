@@ -120,7 +120,9 @@ impl Registry {
                     return Ok(result);
                 }
                 Err(CommitError::Conflict { .. }) => {}
-                Err(CommitError::Full) => return Err(RegistryError::Store(CommitError::Full.to_string())),
+                Err(refused @ (CommitError::Full | CommitError::TooLong { .. })) => {
+                    return Err(RegistryError::Store(refused.to_string()));
+                }
                 Err(CommitError::Trouble(trouble)) => return Err(trouble.into()),
             }
         }

@@ -1,0 +1,3 @@
+//! Tests through the front door, and of the house itself.
+
+mod tidy;
