@@ -60,12 +60,7 @@ fn present(path: &Path) -> CliError {
 }
 
 fn failed(path: &Path, error: &io::Error) -> CliError {
-    let exit = match error.kind() {
-        io::ErrorKind::PermissionDenied => Exit::NotAllowed,
-        io::ErrorKind::NotFound => Exit::NotFound,
-        _ => Exit::Failure,
-    };
-    CliError::new(exit, format!("the backup {} can't be written: {error}", path.display()))
+    CliError::of_file(error, format!("the backup {} can't be written: {error}", path.display()))
 }
 
 /// A copy that has not proved to be whole; gone when it is dropped without a name.
@@ -100,9 +95,8 @@ impl Draft {
             }
             renamed => renamed.map_err(io::Error::from),
         };
-        renamed.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => present(path),
-            _ => failed(path, &error),
+        renamed.map_err(|error| {
+            if error.kind() == io::ErrorKind::AlreadyExists { present(path) } else { failed(path, &error) }
         })?;
         self.named = true;
         let parent = path.parent().unwrap_or(Path::new("."));

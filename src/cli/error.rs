@@ -64,10 +64,17 @@ impl CliError {
 
     /// A failed write to stdout; whoever closed the pipe knows that he did.
     pub(super) fn of_stdout(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::silent(Exit::Ok),
-            _ => Self::new(Exit::Failure, format!("the output could not be written: {error}")),
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::silent(Exit::Ok);
         }
+        Self::new(Exit::Failure, format!("the output could not be written: {error}"))
+    }
+
+    /// A file that could not be used.
+    pub(super) fn of_file(error: &io::Error, message: impl Into<String>) -> Self {
+        let exit =
+            if error.kind() == io::ErrorKind::PermissionDenied { Exit::NotAllowed } else { Exit::Failure };
+        Self::new(exit, message)
     }
 }
 

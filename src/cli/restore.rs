@@ -122,11 +122,7 @@ fn line(carried: &Carried) -> String {
 }
 
 fn failed(path: &Path, error: &io::Error) -> CliError {
-    let exit = match error.kind() {
-        io::ErrorKind::PermissionDenied => Exit::NotAllowed,
-        _ => Exit::Failure,
-    };
-    CliError::new(exit, format!("{} can't be written: {error}; the store is as it was", path.display()))
+    CliError::of_file(error, format!("{} can't be written: {error}; the store is as it was", path.display()))
 }
 
 /// The backup, made ready in a directory of its own; gone when it is dropped before it took the store's place.

@@ -27,21 +27,7 @@ impl SecretFile {
     pub(super) fn create(path: &Path, screen: &mut Screen<'_, '_>) -> Result<Self, CliError> {
         let path = screen.terminal.cwd.join(path);
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let file = made.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => CliError::new(
-                Exit::Conflict,
-                format!("{} is there already; nothing was issued", path.display()),
-            )
-            .hint("choose another file, or move that one away"),
-            io::ErrorKind::PermissionDenied => CliError::new(
-                Exit::NotAllowed,
-                format!("{} can't be made: {error}; nothing was issued", path.display()),
-            ),
-            _ => CliError::new(
-                Exit::Failure,
-                format!("{} can't be made: {error}; nothing was issued", path.display()),
-            ),
-        })?;
+        let file = made.map_err(|error| unmade(&path, &error))?;
         if is_exposed(&path) {
             screen.warn(&format!(
                 "{} may end up in version control: add it to .gitignore before you commit",
@@ -61,6 +47,14 @@ impl SecretFile {
         writeln!(self.file, "{}", secret.expose())?;
         self.file.sync_all()
     }
+}
+
+fn unmade(path: &Path, error: &io::Error) -> CliError {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        let sentence = format!("{} is there already; nothing was issued", path.display());
+        return CliError::new(Exit::Conflict, sentence).hint("choose another file, or move that one away");
+    }
+    CliError::of_file(error, format!("{} can't be made: {error}; nothing was issued", path.display()))
 }
 
 /// Shows a key that was just issued; the last thing that ever has it.

@@ -18,19 +18,20 @@ const PATH_BYTES_MAX: usize = 107;
 
 /// A connection to the server on this data directory; none when no server listens there.
 pub(super) fn connect(data: &Path) -> Result<Option<UnixStream>, CliError> {
-    match open(data) {
-        Ok(stream) => trusted(data, stream).map(Some),
-        Err(error) => match error.kind() {
-            // No directory, no socket, or one that a server left behind when it was killed.
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
-                Ok(None)
-            }
-            io::ErrorKind::PermissionDenied => Err(not_allowed(data)),
-            _ => Err(CliError::new(
-                Exit::Unreachable,
-                format!("the server's socket {} can't be reached: {error}", data.join(SOCKET).display()),
-            )),
-        },
+    let error = match open(data) {
+        Ok(stream) => return trusted(data, stream).map(Some),
+        Err(error) => error,
+    };
+    // No directory, no socket, or one that a server left behind when it was killed.
+    let nobody = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused, io::ErrorKind::NotADirectory];
+    if nobody.contains(&error.kind()) {
+        Ok(None)
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        Err(not_allowed(data))
+    } else {
+        let path = data.join(SOCKET);
+        let sentence = format!("the server's socket {} can't be reached: {error}", path.display());
+        Err(CliError::new(Exit::Unreachable, sentence))
     }
 }
 
