@@ -8,7 +8,11 @@ use super::{Random, RandomUnavailable};
 pub(super) const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Adds `length` random digits. Bytes of 248 and above are thrown away, since 62 does not divide 256.
-pub(super) fn push_random(text: &mut String, length: usize, random: &dyn Random) -> Result<(), RandomUnavailable> {
+pub(super) fn push_random(
+    text: &mut String,
+    length: usize,
+    random: &dyn Random,
+) -> Result<(), RandomUnavailable> {
     const FAIR: u8 = 248;
     let wanted = text.len() + length;
     // Grown, a text would leave a copy of its secret behind.
