@@ -188,11 +188,24 @@ impl UpstreamConfig {
     /// The built-in stand-in, with the bounds that any server has by default.
     #[must_use]
     pub fn echo() -> Self {
+        let models = Self::ECHO_MODEL.parse().into_iter().collect();
+        Self { models, ..Self::plain(Self::ECHO_NAME.to_string(), UpstreamAddress::Echo) }
+    }
+
+    /// A server found at an address, with the bounds that any server has by default; named after the address.
+    #[must_use]
+    pub fn found_at(address: SocketAddr) -> Self {
+        let (host, port) = (address.ip().to_string(), address.port());
+        let name = format!("{}-{port}", host.replace(':', "."));
+        Self::plain(name, UpstreamAddress::Tcp { host, port })
+    }
+
+    fn plain(name: String, address: UpstreamAddress) -> Self {
         Self {
-            name: Self::ECHO_NAME.to_string(),
-            address: UpstreamAddress::Echo,
+            name,
+            address,
             prefix: String::new(),
-            models: Self::ECHO_MODEL.parse().into_iter().collect(),
+            models: Vec::new(),
             aliases: BTreeMap::new(),
             api_key: None,
             connect_timeout: Duration::from_secs(5),
