@@ -1,5 +1,7 @@
 //! The relay in front of the built-in stand-in.
 
+use std::task::Poll;
+
 use super::*;
 use crate::types::{Ending, TokensSource};
 
@@ -48,4 +50,35 @@ async fn hanging_up_frees_it() {
     drop(reply);
     assert_eq!(report.read().ending, Ending::ClientGone);
     relay.is_settled(1);
+}
+
+/// Polls a future at most so often; says whether it came to its end.
+async fn polled<T>(polls: usize, future: impl Future<Output = T>) -> bool {
+    let mut future = std::pin::pin!(future);
+    let mut left = polls;
+    poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        left -= 1;
+        future.as_mut().poll(cx).map(|_| true)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn hanging_up_at_any_moment_leaves_nothing_behind() {
+    let relay = relay(Duration::from_millis(1)).await;
+    let (mut requests, mut ended) = (0, false);
+    while !ended {
+        let pass = relay.door.pass("gpt").await;
+        let asked = request(&format!("{HELLO}true}}"));
+        let report = asked.report.clone();
+        let whole = async { all(relay.upstreams.relay(pass, asked).await.unwrap().body).await };
+        ended = polled(requests, whole).await;
+        assert!(!ended || report.read().ending == Ending::Done);
+        requests += 1;
+        relay.is_settled(requests as u64);
+    }
+    assert!(requests > 9, "{requests}");
 }

@@ -212,8 +212,8 @@ async fn a_kept_connection_that_died_is_replaced_when_nothing_was_written() {
 
 #[tokio::test]
 async fn a_kept_connection_that_dies_under_a_request_is_not_tried_again() {
-    let model = Model::start().await;
-    let relay = Relay::to(vec![model.settings()]);
+    let (model, other) = (Model::start().await, Model::start().await);
+    let relay = Relay::to(vec![model.settings(), settings("two", other.port())]);
     let script = async {
         let mut peer = model.accept().await;
         peer.request().await;
@@ -226,7 +226,7 @@ async fn a_kept_connection_that_dies_under_a_request_is_not_tried_again() {
         relay.ask(ASK).await.unwrap_err().fault
     };
     assert_eq!(tokio::join!(asking, script).0, RelayFault::BrokeOff);
-    assert!(!model.is_asked_again().await);
+    assert!(!model.is_asked_again().await && !other.is_asked_again().await);
     relay.is_settled(2);
 }
 
