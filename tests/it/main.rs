@@ -1,5 +1,11 @@
 //! Tests through the front door, and of the house itself.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on ends there")]
+#![expect(unreachable_pub, reason = "what the modules give each other")]
 
+mod ember;
+mod framing;
+mod guard;
+mod model;
 mod tidy;
+mod wire;
