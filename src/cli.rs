@@ -16,6 +16,8 @@ mod show;
 mod socket;
 mod table;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::ffi::{OsStr, OsString};
