@@ -1,8 +1,6 @@
 //! Durable tables of bytes: reads, scans, and commits that are data (checks and writes), all or nothing.
 //! Never: accounts, keys, or what any of the bytes mean; which engine is behind it.
 
-#[cfg(test)]
-mod contract;
 mod memory;
 mod redb;
 
@@ -207,3 +205,6 @@ pub trait Store: Send + Sync {
     /// From now on, tells the observer of every commit.
     fn observe(&self, observer: Observer);
 }
+
+#[cfg(test)]
+mod contract;

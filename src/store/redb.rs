@@ -12,13 +12,6 @@ mod shared;
 mod snapshot;
 mod writer;
 
-#[cfg(test)]
-mod crash_test;
-#[cfg(test)]
-mod fault_test;
-#[cfg(test)]
-mod file_test;
-
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -272,3 +265,6 @@ impl Drop for RedbStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

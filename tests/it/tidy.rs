@@ -112,10 +112,11 @@ fn strangers_stay_strangers() {
 fn words_stay_at_home() {
     for source in sources() {
         for (word, home) in HOMES {
-            let here =
-                source.path.starts_with(home) || (word == "StatusCode::" && source.floor == "upstream");
+            let here = source.path.starts_with(home) || (word == "StatusCode::" && source.floor == "upstream");
+            // A module of ours may have an engine's name.
+            let code = source.code.replace("self::redb::", "");
             assert!(
-                here || !source.code.contains(word),
+                here || !code.contains(word),
                 "{} uses {word}, which belongs into {home} alone",
                 source.path
             );
@@ -126,11 +127,7 @@ fn words_stay_at_home() {
 #[test]
 fn every_file_says_what_it_owns_and_reads_in_one_sitting() {
     for source in sources() {
-        assert!(
-            source.first_line.starts_with("//! "),
-            "{} does not begin by saying what it owns",
-            source.path
-        );
+        assert!(source.first_line.starts_with("//! "), "{} does not begin by saying what it owns", source.path);
         assert!(!source.path.ends_with("/mod.rs"), "{}: modules are name.rs beside name/", source.path);
         let lines = source.code.lines().count();
         assert!(lines <= LINES_MAX, "{} has {lines} lines of code; split it at a noun", source.path);

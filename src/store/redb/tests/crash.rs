@@ -5,11 +5,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use ::redb::{ReadableDatabase as _, StorageBackend};
 
-use super::file_test::{birth, on_disk, quick};
 use super::*;
-use crate::store::Write;
 
-const T: Table = Table("things");
 const SECTOR: usize = 512;
 
 /// A disk in memory that remembers all that was done to it.

@@ -4,11 +4,8 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use super::file_test::{Memory, birth, on_disk, put, quick};
 use super::*;
-use crate::store::{Urgency, Write};
-
-const T: Table = Table("things");
+use crate::store::Urgency;
 
 /// Writes three rows of its own and one that all share.
 fn triple(number: u8) -> Commit {
