@@ -8,4 +8,5 @@ mod framing;
 mod guard;
 mod model;
 mod tidy;
+mod timers;
 mod wire;
