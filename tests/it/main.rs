@@ -7,6 +7,7 @@ mod ember;
 mod framing;
 mod guard;
 mod model;
+mod streams;
 mod tidy;
 mod timers;
 mod wire;

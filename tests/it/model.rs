@@ -52,9 +52,14 @@ impl ModelServer {
         self.calls.recv_timeout(PATIENCE).expect("no request came to the model server")
     }
 
+    /// The next request, if it is here already.
+    pub fn call_by_now(&self) -> Option<Call> {
+        self.calls.try_recv().ok()
+    }
+
     /// Whether no request waits here.
     pub fn is_untouched(&self) -> bool {
-        self.calls.try_recv().is_err()
+        self.call_by_now().is_none()
     }
 }
 
