@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can not go on ends there")]
 #![expect(unreachable_pub, reason = "what the modules give each other")]
 
+mod drain;
 mod ember;
 mod framing;
 mod guard;

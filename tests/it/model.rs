@@ -151,12 +151,16 @@ impl Call {
         ));
     }
 
-    /// Writes until the other side takes nothing more for now.
-    pub fn flood(&mut self) {
+    /// Writes until the other side takes nothing more for now; says whether it was still there then.
+    pub fn flood(&mut self) -> bool {
         let events = format!("data: {}\n\n", delta(&"flood ".repeat(1000))).repeat(10);
         self.stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
         let chunk = format!("{:x}\r\n{events}\r\n", events.len());
-        while self.stream.write_all(chunk.as_bytes()).is_ok() {}
+        loop {
+            if let Err(error) = self.stream.write_all(chunk.as_bytes()) {
+                return error.kind() == ErrorKind::WouldBlock;
+            }
+        }
     }
 
     /// How long Ember takes to close this connection from now on; panics when it does not.

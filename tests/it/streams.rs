@@ -333,7 +333,7 @@ fn law_3_a_client_that_reads_nothing_is_cut_too() {
             let mut wire = scene.ask_as(CHAT, ASK, version, "");
             let mut call = scene.model.call();
             call.say(STREAM);
-            call.flood();
+            assert!(call.flood());
             scene.home.ok(command);
             let taken = call.time_to_end();
             assert!(taken < SOON, "{command:?} with HTTP/{version}: {taken:?}");
