@@ -57,6 +57,16 @@ fn a_name_that_is_another_keys_last_four_is_ambiguous() {
 }
 
 #[test]
+fn a_key_named_like_its_own_last_four_is_one_key() {
+    let house = House::new();
+    let (key, _) = house.key("ana@example.com", "ci");
+    let hint = key.hint().unwrap().to_string();
+    let rename = KeyChanges { name: hint.parse().ok(), ..KeyChanges::default() };
+    house.registry.update_key(ROOT, "ci", &rename).unwrap();
+    assert_eq!(house.registry.key(ROOT, &hint).unwrap().id, key.id);
+}
+
+#[test]
 fn a_revoked_twin_is_passed_over() {
     let house = House::new();
     let old = house.key("ana@example.com", "ci").0;
