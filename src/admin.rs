@@ -1,1 +1,162 @@
-//! Being built.
+//! What an operator can ask and what he is answered: a table of calls into the registry. The audit trail and its log
+//! lines are the registry's, written with each change.
+//! Never: rules, how a command arrived, how an answer is shown.
+
+mod command;
+mod error;
+mod reply;
+mod status;
+pub mod wire;
+
+use std::collections::HashMap;
+
+use crate::gate::{Grant, Stop};
+use crate::registry::{DenialTarget, Event, KeyFilter, Page, Registry};
+use crate::types::{AccountId, Actor, Clock, Email, Key, KeyId, KeyRecord, KeyStanding};
+
+pub use command::Command;
+pub use error::AdminError;
+pub use reply::{AccountDetail, HistoryLine, KeyDetail, KeyView, Reply, SecretView, Verdict};
+pub use status::{ServerStatus, Status, UpstreamStatus};
+
+/// What a command is carried out with.
+pub struct Desk<'a> {
+    /// Where the rules are.
+    pub registry: &'a Registry,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// What the running server says of itself; none where no server runs.
+    pub server: Option<&'a (dyn Fn() -> ServerStatus + Send + Sync)>,
+}
+
+/// Carries out one command. May block on the disk.
+///
+/// # Errors
+/// [`AdminError`], in the registry's words.
+pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, AdminError> {
+    let registry = desk.registry;
+    Ok(match command {
+        Command::AccountCreate(new) => Reply::Account(registry.create_account(actor, new)?),
+        Command::AccountList { after, limit } => Reply::Accounts(registry.accounts(actor, *after, *limit)?),
+        Command::AccountShow { account } => desk.account(actor, account)?,
+        Command::AccountDisable { account } => Reply::Account(registry.disable_account(actor, account)?),
+        Command::AccountEnable { account } => Reply::Account(registry.enable_account(actor, account)?),
+        Command::AccountDelete { account } => Reply::Account(registry.delete_account(actor, account)?),
+        Command::AccountPassword { account, password } => {
+            Reply::Account(registry.set_password(actor, account, password)?)
+        }
+        Command::KeyCreate(new) => desk.issued(registry.create_key(actor, new)?)?,
+        Command::KeyList { filter, after, limit } => desk.keys(actor, filter, *after, *limit)?,
+        Command::KeyShow { key } => desk.key(actor, key)?,
+        Command::KeyUpdate { key, changes } => desk.changed(registry.update_key(actor, key, changes)?)?,
+        Command::KeyDisable { key } => desk.changed(registry.disable_key(actor, key)?)?,
+        Command::KeyEnable { key } => desk.changed(registry.enable_key(actor, key)?)?,
+        Command::KeyRevoke { key, reason } => {
+            desk.changed(registry.revoke_key(actor, key, reason.as_deref())?)?
+        }
+        Command::KeyRotate { key, rotation } => desk.issued(registry.rotate_key(actor, key, *rotation)?)?,
+        Command::KeyVerify { key } => desk.verdict(key)?,
+        Command::Status => desk.status()?,
+    })
+}
+
+impl Desk<'_> {
+    fn account(&self, actor: Actor, text: &str) -> Result<Reply, AdminError> {
+        let account = self.registry.account(actor, text)?;
+        let history = lines(self.registry.account_history(account.id)?);
+        Ok(Reply::AccountDetail(AccountDetail { account, history }))
+    }
+
+    fn keys(
+        &self,
+        actor: Actor,
+        filter: &KeyFilter,
+        after: Option<KeyId>,
+        limit: usize,
+    ) -> Result<Reply, AdminError> {
+        let page = self.registry.keys(actor, filter, after, limit)?;
+        let mut owners = HashMap::new();
+        let mut entries = Vec::with_capacity(page.entries.len());
+        for record in page.entries {
+            let owner = match owners.get(&record.account) {
+                Some(known) => Option::clone(known),
+                None => self.owner(record.account)?,
+            };
+            owners.insert(record.account, owner.clone());
+            entries.push(self.view(record, owner));
+        }
+        Ok(Reply::Keys(Page { entries, has_more: page.has_more }))
+    }
+
+    fn key(&self, actor: Actor, text: &str) -> Result<Reply, AdminError> {
+        let record = self.registry.key(actor, text)?;
+        let history = lines(self.registry.key_history(record.id)?);
+        let owner = self.owner(record.account)?;
+        Ok(Reply::KeyDetail(KeyDetail { key: self.view(record, owner), history }))
+    }
+
+    fn changed(&self, record: KeyRecord) -> Result<Reply, AdminError> {
+        let owner = self.owner(record.account)?;
+        Ok(Reply::Key(self.view(record, owner)))
+    }
+
+    fn issued(&self, (record, secret): (KeyRecord, Key)) -> Result<Reply, AdminError> {
+        // The key is out: a failure to name its owner must not lose it.
+        let owner = self.owner(record.account).ok().flatten();
+        Ok(Reply::Issued { key: self.view(record, owner), secret })
+    }
+
+    fn verdict(&self, key: &Key) -> Result<Reply, AdminError> {
+        let (record, digest) = self.registry.verify_key(key)?;
+        let account = self.registry.owner(record.account)?;
+        let active = self.registry.by_digest(&digest)?.is_some_and(|(_, active)| active);
+        let targets = [
+            DenialTarget::Key(record.id),
+            DenialTarget::Secret(digest),
+            DenialTarget::Account(record.account),
+        ];
+        let owed = self.registry.owed_denial(&targets).map(|reason| Stop::Cut(reason.into()));
+        let stop = owed.or_else(|| Grant::of(&record, &digest, active).stop(self.clock.now()));
+        let key = self.view(record, account.map(|account| account.email));
+        Ok(Reply::Verdict(Verdict { key, stop }))
+    }
+
+    fn status(&self) -> Result<Reply, AdminError> {
+        Ok(Reply::Status(Status {
+            accounts: self.registry.account_count()?,
+            keys: self.registry.key_count()?,
+            denials_owed: self.registry.owes_denials(),
+            server: self.server.map(|server| server()),
+        }))
+    }
+
+    fn owner(&self, account: AccountId) -> Result<Option<Email>, AdminError> {
+        Ok(self.registry.owner(account)?.map(|account| account.email))
+    }
+
+    fn view(&self, record: KeyRecord, owner: Option<Email>) -> KeyView {
+        let (revoked_at, revoked_reason) = match &record.standing {
+            KeyStanding::Revoked { at, reason } => (Some(*at), reason.clone()),
+            KeyStanding::Active | KeyStanding::Disabled => (None, None),
+        };
+        KeyView {
+            id: record.id,
+            status: record.status(self.clock.now()),
+            last4: record.hint(),
+            secrets: record.secrets.iter().map(SecretView::of).collect(),
+            name: record.name,
+            owner,
+            account: record.account,
+            environment: record.environment,
+            models: record.models,
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+            revoked_at,
+            revoked_reason,
+        }
+    }
+}
+
+fn lines(events: Vec<Event>) -> Vec<HistoryLine> {
+    events.into_iter().map(HistoryLine::of).collect()
+}

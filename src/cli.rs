@@ -1,1 +1,201 @@
-//! Being built.
+//! The command line: parses it, asks the running server or the file, prints the answer.
+//! Never: rules (the registry has them), what serving is (`main` hands it in as [`Services`]).
+
+mod account;
+mod args;
+mod backup;
+mod desk;
+mod error;
+mod ignored;
+mod key;
+mod moment;
+mod restore;
+mod secret;
+mod settings;
+mod show;
+mod socket;
+mod table;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::admin::{Command, Reply};
+use crate::config::Loaded;
+use crate::http::admin::{Snapshot, VERSION};
+use crate::registry::Registry;
+use crate::types::{Clock, Key};
+
+pub use args::{Color, Format, Global, ServeOptions, UpOptions};
+pub use error::{CliError, Exit, OpenError};
+pub use terminal::{Screen, Terminal};
+
+use args::{Args, Verb};
+use desk::Desk;
+use terminal::clean;
+
+/// What stands above the command line; `main` hands it in.
+pub trait Services {
+    /// The first minute, then serves until it is told to stop.
+    ///
+    /// # Errors
+    /// [`CliError`].
+    fn up(&self, loaded: Loaded, global: &Global, options: &UpOptions) -> Result<(), CliError>;
+
+    /// Serves until it is told to stop.
+    ///
+    /// # Errors
+    /// [`CliError`].
+    fn serve(&self, loaded: Loaded, global: &Global, options: &ServeOptions) -> Result<(), CliError>;
+
+    /// Opens the store in a data directory; with `create`, makes directory and store when there is none.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    fn open(&self, data: &Path, create: bool) -> Result<Opened, OpenError>;
+
+    /// Opens one store file by its path, as it lies. Keeps no space back beside it.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    fn open_file(&self, file: &Path) -> Result<Opened, OpenError>;
+
+    /// Starts log lines on stderr for a command that does not serve: what went wrong, and more with each `-v`.
+    fn start_log(&self, verbose: u8);
+
+    /// The time.
+    fn clock(&self) -> &dyn Clock;
+}
+
+/// A store that this process has open, until it is dropped.
+pub struct Opened {
+    /// Where the rules are.
+    pub registry: Arc<Registry>,
+    /// Makes a copy of it.
+    pub snapshot: Snapshot,
+}
+
+/// Does what a command line says. `args` begins with the program's name. The result is the exit code.
+#[must_use]
+pub fn run(
+    args: impl IntoIterator<Item = OsString>,
+    terminal: &mut Terminal<'_>,
+    services: &dyn Services,
+) -> u8 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = match parse(&args, terminal) {
+        Ok(parsed) => parsed,
+        Err(exit) => return exit as u8,
+    };
+    let mut screen = Screen::new(terminal, &parsed.global);
+    match carry_out(&parsed, &mut screen, services) {
+        Ok(()) => Exit::Ok as u8,
+        Err(error) => {
+            screen.error(&error);
+            error.exit as u8
+        }
+    }
+}
+
+fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) -> Result<(), CliError> {
+    let global = &args.global;
+    match &args.verb {
+        Verb::Up(options) => services.up(settings::for_up(global, options, screen)?, global, options),
+        Verb::Serve(options) => {
+            services.serve(settings::for_serve(global, options, screen)?, global, options)
+        }
+        Verb::Config(verb) => settings::run(verb, global, screen),
+        Verb::Version => version(screen),
+        Verb::Account(verb) => account::run(verb, &desk(global, screen, services)?, screen),
+        Verb::Key(verb) => key::run(verb, &desk(global, screen, services)?, screen),
+        Verb::Status => status(&desk(global, screen, services)?, screen),
+        Verb::Backup { file } => backup::run(file, &desk(global, screen, services)?, screen),
+        Verb::Restore { file } => restore::run(file, &desk(global, screen, services)?, screen),
+    }
+}
+
+fn desk<'s>(
+    global: &Global,
+    screen: &mut Screen<'_, '_>,
+    services: &'s dyn Services,
+) -> Result<Desk<'s>, CliError> {
+    services.start_log(global.verbose);
+    let settings = settings::for_command(global, screen)?;
+    Ok(Desk::new(services, settings, screen.terminal.uid))
+}
+
+fn version(screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    match screen.format {
+        Format::Table => screen.data(&format!("ember {VERSION}")),
+        Format::Plain => screen.data(VERSION),
+        Format::Json => {
+            let json = serde_json::json!({ "object": "version", "version": VERSION });
+            screen.data(&format!("{json:#}"))
+        }
+    }
+}
+
+/// A health check, too: only a server that runs is a good end.
+fn status(desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    let reply = desk.ask(&Command::Status)?;
+    let running = matches!(&reply, Reply::Status(status) if status.server.is_some());
+    show::reply(&reply, desk.now(), screen)?;
+    if running { Ok(()) } else { Err(CliError::silent(Exit::Unreachable)) }
+}
+
+/// What was typed, if it makes sense; else everything was said.
+fn parse(args: &[OsString], terminal: &mut Terminal<'_>) -> Result<Args, Exit> {
+    if args.iter().any(|argument| has_key(argument)) {
+        let _ = terminal.stderr.write_all(KEY_IN_ARGUMENTS.as_bytes());
+        return Err(Exit::Usage);
+    }
+    let parsed = Args::command()
+        .try_get_matches_from(args)
+        .and_then(|mut matches| Args::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|fault| explain(&fault, args, terminal))
+}
+
+const KEY_IN_ARGUMENTS: &str = "error: a whole key stands on the command line, where the machine's other users and the shell's history can see it
+
+hint: name a key by its id, its name or its last 4 characters; `ember key verify` reads one from stdin; if this key is in use, rotate it
+";
+
+/// More bytes than any key has.
+const KEY_BYTES_MAX: usize = 64;
+
+/// Whether a whole key is anywhere in the text.
+fn has_key(argument: &OsStr) -> bool {
+    let text = argument.to_string_lossy();
+    let starts = text.match_indices("ember_").map(|(start, _)| &text[start..]);
+    starts.into_iter().any(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        (0..=end.min(KEY_BYTES_MAX)).any(|end| Key::parse(&rest.as_bytes()[..end]).is_ok())
+    })
+}
+
+/// Prints what clap says: help and version as data, faults as errors, without what acts on a terminal.
+fn explain(fault: &clap::Error, args: &[OsString], terminal: &mut Terminal<'_>) -> Exit {
+    let is_fault = fault.use_stderr();
+    let is_terminal = if is_fault { terminal.stderr_is_terminal } else { terminal.stdout_is_terminal };
+    let never = args.iter().any(|argument| argument == "--color=never")
+        || args.windows(2).any(|two| two[0] == "--color" && two[1] == "never");
+    let odd = args.iter().any(|argument| {
+        let text = argument.to_string_lossy();
+        clean(&text) != text
+    });
+    let rendered = fault.render();
+    let text = match terminal.wants_color(is_terminal) && !never && !odd {
+        true => rendered.ansi().to_string(),
+        false => clean(&rendered.to_string()),
+    };
+    let out = if is_fault { &mut terminal.stderr } else { &mut terminal.stdout };
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if is_fault { Exit::Usage } else { Exit::Ok }
+}

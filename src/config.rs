@@ -1,1 +1,124 @@
-//! Being built.
+//! `ember.toml`, environment and flags on top of Ember's defaults, checked whole. Never: opening or serving anything.
+
+mod address;
+mod checked;
+mod fault;
+mod file;
+mod judge;
+mod kind;
+mod layer;
+mod raw;
+mod secret;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use checked::{
+    Config, KeysConfig, LogConfig, LogFormat, LogLevel, ModelsConfig, ServerConfig, StoreConfig,
+    UpstreamAddress, UpstreamConfig,
+};
+pub use fault::{Fault, Faults};
+
+use fault::Place;
+use judge::Judge;
+use layer::Layers;
+
+/// The commented example: every setting at its default. What `ember config default` prints.
+pub const EXAMPLE: &str = include_str!("../ember.toml");
+
+/// Where settings come from, the weakest first: defaults, the file, the environment, flags.
+#[derive(Default)]
+pub struct Sources<'a> {
+    /// The file that `-c` names. Without it, `EMBER_CONFIG` in `environment`, else the usual places.
+    pub file: Option<&'a Path>,
+    /// Every variable of the process; nothing else is read from its environment.
+    pub environment: &'a [(String, String)],
+    /// What the command line says.
+    pub flags: Flags,
+    /// Where `./ember.toml` is looked for; the working directory when `None`.
+    pub directory: Option<&'a Path>,
+}
+
+/// Settings that the command line can give.
+#[derive(Default)]
+pub struct Flags {
+    /// `--data`.
+    pub data: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<String>,
+    /// `--upstream`, URLs; added to those of the file, each named after its host and port.
+    pub upstreams: Vec<String>,
+}
+
+/// A configuration without fault.
+#[derive(Debug)]
+pub struct Loaded {
+    /// All settings.
+    pub config: Config,
+    /// The file that was read, if any was there.
+    pub file: Option<PathBuf>,
+    /// Sentences for the operator about what has no effect.
+    pub warnings: Vec<String>,
+    settings: Vec<Setting>,
+}
+
+/// One setting as `config show` prints it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Like `server.listen` or `upstream.0.url`.
+    pub path: String,
+    /// The value as TOML; `(secret)` for a key.
+    pub value: String,
+    /// `default`, `ember.toml:12`, `EMBER_SERVER__LISTEN`, `--listen`.
+    pub origin: String,
+}
+
+impl Loaded {
+    /// Every setting with its value and where that comes from, by path.
+    #[must_use]
+    pub fn settings(&self) -> Vec<Setting> {
+        self.settings.clone()
+    }
+}
+
+/// Reads and checks everything.
+///
+/// # Errors
+/// [`Faults`]: all that is wrong, each with its place and what was meant. Nothing has been changed.
+pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
+    let (mut faults, mut warnings) = (Faults::default(), Vec::new());
+    let document = file::find(sources.file, sources.directory, sources.environment, &mut faults);
+    let from_file = file::layer(document.as_ref(), &mut faults);
+    let layers = Layers::pile(from_file, sources.environment, &sources.flags, &mut warnings, &mut faults);
+    let raw = layers.merged().map_err(|error| faults.add(Place::Default, error)).ok();
+    let judged = raw.map(|raw| {
+        Judge { layers: &layers, environment: sources.environment, faults: &mut faults }.config(raw)
+    });
+    let (config, data_origin) = faults.unless(judged)?;
+    let settings = settings(&layers, &config, data_origin);
+    Ok(Loaded { config, file: document.map(|document| document.path), warnings, settings })
+}
+
+/// What was merged, with the data directory that came of it, and a line for each key that was read.
+fn settings(layers: &Layers, config: &Config, data_origin: String) -> Vec<Setting> {
+    let mut settings = layers.settings();
+    if let Some(data) = settings.iter_mut().find(|setting| setting.path == "data") {
+        data.value = toml_edit::Value::from(config.data.display().to_string()).to_string();
+        data.origin = data_origin;
+    }
+    let keys = settings.iter().filter_map(|setting| {
+        let upstream = setting.path.strip_suffix("_file").or_else(|| setting.path.strip_suffix("_env"))?;
+        let read = upstream.ends_with(".api_key") && setting.value != "\"\"";
+        read.then(|| Setting {
+            path: upstream.to_string(),
+            value: "(secret)".to_string(),
+            origin: setting.origin.clone(),
+        })
+    });
+    let keys: Vec<Setting> = keys.collect();
+    settings.extend(keys);
+    settings.sort_by(|one, other| one.path.cmp(&other.path));
+    settings
+}

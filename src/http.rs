@@ -1,1 +1,50 @@
-//! Being built.
+//! The public door: listening, HTTP/1.1 and HTTP/2, routing, bounds, and the words of every refusal.
+//! Never: who may pass (the gate says), what a model server is (upstream knows).
+
+mod access;
+pub mod admin;
+mod answer;
+mod body;
+mod connection;
+mod error;
+mod framing;
+mod health;
+mod listen;
+mod request;
+mod route;
+mod service;
+mod socket;
+mod v1;
+
+use std::time::Duration;
+
+pub use health::Readiness;
+pub use listen::{Listener, Stop};
+pub use service::Parts;
+
+/// The bounds of the public door.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections served at once; more wait to be accepted.
+    pub connections_max: usize,
+    /// From accept to the first byte, and from a request's first byte to the end of its head.
+    pub header_timeout: Duration,
+    /// Longest wait for the next part of a request's body.
+    pub body_timeout: Duration,
+    /// Longest life of a connection without a request.
+    pub idle_timeout: Duration,
+    /// Longest wait for a client that takes nothing of an answer.
+    pub write_timeout: Duration,
+    /// Header lines per request.
+    pub headers_max: usize,
+    /// Bytes of all header names and values of a request.
+    pub header_bytes_max: usize,
+    /// Bytes of a request's target.
+    pub target_bytes_max: usize,
+    /// Bytes of one request's body.
+    pub body_bytes_max: usize,
+    /// Bytes of all request bodies held at once.
+    pub buffered_bytes_max: usize,
+    /// HTTP/2 streams per connection.
+    pub streams_max: u32,
+}

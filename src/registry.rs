@@ -11,6 +11,7 @@ mod find;
 mod keys;
 mod password;
 mod record;
+mod restore;
 mod rotation;
 mod table;
 
@@ -25,6 +26,7 @@ pub use change::{Change, changes};
 pub use denial::{Denial, DenialReason, DenialTarget, Door};
 pub use error::{Problem, RegistryError};
 pub use keys::{KeyChanges, KeyFilter, NewKey};
+pub use restore::Carried;
 pub use rotation::Rotation;
 
 use denial::Intent;

@@ -1,1 +1,231 @@
-//! Being built.
+//! Puts the parts together and runs them; the clock and the random source enter here. Never: rules.
+
+mod data_dir;
+mod first_run;
+mod logging;
+mod machine;
+mod server;
+mod services;
+mod settings;
+mod snapshot;
+mod socket_path;
+mod source;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, UpstreamConfig};
+use crate::http::Listener;
+use crate::registry::{Registry, RegistryError};
+use crate::store::{Birth, OpenError, RedbStore, Store, StoreOptions};
+use crate::types::{Actor, Clock, ModelScope, Random};
+use crate::upstream::{USUAL_PORTS, Upstreams, discover};
+
+use data_dir::DataDir;
+use first_run::{Due, Output};
+use machine::{MachineRandom, SystemClock};
+use server::{Announce, End, Server};
+
+pub use data_dir::DataDirError;
+pub use services::Machine;
+
+/// Why the server does not run, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeFault {
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The database in it.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// An address.
+    #[error("{address} can't be listened on: {error}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The socket for commands.
+    #[error("the socket for commands can't be bound in the data directory: {0}")]
+    Socket(io::Error),
+    /// The file for the first secrets.
+    #[error("{path} can't be made for the first secrets: {error}")]
+    Out {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A model server's settings.
+    #[error("{0}")]
+    Upstream(String),
+    /// Making the first account and key.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The process itself.
+    #[error("the process could not be set up: {0}")]
+    Process(io::Error),
+    /// A second signal came before the drain was over.
+    #[error("interrupted before every answer was finished")]
+    Interrupted,
+}
+
+/// The store of a data directory, open: nobody else has it while this lives.
+struct OpenStore {
+    dir: DataDir,
+    store: Arc<RedbStore>,
+}
+
+impl OpenStore {
+    /// A registry over it that admits nobody in this process.
+    fn registry(&self) -> Registry {
+        let store: Arc<dyn Store> = self.store.clone();
+        Registry::new(store, Arc::new(SystemClock), Arc::new(MachineRandom::new()), None)
+    }
+}
+
+/// Opens the store in a data directory, and makes both when they are not there and `create` says so.
+fn open(path: &Path, create: bool, options: &StoreOptions) -> Result<OpenStore, ServeFault> {
+    let dir = DataDir::take(path, create)?;
+    let file = dir.file(DataDir::DATABASE);
+    let store = match RedbStore::open(&file, options.clone()) {
+        Err(OpenError::NotFound { .. }) if create => {
+            match RedbStore::create(&file, birth()?, options.clone()) {
+                // Someone else was faster; his store is as good.
+                Err(OpenError::Exists { .. }) => RedbStore::open(&file, options.clone())?,
+                created => created?,
+            }
+        }
+        opened => opened?,
+    };
+    dir.hand_over();
+    Ok(OpenStore { dir, store: Arc::new(store) })
+}
+
+fn birth() -> Result<Birth, ServeFault> {
+    let mut id = [0; 16];
+    MachineRandom::new().fill(&mut id).map_err(|error| ServeFault::Registry(error.into()))?;
+    Ok(Birth { created_at: SystemClock.now(), store_id: id })
+}
+
+/// The plain daemon: no minting, no looking for model servers.
+fn serve(config: Config) -> Result<(), ServeFault> {
+    machine::forbid_core_dumps();
+    let opened = open(&config.data, true, &settings::store(&config.store))?;
+    if opened.registry().is_empty()? {
+        let data = config.data.display();
+        tracing::warn!(
+            "there is no account yet, so every request gets 401; begin with `ember --data {data} account create \
+             you@example.com --admin` and `ember --data {data} key create --account you@example.com --name first`"
+        );
+    }
+    if config.upstreams.is_empty() {
+        tracing::warn!(
+            "no model server is configured; add an [[upstream]] to ember.toml (`ember config default`)"
+        );
+    }
+    run(config, opened, None)
+}
+
+/// The first minute: makes what is not there, finds model servers, shows how to use it, serves.
+fn up(mut config: Config, output: Output) -> Result<(), ServeFault> {
+    machine::forbid_core_dumps();
+    let opened = open(&config.data, true, &settings::store(&config.store))?;
+    if config.upstreams.is_empty() {
+        config.upstreams = found_or_echo()?;
+    }
+    let due = first_run::due(&opened.registry(), actor())?;
+    let registry = opened.registry();
+    let announce = move |upstreams: &Upstreams, address: SocketAddr| {
+        announce(&registry, due, &output, upstreams, address)
+    };
+    run(config, opened, Some(Box::new(announce)))
+}
+
+fn actor() -> Actor {
+    Actor::Machine { uid: rustix::process::geteuid().as_raw() }
+}
+
+fn run(config: Config, opened: OpenStore, announce: Option<Announce>) -> Result<(), ServeFault> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeFault::Process)?;
+    let end = runtime.block_on(async {
+        let listener = Listener::bind(&config.server.listen)
+            .map_err(|(address, error)| ServeFault::Listen { address, error })?;
+        Server { config, dir: opened.dir, store: opened.store, listener }.run(announce).await
+    });
+    // What still runs is a request that was cut or a look-up nobody waits for.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    match end? {
+        End::Drained => Ok(()),
+        End::Interrupted => Err(ServeFault::Interrupted),
+    }
+}
+
+/// Shows the secrets of a first run, or says how to get some.
+fn announce(
+    registry: &Registry,
+    due: Due,
+    output: &Output,
+    upstreams: &Upstreams,
+    address: SocketAddr,
+) -> Result<(), ServeFault> {
+    let models = upstreams.entries(&ModelScope::All);
+    let model = models.first().map_or("MODEL", |entry| entry.name().as_str());
+    let base_url = format!("http://{address}/v1");
+    tell(&format!("Ember serves on http://{address}\nModels: {}\n", names(&models)));
+    if due == Due::Nothing {
+        tell("Accounts and keys are there already; `ember key create` makes another key.\n");
+        return Ok(());
+    }
+    let failed = |error| ServeFault::Out { path: output.path().to_path_buf(), error };
+    let Some(mut sink) = output.open().map_err(failed)? else {
+        tell(
+            "What is printed here is kept in a log, so no secret is made. Make them with\n  ember account create \
+             you@example.com --admin\n  ember key create --account you@example.com --name first --out FILE\n",
+        );
+        return Ok(());
+    };
+    if let Some(minted) = first_run::mint(registry, actor(), due, &MachineRandom::new())? {
+        sink.show(&minted, &base_url, model).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn names(models: &[crate::upstream::ModelEntry]) -> String {
+    const SHOWN_MAX: usize = 8;
+    if models.is_empty() {
+        return "none yet; is the model server up?".to_string();
+    }
+    let mut names: Vec<_> = models.iter().take(SHOWN_MAX).map(|entry| entry.name().to_string()).collect();
+    if models.len() > SHOWN_MAX {
+        names.push("...".to_string());
+    }
+    names.join(", ")
+}
+
+/// Stdout may be closed; the server serves all the same.
+fn tell(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Model servers on this machine's usual ports, else the built-in stand-in.
+fn found_or_echo() -> Result<Vec<UpstreamConfig>, ServeFault> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeFault::Process)?;
+    let found = runtime.block_on(discover(&USUAL_PORTS));
+    if found.is_empty() {
+        tell(
+            "No model server answers on this machine's usual ports; ember-echo, the built-in stand-in, serves.\n",
+        );
+        return Ok(vec![UpstreamConfig::echo()]);
+    }
+    for (label, address) in &found {
+        tell(&format!("Found {label} on {address}.\n"));
+    }
+    Ok(found.into_iter().map(|(_, address)| UpstreamConfig::found_at(address)).collect())
+}

@@ -1,7 +1,17 @@
 //! Durable tables of bytes: reads, scans, and commits that are data (checks and writes), all or nothing.
 //! Never: accounts, keys, or what any of the bytes mean; which engine is behind it.
 
+mod memory;
+mod redb;
+
 use std::ops::Bound;
+
+pub use self::memory::MemoryStore;
+pub use self::redb::{
+    Birth, FORMAT, OpenError, RedbStore, SnapshotError, StoreOptions, TableCount, Verified, verify,
+};
+#[doc(hidden)]
+pub use self::redb::{Fault, FaultKind, FaultOn, Faults};
 
 /// Names a table. Whoever owns the records owns the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -102,12 +112,58 @@ pub enum CommitError {
         /// Which of the commit's checks, counted from 0.
         check: usize,
     },
+    /// A row is longer than [`KEY_BYTES_MAX`] and [`VALUE_BYTES_MAX`] allow; nothing was changed.
+    #[error("a {part} for table '{table}' has {bytes} bytes, {bytes_max} is the most; nothing was changed")]
+    TooLong {
+        /// Where it was to go.
+        table: &'static str,
+        /// "key" or "value".
+        part: &'static str,
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        bytes_max: usize,
+    },
     /// No space; nothing was changed.
     #[error("the disk is full; nothing was changed, free some space and try again")]
     Full,
     /// Nothing was changed, or the engine could not find out whether it was: read again before relying on either.
     #[error(transparent)]
     Trouble(#[from] Trouble),
+}
+
+impl Commit {
+    /// Refuses rows that are too long for any engine.
+    fn measured(self) -> Result<Self, CommitError> {
+        for write in &self.writes {
+            match write {
+                Write::Put { table, key, value } => {
+                    measure(*table, "key", key, KEY_BYTES_MAX)?;
+                    measure(*table, "value", value, VALUE_BYTES_MAX)?;
+                }
+                Write::Delete { table, key } => measure(*table, "key", key, KEY_BYTES_MAX)?,
+            }
+        }
+        Ok(self)
+    }
+}
+
+fn measure(table: Table, part: &'static str, text: &[u8], bytes_max: usize) -> Result<(), CommitError> {
+    if text.len() <= bytes_max {
+        return Ok(());
+    }
+    Err(CommitError::TooLong { table: table.0, part, bytes: text.len(), bytes_max })
+}
+
+/// Whether no key at all lies within the bounds.
+fn nothing_between(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+    match (from, to) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => {
+            from >= to
+        }
+    }
 }
 
 /// Told of each commit, in commit order, after it is durable and before it is acknowledged. Must not block or
@@ -149,3 +205,6 @@ pub trait Store: Send + Sync {
     /// From now on, tells the observer of every commit.
     fn observe(&self, observer: Observer);
 }
+
+#[cfg(test)]
+mod contract;

@@ -2,6 +2,7 @@
 
 mod account;
 mod actor;
+mod base62;
 mod environment;
 mod id;
 mod key;

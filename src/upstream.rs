@@ -1,1 +1,138 @@
-//! Being built.
+//! The model servers: which models there are, and relaying requests to them byte for byte.
+//! Never: the caller's key, the registry, words or status codes of Ember's own.
+
+mod answer;
+pub mod body;
+mod catalogue;
+mod connect;
+pub mod echo;
+mod endpoint;
+mod fault;
+mod headers;
+mod list_file;
+mod listing;
+mod pieces;
+mod pool;
+mod reading;
+mod relay;
+mod relay_body;
+mod report;
+mod server;
+mod settings;
+pub mod tap;
+pub mod usage;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::types::{Clock, ModelScope};
+
+use catalogue::{Catalogue, Wanted};
+use server::Server;
+use watch::deadline;
+
+pub use catalogue::ModelEntry;
+pub use endpoint::Endpoint;
+pub use fault::RelayFault;
+pub use reading::{USUAL_PORTS, discover};
+pub use relay::{Refused, RelayRequest, Reply};
+pub use relay_body::{Broken, RelayBody};
+pub use report::{Report, ReportHandle};
+pub use settings::{Address, ServerSettings, SettingsFault};
+pub use watch::StopSignal;
+
+/// All model servers, and the catalogue of their models.
+pub struct Upstreams {
+    catalogue: Catalogue,
+    models_file: Option<PathBuf>,
+    saving: tokio::sync::Mutex<()>,
+    refresh: Duration,
+}
+
+/// How a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerHealth {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Whether it answered when its list was last read.
+    pub up: bool,
+    /// What went wrong since.
+    pub fault: Option<RelayFault>,
+    /// Requests under way.
+    pub in_flight: usize,
+    /// Public names that lead to it.
+    pub models: usize,
+}
+
+impl Upstreams {
+    /// Knows the models listed by hand, and those in `models_file`, where the lists read last are kept. `refresh`:
+    /// how often lists are read anew.
+    ///
+    /// # Errors
+    /// [`SettingsFault`] of the first server that no request could be made for.
+    pub fn new(
+        servers: Vec<ServerSettings>,
+        models_file: Option<PathBuf>,
+        refresh: Duration,
+        clock: &dyn Clock,
+    ) -> Result<Arc<Self>, SettingsFault> {
+        let wanted = servers.into_iter().map(wanted).collect::<Result<Vec<_>, _>>()?;
+        let named = wanted.iter().map(|wanted| wanted.server.as_ref());
+        let lists = match &models_file {
+            Some(path) => list_file::load(path, named),
+            None => named.map(|_| None).collect(),
+        };
+        let catalogue = Catalogue::new(wanted, lists, clock.now().as_seconds());
+        Ok(Arc::new(Self { catalogue, models_file, saving: tokio::sync::Mutex::default(), refresh }))
+    }
+
+    /// The models in `scope`, by name.
+    #[must_use]
+    pub fn entries(&self, scope: &ModelScope) -> Vec<ModelEntry> {
+        self.catalogue.entries(scope)
+    }
+
+    /// One model, if it is there and in `scope`.
+    #[must_use]
+    pub fn entry(&self, scope: &ModelScope, name: &str) -> Option<ModelEntry> {
+        self.catalogue.entry(scope, name)
+    }
+
+    /// Whether a server has the model.
+    ///
+    /// # Errors
+    /// [`RelayFault::UnknownModel`], or [`RelayFault::ModelsNotRead`] while nobody can know.
+    pub fn find(&self, model: &str) -> Result<(), RelayFault> {
+        self.catalogue.candidates(model).map(drop)
+    }
+
+    /// How each server is, in the order they are configured.
+    #[must_use]
+    pub fn health(&self) -> Vec<ServerHealth> {
+        let health = |server: &Arc<Server>| {
+            let condition = server.condition();
+            ServerHealth {
+                name: server.name.clone(),
+                up: condition.up,
+                fault: condition.fault,
+                in_flight: server.in_flight(),
+                models: self.catalogue.count_of(server),
+            }
+        };
+        self.catalogue.servers().map(health).collect()
+    }
+}
+
+fn wanted(mut settings: ServerSettings) -> Result<Wanted, SettingsFault> {
+    Ok(Wanted {
+        models: std::mem::take(&mut settings.models),
+        aliases: std::mem::take(&mut settings.aliases),
+        metadata: std::mem::take(&mut settings.metadata),
+        server: Arc::new(Server::new(settings)?),
+    })
+}
+
+#[cfg(test)]
+mod tests;

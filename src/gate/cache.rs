@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::registry::{Denial, DenialReason, DenialTarget};
 use crate::types::{Account, AccountStatus, KeyDigest, KeyId, KeyRecord, Timestamp};
 
-use super::{Cut, CutSignal, Grant, Refusal};
+use super::{Cut, CutSignal, Grant, Refusal, Stop};
 
 /// One secret in memory. What it opens never changes (a change makes a new entry); only its cut is shared.
 pub(super) struct Entry {
@@ -29,15 +29,13 @@ impl Entry {
 
     /// Whether the secret may be used at `now`.
     pub(super) fn standing(&self, now: Timestamp) -> Result<(), Refusal> {
-        let past = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
         if let Some(cut) = self.grant.cut().or(*self.cut.borrow()) {
-            Err(Refusal::Cut(cut))
-        } else if past(self.grant.expires_at) {
-            Err(Refusal::Expired)
-        } else if past(self.grant.replaced_at) {
-            Err(Refusal::Cut(Cut::Replaced))
-        } else {
-            Ok(())
+            return Err(Refusal::Cut(cut));
+        }
+        match self.grant.stop(now) {
+            None => Ok(()),
+            Some(Stop::Cut(cut)) => Err(Refusal::Cut(cut)),
+            Some(Stop::Expired) => Err(Refusal::Expired),
         }
     }
 

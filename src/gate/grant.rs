@@ -30,6 +30,15 @@ pub enum GrantStanding {
     Cut(Cut),
 }
 
+/// Why a secret that was issued may not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Someone decided so.
+    Cut(Cut),
+    /// Its key is past its end.
+    Expired,
+}
+
 /// What one secret of a key opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -68,6 +77,21 @@ impl Grant {
             expires_at: record.expires_at,
             replaced_at: secret.and_then(|secret| secret.valid_until),
             account_active,
+        }
+    }
+
+    /// Why it may not be used at `now`; none, when it may. What was decided wins over what time did.
+    #[must_use]
+    pub fn stop(&self, now: Timestamp) -> Option<Stop> {
+        let past = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
+        if let Some(cut) = self.cut() {
+            Some(Stop::Cut(cut))
+        } else if past(self.expires_at) {
+            Some(Stop::Expired)
+        } else if past(self.replaced_at) {
+            Some(Stop::Cut(Cut::Replaced))
+        } else {
+            None
         }
     }
 

@@ -100,6 +100,22 @@ impl Registry {
         }
     }
 
+    /// Whoever owns a key, even if he is deleted: for showing a name where there is only an id.
+    ///
+    /// # Errors
+    /// [`RegistryError::Store`].
+    pub fn owner(&self, id: AccountId) -> Result<Option<Account>, RegistryError> {
+        Ok(self.load_account(id)?.map(|(account, _)| account))
+    }
+
+    /// How many accounts there are, deleted ones included.
+    ///
+    /// # Errors
+    /// [`RegistryError::Store`].
+    pub fn account_count(&self) -> Result<u64, RegistryError> {
+        Ok(self.store.count(ACCOUNTS)?)
+    }
+
     /// Whether there is any account at all.
     ///
     /// # Errors

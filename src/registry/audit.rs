@@ -71,6 +71,17 @@ pub struct Event {
     pub detail: String,
 }
 
+impl Event {
+    /// The id of the key or account it was done to, as it is shown.
+    #[must_use]
+    pub fn target_id(&self) -> String {
+        let key = || KeyId::from_bytes(&self.target).map(|id| id.to_string());
+        let account = || AccountId::from_bytes(&self.target).map(|id| id.to_string());
+        let id = if self.action.as_str().starts_with("key.") { key() } else { account() };
+        id.unwrap_or_default()
+    }
+}
+
 /// The most events given of one thing's history.
 const HISTORY_MAX: usize = 100;
 
@@ -104,6 +115,19 @@ impl Registry {
             }
         }
         Ok(events)
+    }
+
+    /// Says in the log what a commit that is durable now has changed: one line for each event.
+    pub(super) fn log_events(writes: &[Write]) {
+        for write in writes {
+            if let Write::Put { table, key, value } = write
+                && *table == AUDIT
+                && let Ok(event) = decode_event(key, value)
+            {
+                let target = event.target_id();
+                tracing::info!(target: "audit", event = %event.id, actor = %event.actor, action = event.action.as_str(), on = %target, "{}", event.detail);
+            }
+        }
     }
 
     /// The writes that put one event beside the change it tells of.

@@ -113,10 +113,16 @@ impl Registry {
                 Attempt::Nothing(result) => return Ok(result),
                 Attempt::Commit(commit, result) => (commit, result),
             };
+            let writes = commit.writes.clone();
             match self.store.commit(commit) {
-                Ok(()) => return Ok(result),
+                Ok(()) => {
+                    Self::log_events(&writes);
+                    return Ok(result);
+                }
                 Err(CommitError::Conflict { .. }) => {}
-                Err(CommitError::Full) => return Err(RegistryError::Store(CommitError::Full.to_string())),
+                Err(refused @ (CommitError::Full | CommitError::TooLong { .. })) => {
+                    return Err(RegistryError::Store(refused.to_string()));
+                }
                 Err(CommitError::Trouble(trouble)) => return Err(trouble.into()),
             }
         }
@@ -142,6 +148,14 @@ impl Registry {
     #[must_use]
     pub fn owes_denials(&self) -> bool {
         !self.owed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Why a key or secret is denied in memory although the disk does not say so yet.
+    #[must_use]
+    pub fn owed_denial(&self, targets: &[DenialTarget]) -> Option<DenialReason> {
+        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut denials = owed.iter().flat_map(Intent::denials);
+        denials.find(|denial| targets.contains(&denial.target)).map(|denial| denial.because)
     }
 
     fn carry_out(&self, intent: &Intent) -> Result<(), RegistryError> {

@@ -3,14 +3,14 @@
 
 use std::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::base62;
 use super::{Environment, Random, RandomUnavailable};
 
 const BRAND: &str = "ember_";
 const RANDOM_LENGTH: usize = 32;
 const CHECK_LENGTH: usize = 6;
-const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// A whole key in clear, with the right shape and checksum; wiped when dropped.
 ///
@@ -49,7 +49,7 @@ impl Key {
         text.push_str(BRAND);
         text.push_str(environment.as_str());
         text.push('_');
-        push_random(&mut text, random)?;
+        base62::push_random(&mut text, RANDOM_LENGTH, random)?;
         push_checksum(&mut text);
         Ok(Self(text))
     }
@@ -138,20 +138,6 @@ impl fmt::Display for KeyHint {
     }
 }
 
-/// Bytes of 248 and above are thrown away, so that every character is equally likely.
-fn push_random(text: &mut String, random: &dyn Random) -> Result<(), RandomUnavailable> {
-    const FAIR: u8 = 248;
-    let wanted = text.len() + RANDOM_LENGTH;
-    let mut pool = Zeroizing::new([0; 64]);
-    while text.len() < wanted {
-        random.fill(&mut pool[..])?;
-        let missing = wanted - text.len();
-        let fair = pool.iter().filter(|&&byte| byte < FAIR).take(missing);
-        text.extend(fair.map(|byte| char::from(BASE62[usize::from(byte % 62)])));
-    }
-    Ok(())
-}
-
 fn push_checksum(text: &mut String) {
     let check = checksum(text);
     text.extend(check.iter().copied().map(char::from));
@@ -162,7 +148,7 @@ fn checksum(text: &str) -> [u8; CHECK_LENGTH] {
     let mut value = crc32fast::hash(text.as_bytes());
     let mut digits = [b'0'; CHECK_LENGTH];
     for digit in digits.iter_mut().rev() {
-        *digit = BASE62[(value % 62) as usize];
+        *digit = base62::DIGITS[(value % 62) as usize];
         value /= 62;
     }
     digits

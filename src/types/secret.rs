@@ -2,6 +2,8 @@
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::{Random, RandomUnavailable, base62};
+
 /// A secret text, wiped when dropped. It has no `Debug`, `Display`, `Clone` or `Serialize`:
 ///
 /// ```compile_fail
@@ -28,6 +30,16 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub struct Secret(String);
 
 impl Secret {
+    /// A password for a person to copy: 20 random digits and letters (119 bits).
+    ///
+    /// # Errors
+    /// [`RandomUnavailable`] when the random source fails.
+    pub fn generate(random: &dyn Random) -> Result<Self, RandomUnavailable> {
+        let mut text = String::new();
+        base62::push_random(&mut text, 20, random)?;
+        Ok(Self(text))
+    }
+
     /// Takes the text over; the caller must not keep a copy.
     #[must_use]
     pub fn new(text: String) -> Self {

@@ -22,6 +22,17 @@ pub enum TokensSource {
     Estimated,
 }
 
+impl TokensSource {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Estimated => "estimated",
+        }
+    }
+}
+
 /// How a request ended. Its word stands in access lines and usage records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {

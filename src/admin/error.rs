@@ -1,0 +1,33 @@
+//! Why a command was not carried out: a kind for doors and exit codes, a sentence for people. Never: status codes.
+
+use crate::registry::{Problem, RegistryError};
+
+/// A command that was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct AdminError {
+    /// What kind of trouble it is.
+    pub problem: Problem,
+    /// The thing, the reason and the next step.
+    pub detail: String,
+}
+
+impl AdminError {
+    /// A refusal of what makes no sense.
+    #[must_use]
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self { problem: Problem::Invalid, detail: detail.into() }
+    }
+
+    /// Trouble that is nobody's fault who asked.
+    #[must_use]
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self { problem: Problem::Unavailable, detail: detail.into() }
+    }
+}
+
+impl From<RegistryError> for AdminError {
+    fn from(error: RegistryError) -> Self {
+        Self { problem: error.problem(), detail: error.to_string() }
+    }
+}

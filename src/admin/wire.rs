@@ -1,0 +1,86 @@
+//! Commands and replies as JSON: what travels on the socket, what `-o json` prints and what docs/api.md describes.
+//! Stable: members are added, never renamed. Never: methods, paths, status codes.
+
+mod account;
+mod key;
+mod reply;
+mod request;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+
+use crate::types::{Key, Timestamp};
+
+use super::{AdminError, Command, KeyView, Reply};
+
+pub use request::{
+    account_create, body, key_create, key_revoke, key_rotate, key_update, key_verify, password,
+};
+
+/// The reply to `command` out of its JSON.
+///
+/// # Errors
+/// [`AdminError`] when it is not such a reply.
+pub fn decode(command: &Command, json: &[u8]) -> Result<Reply, AdminError> {
+    reply::decode(command, json)
+}
+
+/// A reply as JSON in one line.
+///
+/// # Errors
+/// [`AdminError`]; plain data has no reason to fail.
+pub fn encode(reply: &Reply) -> Result<String, AdminError> {
+    reply::with_json(reply, &|json| serde_json::to_string(json)).map_err(unwritable)
+}
+
+/// A reply as JSON over several lines, for people and files.
+///
+/// # Errors
+/// [`AdminError`]; plain data has no reason to fail.
+pub fn encode_pretty(reply: &Reply) -> Result<String, AdminError> {
+    reply::with_json(reply, &|json| serde_json::to_string_pretty(json)).map_err(unwritable)
+}
+
+/// What [`encode_pretty`] makes of [`Reply::Issued`], without taking the key over.
+///
+/// # Errors
+/// [`AdminError`]; plain data has no reason to fail.
+pub fn encode_issued(key: &KeyView, secret: &Key) -> Result<String, AdminError> {
+    serde_json::to_string_pretty(&key::KeyJson::of_issued(key, secret)).map_err(unwritable)
+}
+
+/// A list as every list is written.
+#[derive(Serialize, serde::Deserialize)]
+struct ListJson<T> {
+    object: String,
+    data: Vec<T>,
+    first_id: Option<String>,
+    last_id: Option<String>,
+    has_more: bool,
+}
+
+impl<T> ListJson<T> {
+    fn of(data: Vec<T>, has_more: bool, id: impl Fn(&T) -> String) -> Self {
+        let (first_id, last_id) = (data.first().map(&id), data.last().map(&id));
+        Self { object: "list".to_string(), data, first_id, last_id, has_more }
+    }
+}
+
+fn unwritable(error: serde_json::Error) -> AdminError {
+    AdminError::unavailable(format!("the answer could not be written as JSON: {error}"))
+}
+
+/// The server that answers has this program's version, so this is a fault of Ember's.
+fn unreadable(what: impl std::fmt::Display) -> AdminError {
+    AdminError::unavailable(format!("the answer can't be read: {what}; please report this"))
+}
+
+fn time(text: &str) -> Result<Timestamp, AdminError> {
+    text.parse().map_err(unreadable)
+}
+
+fn time_or_none(text: Option<&str>) -> Result<Option<Timestamp>, AdminError> {
+    text.map(time).transpose()
+}

@@ -1,0 +1,103 @@
+//! An account and a line of history as JSON. Never: anything else.
+
+use serde::{Deserialize, Serialize};
+
+use crate::admin::{AccountDetail, AdminError, HistoryLine};
+use crate::types::{Account, AccountStatus, Role};
+
+use super::{time, unreadable};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct AccountJson {
+    pub(super) id: String,
+    object: String,
+    email: String,
+    name: Option<String>,
+    role: String,
+    status: String,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    history: Option<Vec<EventJson>>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct EventJson {
+    id: String,
+    object: String,
+    at: String,
+    actor: String,
+    action: String,
+    detail: String,
+}
+
+impl AccountJson {
+    pub(super) fn of(account: &Account) -> Self {
+        Self {
+            id: account.id.to_string(),
+            object: "account".to_string(),
+            email: account.email.to_string(),
+            name: account.name.as_ref().map(ToString::to_string),
+            role: account.role.as_str().to_string(),
+            status: account.status.as_str().to_string(),
+            created_at: account.created_at.to_string(),
+            history: None,
+        }
+    }
+
+    pub(super) fn of_detail(detail: &AccountDetail) -> Self {
+        Self { history: Some(EventJson::all(&detail.history)), ..Self::of(&detail.account) }
+    }
+
+    pub(super) fn read(&self) -> Result<Account, AdminError> {
+        Ok(Account {
+            id: self.id.parse().map_err(unreadable)?,
+            email: self.email.parse().map_err(unreadable)?,
+            name: self.name.as_deref().map(str::parse).transpose().map_err(unreadable)?,
+            role: role(&self.role).ok_or_else(|| unreadable("no such role"))?,
+            status: status(&self.status).ok_or_else(|| unreadable("no such status"))?,
+            created_at: time(&self.created_at)?,
+        })
+    }
+
+    pub(super) fn read_detail(&self) -> Result<AccountDetail, AdminError> {
+        let history = EventJson::read_all(self.history.as_deref().unwrap_or_default())?;
+        Ok(AccountDetail { account: self.read()?, history })
+    }
+}
+
+impl EventJson {
+    pub(super) fn all(lines: &[HistoryLine]) -> Vec<Self> {
+        let one = |line: &HistoryLine| Self {
+            id: line.id.to_string(),
+            object: "event".to_string(),
+            at: line.at.to_string(),
+            actor: line.actor.clone(),
+            action: line.action.clone(),
+            detail: line.detail.clone(),
+        };
+        lines.iter().map(one).collect()
+    }
+
+    pub(super) fn read_all(events: &[Self]) -> Result<Vec<HistoryLine>, AdminError> {
+        let one = |event: &Self| {
+            Ok(HistoryLine {
+                id: event.id.parse().map_err(unreadable)?,
+                at: time(&event.at)?,
+                actor: event.actor.clone(),
+                action: event.action.clone(),
+                detail: event.detail.clone(),
+            })
+        };
+        events.iter().map(one).collect()
+    }
+}
+
+/// The role a word names.
+pub(super) fn role(word: &str) -> Option<Role> {
+    [Role::Member, Role::Admin].into_iter().find(|role| role.as_str() == word)
+}
+
+fn status(word: &str) -> Option<AccountStatus> {
+    let all = [AccountStatus::Active, AccountStatus::Disabled, AccountStatus::Deleted];
+    all.into_iter().find(|status| status.as_str() == word)
+}

@@ -1,0 +1,233 @@
+//! The bodies of commands as JSON, both ways. Unknown members are refused. Never: what stands in a path or a query.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::admin::{AdminError, Command};
+use crate::registry::{KeyChanges, NewAccount, NewKey, Rotation};
+use crate::types::{Key, Role, Secret, Timestamp};
+
+use super::account::role;
+use super::key::{models, scope};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountCreateJson {
+    email: String,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    role: Option<String>,
+    #[serde(default)]
+    password: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PasswordJson {
+    password: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyCreateJson {
+    account: String,
+    name: String,
+    environment: String,
+    #[serde(default)]
+    models: Option<Vec<String>>,
+    #[serde(default)]
+    expires_at: Option<String>,
+}
+
+/// What is absent stays; null means all models, or no end.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyUpdateJson {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    models: Option<Option<Vec<String>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    expires_at: Option<Option<String>>,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RevokeJson {
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RotateJson {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grace_seconds: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    now: Option<bool>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerifyJson {
+    key: String,
+}
+
+/// The body that goes with a command; none when it has none.
+///
+/// # Errors
+/// [`AdminError`]; plain data has no reason to fail.
+pub fn body(command: &Command) -> Result<Option<Vec<u8>>, AdminError> {
+    match command {
+        Command::AccountCreate(new) => write(&AccountCreateJson {
+            email: new.email.to_string(),
+            name: new.name.as_ref().map(ToString::to_string),
+            role: Some(new.role.as_str().to_string()),
+            password: new.password.as_ref().map(|password| password.expose().to_string()),
+        }),
+        Command::AccountPassword { password, .. } => {
+            write(&PasswordJson { password: password.expose().to_string() })
+        }
+        Command::KeyCreate(new) => write(&KeyCreateJson {
+            account: new.account.clone(),
+            name: new.name.to_string(),
+            environment: new.environment.to_string(),
+            models: models(&new.models),
+            expires_at: new.expires_at.map(|end| end.to_string()),
+        }),
+        Command::KeyUpdate { changes, .. } => write(&KeyUpdateJson {
+            name: changes.name.as_ref().map(ToString::to_string),
+            models: changes.models.as_ref().map(models),
+            expires_at: changes.expires_at.map(|end| end.map(|end| end.to_string())),
+        }),
+        Command::KeyRevoke { reason, .. } => write(&RevokeJson { reason: reason.clone() }),
+        Command::KeyRotate { rotation, .. } => write(&match rotation {
+            Rotation::Grace(grace) => RotateJson { grace_seconds: Some(grace.as_secs()), now: None },
+            Rotation::Now => RotateJson { grace_seconds: None, now: Some(true) },
+        }),
+        Command::KeyVerify { key } => write(&VerifyJson { key: key.expose().to_string() }),
+        Command::AccountList { .. }
+        | Command::AccountShow { .. }
+        | Command::AccountDisable { .. }
+        | Command::AccountEnable { .. }
+        | Command::AccountDelete { .. }
+        | Command::KeyList { .. }
+        | Command::KeyShow { .. }
+        | Command::KeyDisable { .. }
+        | Command::KeyEnable { .. }
+        | Command::Status => Ok(None),
+    }
+}
+
+/// What an account is to be made of.
+///
+/// # Errors
+/// [`AdminError`] names the member at fault.
+pub fn account_create(json: &[u8]) -> Result<NewAccount, AdminError> {
+    let read: AccountCreateJson = parse(json)?;
+    Ok(NewAccount {
+        email: read.email.parse().map_err(invalid)?,
+        name: read.name.map(|name| name.parse()).transpose().map_err(invalid)?,
+        role: match read.role.as_deref() {
+            None => Role::Member,
+            Some(word) => role(word).ok_or_else(|| invalid("'role' is neither member nor admin"))?,
+        },
+        password: read.password.map(Secret::new),
+    })
+}
+
+/// A new password.
+///
+/// # Errors
+/// [`AdminError`] names the member at fault.
+pub fn password(json: &[u8]) -> Result<Secret, AdminError> {
+    parse::<PasswordJson>(json).map(|read| Secret::new(read.password))
+}
+
+/// What a key is to be made of.
+///
+/// # Errors
+/// [`AdminError`] names the member at fault.
+pub fn key_create(json: &[u8]) -> Result<NewKey, AdminError> {
+    let read: KeyCreateJson = parse(json)?;
+    Ok(NewKey {
+        account: read.account,
+        name: read.name.parse().map_err(invalid)?,
+        environment: read.environment.parse().map_err(invalid)?,
+        models: scope(read.models.as_deref()).map_err(invalid)?,
+        expires_at: read.expires_at.as_deref().map(end).transpose()?,
+    })
+}
+
+/// What is to change about a key.
+///
+/// # Errors
+/// [`AdminError`] names the member at fault.
+pub fn key_update(json: &[u8]) -> Result<KeyChanges, AdminError> {
+    let read: KeyUpdateJson = parse(json)?;
+    Ok(KeyChanges {
+        name: read.name.map(|name| name.parse()).transpose().map_err(invalid)?,
+        models: read.models.map(|models| scope(models.as_deref())).transpose().map_err(invalid)?,
+        expires_at: read.expires_at.map(|text| text.as_deref().map(end).transpose()).transpose()?,
+    })
+}
+
+/// Why a key is revoked; nothing at all is no reason.
+///
+/// # Errors
+/// [`AdminError`] names the member at fault.
+pub fn key_revoke(json: &[u8]) -> Result<Option<String>, AdminError> {
+    if json.is_empty() { Ok(None) } else { parse::<RevokeJson>(json).map(|read| read.reason) }
+}
+
+/// What becomes of a key's old secret.
+///
+/// # Errors
+/// [`AdminError`] names the member at fault.
+pub fn key_rotate(json: &[u8]) -> Result<Rotation, AdminError> {
+    let read: RotateJson = parse(json)?;
+    match (read.grace_seconds, read.now.unwrap_or(false)) {
+        (Some(seconds), false) => Ok(Rotation::Grace(Duration::from_secs(seconds))),
+        (None, true) => Ok(Rotation::Now),
+        (Some(_), true) | (None, false) => Err(invalid("give either 'grace_seconds' or 'now': true")),
+    }
+}
+
+/// The key to look at.
+///
+/// # Errors
+/// [`AdminError`], without the text.
+pub fn key_verify(json: &[u8]) -> Result<Key, AdminError> {
+    Key::parse(parse::<VerifyJson>(json)?.key.as_bytes()).map_err(invalid)
+}
+
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+fn end(text: &str) -> Result<Timestamp, AdminError> {
+    text.parse().map_err(invalid)
+}
+
+fn write(json: &impl Serialize) -> Result<Option<Vec<u8>>, AdminError> {
+    serde_json::to_vec(json).map(Some).map_err(super::unwritable)
+}
+
+/// serde's sentences quote values, and a value may be a secret: only structure is told.
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, AdminError> {
+    serde_json::from_slice(json).map_err(|error| {
+        let sentence = error.to_string();
+        let told = ["unknown field", "missing field", "duplicate field"];
+        let reason = match told.iter().any(|start| sentence.starts_with(start)) {
+            true => sentence,
+            false => format!("it is not the JSON that is expected, near column {}", error.column()),
+        };
+        AdminError::invalid(format!("the body was refused: {reason}; docs/api.md lists the members"))
+    })
+}
+
+fn invalid(error: impl std::fmt::Display) -> AdminError {
+    AdminError::invalid(error.to_string())
+}

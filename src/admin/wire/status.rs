@@ -1,0 +1,106 @@
+//! How Ember is, as JSON. Never: anything else.
+
+use serde::{Deserialize, Serialize};
+
+use crate::admin::{AdminError, ServerStatus, Status, UpstreamStatus};
+use crate::types::Tokens;
+
+use super::time;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct StatusJson {
+    object: String,
+    running: bool,
+    accounts: u64,
+    keys: u64,
+    denials_owed: bool,
+    server: Option<ServerJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ServerJson {
+    version: String,
+    pid: u32,
+    started_at: String,
+    listen: Vec<String>,
+    upstreams: Vec<UpstreamJson>,
+    requests: u64,
+    tokens: TokensJson,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UpstreamJson {
+    name: String,
+    healthy: bool,
+    models: u64,
+    detail: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TokensJson {
+    prompt: u64,
+    completion: u64,
+    cached: u64,
+}
+
+impl StatusJson {
+    pub(super) fn of(status: &Status) -> Self {
+        Self {
+            object: "status".to_string(),
+            running: status.server.is_some(),
+            accounts: status.accounts,
+            keys: status.keys,
+            denials_owed: status.denials_owed,
+            server: status.server.as_ref().map(ServerJson::of),
+        }
+    }
+
+    pub(super) fn read(self) -> Result<Status, AdminError> {
+        Ok(Status {
+            accounts: self.accounts,
+            keys: self.keys,
+            denials_owed: self.denials_owed,
+            server: self.server.map(ServerJson::read).transpose()?,
+        })
+    }
+}
+
+impl ServerJson {
+    fn of(server: &ServerStatus) -> Self {
+        let upstream = |one: &UpstreamStatus| UpstreamJson {
+            name: one.name.clone(),
+            healthy: one.healthy,
+            models: one.models,
+            detail: one.detail.clone(),
+        };
+        let Tokens { prompt, completion, cached } = server.tokens;
+        Self {
+            version: server.version.clone(),
+            pid: server.pid,
+            started_at: server.started_at.to_string(),
+            listen: server.listen.clone(),
+            upstreams: server.upstreams.iter().map(upstream).collect(),
+            requests: server.requests,
+            tokens: TokensJson { prompt, completion, cached },
+        }
+    }
+
+    fn read(self) -> Result<ServerStatus, AdminError> {
+        let upstream = |one: UpstreamJson| UpstreamStatus {
+            name: one.name,
+            healthy: one.healthy,
+            models: one.models,
+            detail: one.detail,
+        };
+        let TokensJson { prompt, completion, cached } = self.tokens;
+        Ok(ServerStatus {
+            version: self.version,
+            pid: self.pid,
+            started_at: time(&self.started_at)?,
+            listen: self.listen,
+            upstreams: self.upstreams.into_iter().map(upstream).collect(),
+            requests: self.requests,
+            tokens: Tokens { prompt, completion, cached },
+        })
+    }
+}

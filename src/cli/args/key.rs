@@ -1,0 +1,123 @@
+//! The key commands. Never: anything else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Subcommand};
+
+use crate::cli::value::{Expiry, duration, models, status};
+use crate::types::{Environment, KeyName, KeyStatus, ModelScope};
+
+const KEY_HELP: &str =
+    "Its id, the beginning of its id, its name or its last 4 characters; never the key itself";
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum KeyVerb {
+    /// Issue a key; it is shown once
+    #[command(
+        after_help = "Example:\n  ember key create --account ana@example.com --name my-app --expires 90d"
+    )]
+    Create(KeyCreate),
+    /// List keys
+    #[command(after_help = "Example:\n  ember key list --env prod --status active")]
+    List {
+        /// Only this account's (address or id)
+        #[arg(long)]
+        account: Option<String>,
+        /// Only of this environment: dev, staging, prod
+        #[arg(long)]
+        env: Option<Environment>,
+        /// Only with this status: active, disabled, expired, revoked
+        #[arg(long, value_parser = status)]
+        status: Option<KeyStatus>,
+    },
+    /// Show a key and what was done to it
+    #[command(after_help = "Example:\n  ember key show my-app")]
+    Show {
+        #[arg(help = KEY_HELP)]
+        key: String,
+    },
+    /// Change a key's name, models or end
+    #[command(after_help = "Example:\n  ember key update my-app --expires 2027-12-31 --models llama3,qwen3")]
+    Update(KeyUpdate),
+    /// Switch a key off; what runs on it is cut
+    #[command(after_help = "Example:\n  ember key disable my-app")]
+    Disable {
+        #[arg(help = KEY_HELP)]
+        key: String,
+    },
+    /// Switch a key on again
+    #[command(after_help = "Example:\n  ember key enable my-app")]
+    Enable {
+        #[arg(help = KEY_HELP)]
+        key: String,
+    },
+    /// Revoke a key for good, now; what runs on it is cut
+    #[command(after_help = "Example:\n  ember key revoke my-app --reason \"left in a public repository\" -y")]
+    Revoke {
+        #[arg(help = KEY_HELP)]
+        key: String,
+        /// Why; kept in its history
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Give a key a new secret, shown once; the old one works until the grace is over
+    #[command(after_help = "Example:\n  ember key rotate my-app --grace 24h")]
+    Rotate(KeyRotate),
+    /// Read a key from stdin: whose it is, what it may do, or why it is refused
+    #[command(after_help = "Example:\n  ember key verify < key.txt")]
+    Verify,
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct KeyCreate {
+    /// Whose it is: an address or id
+    #[arg(long)]
+    pub(in crate::cli) account: String,
+    /// What to call it: 1 to 64 characters
+    #[arg(long)]
+    pub(in crate::cli) name: KeyName,
+    /// What it is for: dev, staging, prod
+    #[arg(long, default_value_t = Environment::Dev)]
+    pub(in crate::cli) env: Environment,
+    /// When it stops: a time from now such as 90d, a date (the end of that day in UTC), or never
+    #[arg(long, default_value = "never", value_name = "WHEN", allow_hyphen_values = true)]
+    pub(in crate::cli) expires: Expiry,
+    /// The models it may use, parted by commas, or all
+    #[arg(long, default_value = "all", value_parser = models)]
+    pub(in crate::cli) models: ModelScope,
+    /// Write the key to this new file (mode 0600) instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["name", "expires", "models"])))]
+pub(in crate::cli) struct KeyUpdate {
+    #[arg(help = KEY_HELP)]
+    pub(in crate::cli) key: String,
+    /// A new name
+    #[arg(long)]
+    pub(in crate::cli) name: Option<KeyName>,
+    /// A new end: a time from now such as 90d, a date, or never
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
+    pub(in crate::cli) expires: Option<Expiry>,
+    /// The models it may use from now on, parted by commas, or all
+    #[arg(long, value_parser = models)]
+    pub(in crate::cli) models: Option<ModelScope>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct KeyRotate {
+    #[arg(help = KEY_HELP)]
+    pub(in crate::cli) key: String,
+    /// How long the old secret goes on working [default: the configuration's, 24h]
+    #[arg(long, value_parser = duration, value_name = "TIME", allow_hyphen_values = true)]
+    pub(in crate::cli) grace: Option<Duration>,
+    /// End the old secret at once; what runs on it is cut
+    #[arg(long, conflicts_with = "grace")]
+    pub(in crate::cli) now: bool,
+    /// Write the key to this new file (mode 0600) instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) out: Option<PathBuf>,
+}

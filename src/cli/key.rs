@@ -1,0 +1,154 @@
+//! The key commands. Never: rules about keys.
+
+use std::path::Path;
+
+use crate::admin::{Command, KeyView, Reply};
+use crate::registry::{KeyChanges, KeyFilter, NewKey, PAGE_MAX, Page, Rotation};
+use crate::types::{Key, KeyId};
+
+use super::args::{Format, KeyCreate, KeyRotate, KeyUpdate, KeyVerb};
+use super::desk::Desk;
+use super::error::{CliError, Exit};
+use super::secret::{self, SecretFile};
+use super::show;
+use super::terminal::Screen;
+
+/// A key is far shorter; a whole file given by mistake is not read.
+const KEY_BYTES_MAX: usize = 1024;
+
+pub(super) fn run(verb: &KeyVerb, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    match verb {
+        KeyVerb::Create(args) => create(args, desk, screen),
+        KeyVerb::List { account, env, status } => {
+            let filter = KeyFilter { account: account.clone(), environment: *env, status: *status };
+            show::reply(&list(&filter, desk)?, desk.now(), screen)
+        }
+        KeyVerb::Show { key } => {
+            let reply = desk.ask(&Command::KeyShow { key: key.clone() })?;
+            show::reply(&reply, desk.now(), screen)
+        }
+        KeyVerb::Update(args) => done(&desk.ask(&update(args, desk))?, "updated", desk, screen),
+        KeyVerb::Disable { key } => {
+            done(&desk.ask(&Command::KeyDisable { key: key.clone() })?, "disabled", desk, screen)
+        }
+        KeyVerb::Enable { key } => {
+            done(&desk.ask(&Command::KeyEnable { key: key.clone() })?, "enabled", desk, screen)
+        }
+        KeyVerb::Revoke { key, reason } => {
+            let key = asked(key, desk, screen)?;
+            let command = Command::KeyRevoke { key, reason: reason.clone() };
+            done(&desk.ask(&command)?, "revoked for good", desk, screen)
+        }
+        KeyVerb::Rotate(args) => rotate(args, desk, screen),
+        KeyVerb::Verify => verify(desk, screen),
+    }
+}
+
+fn create(args: &KeyCreate, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    let command = Command::KeyCreate(NewKey {
+        account: args.account.clone(),
+        name: args.name.clone(),
+        environment: args.env,
+        models: args.models.clone(),
+        expires_at: args.expires.end(desk.now()),
+    });
+    issue(&command, args.out.as_deref(), desk, screen)
+}
+
+fn rotate(args: &KeyRotate, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    let grace = args.grace.unwrap_or(desk.settings.rotation_grace);
+    let rotation = if args.now { Rotation::Now } else { Rotation::Grace(grace) };
+    let command = Command::KeyRotate { key: args.key.clone(), rotation };
+    issue(&command, args.out.as_deref(), desk, screen)
+}
+
+/// The file is made before the key is: a key that can't be kept is not issued.
+fn issue(
+    command: &Command,
+    out: Option<&Path>,
+    desk: &Desk<'_>,
+    screen: &mut Screen<'_, '_>,
+) -> Result<(), CliError> {
+    let file = out.map(|path| SecretFile::create(path, screen)).transpose()?;
+    match desk.ask(command) {
+        Ok(Reply::Issued { key, secret }) => secret::show(&key, &secret, file, desk.now(), screen),
+        other => {
+            if let Some(file) = file {
+                file.discard();
+            }
+            other.and(Err(show::unexpected()))
+        }
+    }
+}
+
+fn update(args: &KeyUpdate, desk: &Desk<'_>) -> Command {
+    let changes = KeyChanges {
+        name: args.name.clone(),
+        models: args.models.clone(),
+        expires_at: args.expires.map(|expiry| expiry.end(desk.now())),
+    };
+    Command::KeyUpdate { key: args.key.clone(), changes }
+}
+
+fn list(filter: &KeyFilter, desk: &Desk<'_>) -> Result<Reply, CliError> {
+    let mut entries: Vec<KeyView> = Vec::new();
+    let mut after: Option<KeyId> = None;
+    loop {
+        let command = Command::KeyList { filter: filter.clone(), after, limit: PAGE_MAX };
+        let Reply::Keys(page) = desk.ask(&command)? else { return Err(show::unexpected()) };
+        entries.extend(page.entries);
+        after = entries.last().map(|key| key.id);
+        if !page.has_more {
+            return Ok(Reply::Keys(Page { entries, has_more: false }));
+        }
+    }
+}
+
+/// The id of the key that the person at the terminal, if there is one, agreed to. Without a terminal nothing is
+/// asked: revoking must be fast when it matters.
+fn asked(text: &str, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<String, CliError> {
+    if screen.yes() || !screen.can_ask() {
+        return Ok(text.to_string());
+    }
+    let Reply::KeyDetail(detail) = desk.ask(&Command::KeyShow { key: text.to_string() })? else {
+        return Err(show::unexpected());
+    };
+    let key = detail.key;
+    screen.confirm(&format!(
+        "Revoke key {} ({}) of {} ({})? It can't be undone.",
+        key.name,
+        key.environment,
+        show::owner(&key),
+        key.id
+    ))?;
+    Ok(key.id.to_string())
+}
+
+fn done(reply: &Reply, what: &str, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    let Reply::Key(key) = reply else { return Err(show::unexpected()) };
+    match screen.format {
+        Format::Table => {
+            screen.note(&format!("Key {} ({}, {}) is {what}.", key.name, key.environment, key.id));
+            Ok(())
+        }
+        Format::Json | Format::Plain => show::reply(reply, desk.now(), screen),
+    }
+}
+
+/// A good end only when the key would be admitted now.
+fn verify(desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    let interactive = screen.terminal.stdin_is_terminal;
+    if interactive {
+        screen.note("Paste the key and press Enter:");
+    }
+    let text = screen.read(KEY_BYTES_MAX, interactive)?;
+    let key = Key::parse(text.expose().trim().as_bytes())
+        .map_err(|error| CliError::new(Exit::NotFound, error.to_string()))?;
+    let reply = desk.ask(&Command::KeyVerify { key })?;
+    let Reply::Verdict(verdict) = &reply else { return Err(show::unexpected()) };
+    show::reply(&reply, desk.now(), screen)?;
+    match verdict.stop {
+        None => Ok(()),
+        Some(_) => Err(CliError::silent(Exit::NotAllowed)),
+    }
+}

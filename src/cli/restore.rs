@@ -1,0 +1,184 @@
+//! `ember restore`: a backup takes the store's place in one step; rights taken away since stay taken away, and what
+//! was there is kept beside it. Never: which rights those are (the registry says).
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use crate::registry::Carried;
+use crate::store;
+use crate::types::Timestamp;
+
+use super::backup::sync_directory;
+use super::desk::Desk;
+use super::error::{CliError, Exit};
+use super::terminal::Screen;
+use super::{Opened, socket};
+
+/// The store's file in the data directory.
+const DATABASE: &str = "ember.redb";
+/// Where the backup is made ready: in the data directory, so that it can take the store's place by a rename.
+const STAGE: &str = "restore.tmp";
+
+pub(super) fn run(file: &Path, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    let backup = screen.terminal.cwd.join(file);
+    let verified = store::verify(&backup).map_err(|error| bad_backup(&error))?;
+    let data = desk.data();
+    refuse_running(desk)?;
+    let present = present(desk, screen)?;
+    make_directory(data)?;
+    let stage = Stage::make(data, &backup)?;
+    let carried = carry_over(desk, &stage, present.as_ref())?;
+    let kept = stage.take_place(data, desk.now())?;
+    drop(present);
+    let rows: u64 = verified.tables.iter().map(|table| table.rows).sum();
+    screen.note(&format!("Restored {rows} records from {}.", backup.display()));
+    if let Some(kept) = kept {
+        screen.note(&format!("What was there is kept in {}.", kept.display()));
+    }
+    for one in &carried {
+        screen.note(&line(one));
+    }
+    screen.note("Passwords are those of the backup; keys issued since it was made are unknown now.");
+    Ok(())
+}
+
+fn bad_backup(error: &store::OpenError) -> CliError {
+    let exit = match error {
+        store::OpenError::NotFound { .. } => Exit::NotFound,
+        store::OpenError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Exit::NotAllowed
+        }
+        store::OpenError::Exists { .. }
+        | store::OpenError::Locked { .. }
+        | store::OpenError::NotAnEmberStore { .. }
+        | store::OpenError::Newer { .. }
+        | store::OpenError::Damaged { .. }
+        | store::OpenError::Io { .. } => Exit::Failure,
+    };
+    CliError::new(exit, format!("the backup can't be used: {error}; nothing was changed"))
+}
+
+fn refuse_running(desk: &Desk<'_>) -> Result<(), CliError> {
+    match socket::connect(desk.data())? {
+        None => Ok(()),
+        Some(_) => Err(running(desk)),
+    }
+}
+
+fn running(desk: &Desk<'_>) -> CliError {
+    let sentence = format!("a server has the store in {} open; nothing was changed", desk.data().display());
+    CliError::new(Exit::Conflict, sentence).hint("stop it, restore, and start it again")
+}
+
+/// The present store, held open so that no server starts meanwhile; none when there is none, or when it can't be
+/// read and the operator goes on all the same.
+fn present(desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<Option<Opened>, CliError> {
+    match desk.services.open(desk.data(), false) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if error.is_locked() => Err(running(desk)),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) if !matches!(error, super::OpenError::Store(_)) => Err(error.into()),
+        Err(error) => {
+            let consequence = "the present store can't be read, so every key that was revoked, disabled or rotated \
+                away after the backup was made would work again";
+            screen.warn(&format!("{error}"));
+            if !screen.yes() && !screen.can_ask() {
+                return Err(CliError::new(Exit::Conflict, format!("{consequence}; nothing was changed"))
+                    .hint("give -y to restore all the same, then revoke what must not work"));
+            }
+            screen.warn(consequence);
+            screen.confirm("Restore all the same?")?;
+            Ok(None)
+        }
+    }
+}
+
+fn make_directory(data: &Path) -> Result<(), CliError> {
+    let made = match data.is_dir() {
+        true => Ok(()),
+        false => DirBuilder::new().recursive(true).mode(0o700).create(data),
+    };
+    made.map_err(|error| failed(data, &error))
+}
+
+fn carry_over(desk: &Desk<'_>, stage: &Stage, present: Option<&Opened>) -> Result<Vec<Carried>, CliError> {
+    let Some(present) = present else { return Ok(Vec::new()) };
+    let restored = desk.services.open_file(&stage.file)?;
+    let carried = restored.registry.carry_over(desk.actor(), &present.registry);
+    Ok(carried.map_err(crate::admin::AdminError::from)?)
+}
+
+fn line(carried: &Carried) -> String {
+    match carried {
+        Carried::Account(account) => {
+            format!("Account {} stays {}.", account.email, account.status.as_str())
+        }
+        Carried::Key { key, what } => {
+            format!("Key {} ({}, {}) stays: {what}.", key.name, key.environment, key.id)
+        }
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> CliError {
+    CliError::of_file(error, format!("{} can't be written: {error}; the store is as it was", path.display()))
+}
+
+/// The backup, made ready in a directory of its own; gone when it is dropped before it took the store's place.
+struct Stage {
+    directory: PathBuf,
+    file: PathBuf,
+}
+
+impl Stage {
+    fn make(data: &Path, backup: &Path) -> Result<Self, CliError> {
+        let directory = data.join(STAGE);
+        // A stage that lies there was left by a restore that was broken off.
+        let _ = fs::remove_dir_all(&directory);
+        DirBuilder::new().mode(0o700).create(&directory).map_err(|error| failed(&directory, &error))?;
+        let stage = Self { file: directory.join(DATABASE), directory };
+        stage.fill(backup).map_err(|error| failed(&stage.file, &error))?;
+        store::verify(&stage.file).map_err(|error| bad_backup(&error))?;
+        Ok(stage)
+    }
+
+    fn fill(&self, backup: &Path) -> io::Result<()> {
+        let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file)?;
+        io::copy(&mut File::open(backup)?, &mut to)?;
+        to.sync_all()
+    }
+
+    /// Puts the file in the store's place in one step and keeps what was there under another name.
+    fn take_place(&self, data: &Path, now: Timestamp) -> Result<Option<PathBuf>, CliError> {
+        let place = data.join(DATABASE);
+        let kept = data.join(format!("{DATABASE}.before-restore-{}", compact(now)));
+        let owner = fs::metadata(data).map_err(|error| failed(data, &error))?;
+        if rustix::process::geteuid().is_root() {
+            chown(&self.file, Some(owner.uid()), Some(owner.gid()))
+                .map_err(|error| failed(&self.file, &error))?;
+        }
+        let had = place.exists();
+        if had {
+            fs::hard_link(&place, &kept).map_err(|error| failed(&kept, &error))?;
+        }
+        sync_directory(data).map_err(|error| failed(data, &error))?;
+        fs::rename(&self.file, &place).map_err(|error| failed(&place, &error))?;
+        sync_directory(data).map_err(|error| failed(data, &error))?;
+        Ok(had.then_some(kept))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // The next restore begins by taking it away.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// `20261123T200103Z`.
+fn compact(now: Timestamp) -> String {
+    let text = now.to_string();
+    let digits: String = text.chars().take(19).filter(|c| *c != '-' && *c != ':').collect();
+    format!("{digits}Z")
+}

@@ -1,0 +1,130 @@
+//! The configuration as the command line uses it, and the commands about it. Never: what settings mean.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{self, Faults, Flags, Loaded, Sources};
+
+use super::args::{ConfigVerb, Format, Global, ServeOptions, UpOptions};
+use super::error::{CliError, Exit};
+use super::table::{plain, table};
+use super::terminal::{Screen, clean};
+
+/// What commands that do not serve take from the configuration.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) data: PathBuf,
+    pub(super) rotation_grace: Duration,
+}
+
+/// The grace of a rotation where no configuration can say it.
+const ROTATION_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A key must be revocable with a broken configuration, too: `--data` says all that is needed.
+pub(super) fn for_command(global: &Global, screen: &mut Screen<'_, '_>) -> Result<Settings, CliError> {
+    let loaded = load(global, Flags { data: global.data.clone(), ..Flags::default() }, screen);
+    match (loaded, &global.data) {
+        (Ok(loaded), _) => {
+            let config = loaded.config;
+            Ok(Settings { data: config.data, rotation_grace: config.keys.rotation_grace })
+        }
+        (Err(faults), Some(data)) => {
+            screen.warn(&format!("the configuration is left out, since it has faults:\n{faults}"));
+            Ok(Settings { data: screen.terminal.cwd.join(data), rotation_grace: ROTATION_GRACE })
+        }
+        (Err(faults), None) => Err(wrong(&faults)),
+    }
+}
+
+pub(super) fn for_up(
+    global: &Global,
+    options: &UpOptions,
+    screen: &mut Screen<'_, '_>,
+) -> Result<Loaded, CliError> {
+    let flags = Flags {
+        data: global.data.clone(),
+        listen: options.listen.clone(),
+        upstreams: options.upstream.clone(),
+    };
+    warned(load(global, flags, screen), screen)
+}
+
+pub(super) fn for_serve(
+    global: &Global,
+    options: &ServeOptions,
+    screen: &mut Screen<'_, '_>,
+) -> Result<Loaded, CliError> {
+    let flags = Flags { data: global.data.clone(), listen: options.listen.clone(), ..Flags::default() };
+    warned(load(global, flags, screen), screen)
+}
+
+pub(super) fn run(verb: &ConfigVerb, global: &Global, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    let flags = || Flags { data: global.data.clone(), ..Flags::default() };
+    match verb {
+        ConfigVerb::Default => screen.data(config::EXAMPLE.trim_end()),
+        ConfigVerb::Check => {
+            let loaded = warned(load(global, flags(), screen), screen)?;
+            screen.note(&match &loaded.file {
+                Some(file) => format!("{} is without fault", file.display()),
+                None => "there is no configuration file; the defaults hold".to_string(),
+            });
+            Ok(())
+        }
+        ConfigVerb::Show { origin } => {
+            let loaded = warned(load(global, flags(), screen), screen)?;
+            print(&loaded, *origin, screen)
+        }
+    }
+}
+
+fn load(global: &Global, flags: Flags, screen: &Screen<'_, '_>) -> Result<Loaded, Faults> {
+    config::load(&Sources {
+        file: global.config.as_deref(),
+        environment: &screen.terminal.env,
+        flags,
+        directory: Some(&screen.terminal.cwd),
+    })
+}
+
+fn warned(loaded: Result<Loaded, Faults>, screen: &mut Screen<'_, '_>) -> Result<Loaded, CliError> {
+    let loaded = loaded.map_err(|faults| wrong(&faults))?;
+    for warning in &loaded.warnings {
+        screen.warn(warning);
+    }
+    Ok(loaded)
+}
+
+fn wrong(faults: &Faults) -> CliError {
+    CliError::new(
+        Exit::Configuration,
+        format!("the configuration was refused, nothing was changed:\n{faults}"),
+    )
+    .hint("`ember config default` prints a complete one with every setting explained")
+}
+
+fn print(loaded: &Loaded, origin: bool, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    let settings = loaded.settings();
+    let rows = || {
+        let row = |setting: &config::Setting| {
+            let mut row = vec![setting.path.clone(), setting.value.trim().to_string()];
+            row.extend(origin.then(|| setting.origin.clone()));
+            row
+        };
+        settings.iter().map(row).collect::<Vec<_>>()
+    };
+    match screen.format {
+        Format::Table if origin => screen.data(&table(&["SETTING", "VALUE", "ORIGIN"], &rows()).join("\n")),
+        Format::Table => {
+            let line = |setting: &config::Setting| format!("{} = {}", setting.path, setting.value.trim());
+            screen.data(&clean(&settings.iter().map(line).collect::<Vec<_>>().join("\n")))
+        }
+        Format::Plain => screen.data(&plain(&rows()).join("\n")),
+        Format::Json => {
+            let one = |setting: &config::Setting| serde_json::json!({ "setting": setting.path, "value": setting.value.trim(), "origin": setting.origin });
+            let data: Vec<_> = settings.iter().map(one).collect();
+            let file = loaded.file.as_ref().map(|file| file.display().to_string());
+            screen
+                .data(&format!("{:#}", serde_json::json!({ "object": "config", "file": file, "data": data })))
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Replies as tables, lines or JSON. Never: the words of errors.
+
+use crate::admin::{
+    AccountDetail, HistoryLine, KeyDetail, KeyView, Reply, ServerStatus, Status, Verdict, wire,
+};
+use crate::gate::{Cut, Stop};
+use crate::types::{Account, ModelScope, Timestamp};
+
+use super::args::Format;
+use super::error::{CliError, Exit};
+use super::moment::{absolute, both, length, relative};
+use super::table::{plain, sheet, table};
+use super::terminal::Screen;
+
+/// Prints a reply in the format that was asked for.
+pub(super) fn reply(reply: &Reply, now: Timestamp, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    let lines = match screen.format {
+        Format::Json => return screen.data(&wire::encode_pretty(reply)?),
+        Format::Table => for_people(reply, now),
+        Format::Plain => plain(&rows(reply)),
+    };
+    if lines.is_empty() {
+        screen.note("There are none.");
+        return Ok(());
+    }
+    screen.data(&lines.join("\n"))
+}
+
+/// The owner of a key as people know him.
+pub(super) fn owner(key: &KeyView) -> String {
+    key.owner.as_ref().map_or_else(|| key.account.to_string(), ToString::to_string)
+}
+
+/// A reply of another kind than what was asked; the table of commands rules it out.
+pub(super) fn unexpected() -> CliError {
+    CliError::new(Exit::Failure, "the answer is not one to this question; please report this")
+}
+
+fn for_people(reply: &Reply, now: Timestamp) -> Vec<String> {
+    match reply {
+        Reply::Account(account) => account_sheet(account, now),
+        Reply::Accounts(page) if page.entries.is_empty() => Vec::new(),
+        Reply::Accounts(page) => {
+            let row = |account: &Account| {
+                let mut row = account_row(account);
+                row[4] = absolute(account.created_at);
+                row
+            };
+            let rows: Vec<_> = page.entries.iter().map(row).collect();
+            table(&["EMAIL", "NAME", "ROLE", "STATUS", "CREATED", "ID"], &rows)
+        }
+        Reply::AccountDetail(AccountDetail { account, history }) => {
+            with_history(account_sheet(account, now), history)
+        }
+        Reply::Key(key) | Reply::Issued { key, .. } => key_sheet(key, now),
+        Reply::Keys(page) if page.entries.is_empty() => Vec::new(),
+        Reply::Keys(page) => {
+            let rows: Vec<_> = page.entries.iter().map(|key| key_row_for_people(key, now)).collect();
+            table(&["NAME", "ENV", "STATUS", "ACCOUNT", "LAST4", "EXPIRES", "CREATED", "ID"], &rows)
+        }
+        Reply::KeyDetail(KeyDetail { key, history }) => with_history(key_sheet(key, now), history),
+        Reply::Verdict(verdict) => verdict_sheet(verdict, now),
+        Reply::Status(status) => status_sheet(status, now),
+    }
+}
+
+fn rows(reply: &Reply) -> Vec<Vec<String>> {
+    match reply {
+        Reply::Account(account) | Reply::AccountDetail(AccountDetail { account, .. }) => {
+            vec![account_row(account)]
+        }
+        Reply::Accounts(page) => page.entries.iter().map(account_row).collect(),
+        Reply::Key(key) | Reply::Issued { key, .. } | Reply::KeyDetail(KeyDetail { key, .. }) => {
+            vec![key_row(key)]
+        }
+        Reply::Keys(page) => page.entries.iter().map(key_row).collect(),
+        Reply::Verdict(verdict) => {
+            let mut row = vec![verdict.stop.map_or("admitted", stop_words).to_string()];
+            row.extend(key_row(&verdict.key));
+            vec![row]
+        }
+        Reply::Status(status) => status_rows(status),
+    }
+}
+
+fn account_row(account: &Account) -> Vec<String> {
+    vec![
+        account.email.to_string(),
+        account.name.as_ref().map(ToString::to_string).unwrap_or_default(),
+        account.role.as_str().to_string(),
+        account.status.as_str().to_string(),
+        account.created_at.to_string(),
+        account.id.to_string(),
+    ]
+}
+
+fn key_row(key: &KeyView) -> Vec<String> {
+    vec![
+        key.name.to_string(),
+        key.environment.to_string(),
+        key.status.as_str().to_string(),
+        owner(key),
+        last4(key),
+        key.expires_at.map_or_else(|| "never".to_string(), |end| end.to_string()),
+        key.created_at.to_string(),
+        key.id.to_string(),
+    ]
+}
+
+fn key_row_for_people(key: &KeyView, now: Timestamp) -> Vec<String> {
+    let mut row = key_row(key);
+    row[5] = key.expires_at.map_or_else(|| "never".to_string(), |end| relative(end, now));
+    row[6] = absolute(key.created_at);
+    row
+}
+
+fn last4(key: &KeyView) -> String {
+    key.last4.map(|last4| format!("...{last4}")).unwrap_or_default()
+}
+
+fn account_sheet(account: &Account, now: Timestamp) -> Vec<String> {
+    let mut pairs = vec![("Email", account.email.to_string())];
+    pairs.extend(account.name.as_ref().map(|name| ("Name", name.to_string())));
+    pairs.extend([
+        ("Role", account.role.as_str().to_string()),
+        ("Status", account.status.as_str().to_string()),
+        ("Created", both(account.created_at, now)),
+        ("Id", account.id.to_string()),
+    ]);
+    sheet(&pairs)
+}
+
+fn key_sheet(key: &KeyView, now: Timestamp) -> Vec<String> {
+    let mut pairs = vec![
+        ("Name", key.name.to_string()),
+        ("Environment", key.environment.to_string()),
+        ("Status", key.status.as_str().to_string()),
+        ("Account", owner(key)),
+        ("Models", models(&key.models)),
+        ("Created", both(key.created_at, now)),
+        ("Expires", key.expires_at.map_or_else(|| "never".to_string(), |end| both(end, now))),
+    ];
+    pairs.extend(key.revoked_at.map(|at| ("Revoked", both(at, now))));
+    pairs.extend(key.revoked_reason.clone().map(|reason| ("Reason", reason)));
+    for secret in &key.secrets {
+        let until = match secret.valid_until {
+            Some(end) => format!(", works until {}", both(end, now)),
+            None => String::new(),
+        };
+        pairs.push(("Secret", format!("...{} of {}{until}", secret.last4, absolute(secret.created_at))));
+    }
+    pairs.push(("Id", key.id.to_string()));
+    sheet(&pairs)
+}
+
+fn models(scope: &ModelScope) -> String {
+    match scope {
+        ModelScope::All => "all".to_string(),
+        ModelScope::Only(models) => models.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn with_history(mut lines: Vec<String>, history: &[HistoryLine]) -> Vec<String> {
+    if history.is_empty() {
+        return lines;
+    }
+    let row = |line: &HistoryLine| {
+        vec![absolute(line.at), line.action.clone(), line.actor.clone(), line.detail.clone()]
+    };
+    let rows: Vec<_> = history.iter().map(row).collect();
+    lines.push(String::new());
+    lines.extend(table(&["WHEN", "WHAT", "WHO", "DETAIL"], &rows));
+    lines
+}
+
+fn verdict_sheet(verdict: &Verdict, now: Timestamp) -> Vec<String> {
+    let answer = match verdict.stop {
+        None => "yes".to_string(),
+        Some(stop) => format!("no: {}", stop_words(stop)),
+    };
+    let mut lines = sheet(&[("Admitted", answer)]);
+    lines.extend(key_sheet(&verdict.key, now));
+    lines
+}
+
+fn stop_words(stop: Stop) -> &'static str {
+    match stop {
+        Stop::Cut(Cut::Revoked) => "the key is revoked",
+        Stop::Cut(Cut::Disabled) => "the key is disabled",
+        Stop::Cut(Cut::Replaced) => "a rotation put a newer key in its place",
+        Stop::Cut(Cut::AccountDisabled) => "its account is disabled or deleted",
+        Stop::Expired => "the key has expired",
+    }
+}
+
+fn status_sheet(status: &Status, now: Timestamp) -> Vec<String> {
+    let mut pairs = vec![("Server", "not running".to_string())];
+    if let Some(server) = &status.server {
+        pairs = server_pairs(server, now);
+    }
+    pairs.extend([("Accounts", status.accounts.to_string()), ("Keys", status.keys.to_string())]);
+    if status.denials_owed {
+        pairs.push(("Owed", "keys are denied in memory only; the disk does not take it yet".to_string()));
+    }
+    sheet(&pairs)
+}
+
+fn server_pairs(server: &ServerStatus, now: Timestamp) -> Vec<(&'static str, String)> {
+    let mut pairs = vec![
+        ("Server", format!("running, version {}, process {}", server.version, server.pid)),
+        ("Since", format!("{} (up {})", absolute(server.started_at), length(now.since(server.started_at)))),
+        ("Listening", server.listen.join(", ")),
+    ];
+    for upstream in &server.upstreams {
+        let health = if upstream.healthy { "up" } else { "down" };
+        let models =
+            if upstream.models == 1 { "1 model".to_string() } else { format!("{} models", upstream.models) };
+        let detail =
+            if upstream.detail.is_empty() { String::new() } else { format!(": {}", upstream.detail) };
+        pairs.push(("Upstream", format!("{} is {health}, {models}{detail}", upstream.name)));
+    }
+    let tokens = server.tokens;
+    pairs.push((
+        "Since start",
+        format!(
+            "{} requests, {} prompt tokens ({} cached), {} completion tokens",
+            server.requests, tokens.prompt, tokens.cached, tokens.completion
+        ),
+    ));
+    pairs
+}
+
+fn status_rows(status: &Status) -> Vec<Vec<String>> {
+    let row = |name: &str, value: String| vec![name.to_string(), value];
+    let mut rows = vec![
+        row("running", status.server.is_some().to_string()),
+        row("accounts", status.accounts.to_string()),
+        row("keys", status.keys.to_string()),
+        row("denials_owed", status.denials_owed.to_string()),
+    ];
+    if let Some(server) = &status.server {
+        rows.extend([
+            row("version", server.version.clone()),
+            row("pid", server.pid.to_string()),
+            row("started_at", server.started_at.to_string()),
+            row("requests", server.requests.to_string()),
+            row("prompt_tokens", server.tokens.prompt.to_string()),
+            row("completion_tokens", server.tokens.completion.to_string()),
+        ]);
+        rows.extend(server.listen.iter().map(|address| row("listen", address.clone())));
+        for upstream in &server.upstreams {
+            let health = if upstream.healthy { "up" } else { "down" };
+            rows.push(vec![
+                "upstream".to_string(),
+                upstream.name.clone(),
+                health.to_string(),
+                upstream.detail.clone(),
+            ]);
+        }
+    }
+    rows
+}

@@ -1,0 +1,126 @@
+//! Values as they are typed on the command line, and what they mean. Never: flags' names.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::{Span, SpanRelativeTo};
+
+use crate::types::{KeyStatus, ModelId, ModelScope, Timestamp};
+
+/// When a key is to end, as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    Never,
+    /// This long from now.
+    In(Duration),
+    At(Timestamp),
+}
+
+const EXPIRY_MIN: Duration = Duration::from_secs(60);
+const EXPIRY_MAX: Duration = Duration::from_secs(3653 * 24 * 60 * 60);
+
+impl Expiry {
+    /// The point in time it means, if any.
+    pub(super) fn end(self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Never => None,
+            Self::In(wait) => Some(now.after(wait)),
+            Self::At(end) => Some(end),
+        }
+    }
+}
+
+impl FromStr for Expiry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "never" {
+            return Ok(Self::Never);
+        }
+        if let Ok(end) = Timestamp::parse_end_of(text) {
+            return Ok(Self::At(end));
+        }
+        let wait = duration(text).map_err(|_| {
+            "write a time from now such as 90d or 12h, a date such as 2027-01-31 (the end of that day in UTC), or never"
+                .to_string()
+        })?;
+        if (EXPIRY_MIN..=EXPIRY_MAX).contains(&wait) {
+            Ok(Self::In(wait))
+        } else {
+            Err("it is 1 minute at least and 10 years (3653d) at most; or write never".to_string())
+        }
+    }
+}
+
+/// A time such as 24h or 90d; a day has 24 hours.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a time such as 30m, 24h or 7d".to_string();
+    let span: Span = text.parse().map_err(|_| wrong())?;
+    let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    Duration::try_from(signed).map_err(|_| wrong())
+}
+
+/// Models parted by commas, or `all`.
+pub(super) fn models(text: &str) -> Result<ModelScope, String> {
+    if text == "all" {
+        return Ok(ModelScope::All);
+    }
+    let models = text.split(',').map(|model| model.trim().parse::<ModelId>());
+    let models: BTreeSet<_> = models.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    Ok(ModelScope::Only(models))
+}
+
+/// A key's status by its word.
+pub(super) fn status(text: &str) -> Result<KeyStatus, String> {
+    let found = KeyStatus::ALL.into_iter().find(|status| status.as_str() == text);
+    found.ok_or_else(|| "use active, disabled, expired or revoked".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 24 * 60 * 60;
+
+    #[test]
+    fn an_expiry_is_a_time_from_now_a_date_or_never() {
+        let now = Timestamp::from_millis(1_000);
+        for (text, end) in [
+            ("90d", Some(now.after(Duration::from_secs(90 * DAY)))),
+            ("12h", Some(now.after(Duration::from_secs(12 * 3600)))),
+            ("1m", Some(now.after(Duration::from_secs(60)))),
+            ("2w", Some(now.after(Duration::from_secs(14 * DAY)))),
+            ("10 days", Some(now.after(Duration::from_secs(10 * DAY)))),
+            ("never", None),
+            ("2027-01-31", Some("2027-01-31T23:59:59.999Z".parse().unwrap())),
+            ("2027-01-31T12:00:00Z", Some("2027-01-31T12:00:00Z".parse().unwrap())),
+        ] {
+            assert_eq!(text.parse::<Expiry>().map(|expiry| expiry.end(now)), Ok(end), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_expiry_is_refused() {
+        for text in ["", "soon", "-5d", "5d ago", "59s", "3654d", "20y", "1mo", "0d", "90", "2027-13-01"] {
+            assert!(text.parse::<Expiry>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_never_negative_and_has_a_unit() {
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(DAY)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        for text in ["", "24", "-1h", "1 month", "yesterday"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn models_are_parted_by_commas() {
+        let two = models("b, a").unwrap();
+        assert!(two.allows("a") && two.allows("b") && !two.allows("c"));
+        assert_eq!(models("all"), Ok(ModelScope::All));
+        assert!(models("").is_err() && models("a,,b").is_err());
+    }
+}

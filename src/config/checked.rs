@@ -1,0 +1,230 @@
+//! The configuration as the rest of Ember takes it: complete, in range, in its own units. Never: how it was written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::types::{ModelId, Secret};
+
+/// All settings. Made by [`load`](super::load).
+#[derive(Debug)]
+pub struct Config {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Listeners, timers and bounds of the HTTP server.
+    pub server: ServerConfig,
+    /// The data file.
+    pub store: StoreConfig,
+    /// Keys.
+    pub keys: KeysConfig,
+    /// The catalogue of models.
+    pub models: ModelsConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// The model servers, in the order written; with `models.echo` the last one is [`UpstreamConfig::echo`].
+    pub upstreams: Vec<UpstreamConfig>,
+}
+
+/// `[server]`. Sizes in bytes.
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// At least one; port 0 means any free port.
+    pub listen: Vec<SocketAddr>,
+    /// Scheme, host and port as callers see them, with no slash at the end.
+    pub public_url: Option<String>,
+    /// How long open requests may go on after a stop is asked for.
+    pub drain_timeout: Duration,
+    /// Open connections at once.
+    pub connections_max: usize,
+    /// From accept to the first byte, and from a request's first byte to the end of its head.
+    pub header_timeout: Duration,
+    /// The longest wait for the next part of a request's body.
+    pub body_timeout: Duration,
+    /// A connection without a request.
+    pub idle_timeout: Duration,
+    /// A client that takes nothing of an answer.
+    pub write_timeout: Duration,
+    /// Header lines of one request.
+    pub headers_max: usize,
+    /// All header lines of one request together.
+    pub header_bytes_max: usize,
+    /// The request target: path and query.
+    pub target_bytes_max: usize,
+    /// One request's body.
+    pub body_bytes_max: usize,
+    /// The bodies of all requests at once; never below `body_bytes_max`.
+    pub buffered_bytes_max: usize,
+    /// HTTP/2 streams of one connection.
+    pub streams_max: usize,
+}
+
+/// `[store]`. Sizes in bytes.
+#[derive(Debug)]
+pub struct StoreConfig {
+    /// Memory for pages of the data file.
+    pub cache_bytes: usize,
+    /// Disk space held back, so that keys can be revoked on a full disk.
+    pub ballast_bytes: u64,
+}
+
+/// `[keys]`.
+#[derive(Debug)]
+pub struct KeysConfig {
+    /// Key records held in memory.
+    pub cached_max: usize,
+    /// How long the old secret works after `key rotate`.
+    pub rotation_grace: Duration,
+}
+
+/// `[models]`.
+#[derive(Debug)]
+pub struct ModelsConfig {
+    /// Whether the built-in stand-in model is served.
+    pub echo: bool,
+    /// How often the lists of the model servers are read again.
+    pub refresh: Duration,
+}
+
+/// `[log]`.
+#[derive(Debug)]
+pub struct LogConfig {
+    /// The finest level that is written.
+    pub level: LogLevel,
+    /// The form of a line.
+    pub format: LogFormat,
+    /// Whether each request leaves a line.
+    pub access: bool,
+}
+
+/// `log.level`, from coarse to fine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// `log.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// One `[[upstream]]`: a model server. Its `Debug` leaves the key out.
+pub struct UpstreamConfig {
+    /// 1 to 64 of `a-z 0-9 . _ -`, unique.
+    pub name: String,
+    /// Where it listens.
+    pub address: UpstreamAddress,
+    /// The path before `/v1`: empty, or like `/api`.
+    pub prefix: String,
+    /// When not empty: all it serves, and its own list is not asked for.
+    pub models: Vec<ModelId>,
+    /// Public name to the server's own name. Several servers may share a public name.
+    pub aliases: BTreeMap<ModelId, ModelId>,
+    /// Ember's own key for this server.
+    pub api_key: Option<Secret>,
+    /// Until a connection stands.
+    pub connect_timeout: Duration,
+    /// Until the head of the answer.
+    pub first_byte_timeout: Duration,
+    /// Between two parts of an answer.
+    pub idle_timeout: Duration,
+    /// A whole answer that does not stream.
+    pub total_timeout: Duration,
+    /// Requests at once.
+    pub in_flight_max: usize,
+    /// Extras for `GET /v1/models`, by model name as callers write it.
+    pub metadata: BTreeMap<ModelId, serde_json::Map<String, serde_json::Value>>,
+}
+
+/// Where a model server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamAddress {
+    /// HTTP over TCP.
+    Tcp {
+        /// A name or an IP address; IPv6 without brackets.
+        host: String,
+        /// 1 to 65535.
+        port: u16,
+    },
+    /// HTTP over a Unix socket.
+    Unix {
+        /// Absolute, at most 107 bytes.
+        path: PathBuf,
+    },
+    /// The built-in stand-in; nothing is connected to.
+    Echo,
+}
+
+impl UpstreamAddress {
+    /// What a `Host` header says: `host:port`, IPv6 in brackets; `localhost` where there is no port.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Unix { .. } | Self::Echo => "localhost".to_string(),
+        }
+    }
+}
+
+impl UpstreamConfig {
+    /// The name of the built-in stand-in server.
+    pub const ECHO_NAME: &str = "echo";
+    /// The one model it serves.
+    pub const ECHO_MODEL: &str = "ember-echo";
+
+    /// The built-in stand-in, with the bounds that any server has by default.
+    #[must_use]
+    pub fn echo() -> Self {
+        let models = Self::ECHO_MODEL.parse().into_iter().collect();
+        Self { models, ..Self::plain(Self::ECHO_NAME.to_string(), UpstreamAddress::Echo) }
+    }
+
+    /// A server found at an address, with the bounds that any server has by default; named after the address.
+    #[must_use]
+    pub fn found_at(address: SocketAddr) -> Self {
+        let (host, port) = (address.ip().to_string(), address.port());
+        let name = format!("{}-{port}", host.replace(':', "."));
+        Self::plain(name, UpstreamAddress::Tcp { host, port })
+    }
+
+    fn plain(name: String, address: UpstreamAddress) -> Self {
+        Self {
+            name,
+            address,
+            prefix: String::new(),
+            models: Vec::new(),
+            aliases: BTreeMap::new(),
+            api_key: None,
+            connect_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_secs(600),
+            idle_timeout: Duration::from_secs(300),
+            total_timeout: Duration::from_secs(1800),
+            in_flight_max: 256,
+            metadata: BTreeMap::new(),
+        }
+    }
+}
+
+impl fmt::Debug for UpstreamConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamConfig")
+            .field("name", &self.name)
+            .field("address", &self.address)
+            .field("prefix", &self.prefix)
+            .field("api_key", &self.api_key.as_ref().map(|_| "(secret)"))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,224 @@
+//! From what was typed to what it means: the rules that look at more than one setting, or outside. Never: types and ranges.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::checked::{
+    Config, KeysConfig, LogConfig, LogFormat, LogLevel, ModelsConfig, ServerConfig, StoreConfig,
+    UpstreamAddress, UpstreamConfig,
+};
+use super::fault::{Faults, Place};
+use super::layer::{Layers, resolved};
+use super::raw::{Raw, RawLog, RawServer, RawUpstream};
+use super::secret::{self, variable};
+use super::{address, kind};
+use crate::types::{ModelId, Secret};
+
+/// What the rules need to look at.
+pub(super) struct Judge<'a> {
+    pub(super) layers: &'a Layers,
+    pub(super) environment: &'a [(String, String)],
+    pub(super) faults: &'a mut Faults,
+}
+
+impl Judge<'_> {
+    /// The configuration; worth something only when no fault was added. Also says where the data directory comes from.
+    pub(super) fn config(&mut self, raw: Raw) -> (Config, String) {
+        let (data, data_origin) = self.data(&raw.data);
+        let mut upstreams = self.upstreams(raw.upstream);
+        if raw.models.echo {
+            if upstreams.iter().any(|upstream| upstream.name == UpstreamConfig::ECHO_NAME) {
+                let message =
+                    "models.echo needs the name 'echo', which an upstream has; give that one another name";
+                self.fault(&["models", "echo"], message);
+            }
+            upstreams.push(UpstreamConfig::echo());
+        }
+        let config = Config {
+            data,
+            server: self.server(raw.server),
+            store: StoreConfig {
+                cache_bytes: raw.store.cache_bytes.0,
+                ballast_bytes: raw.store.ballast_bytes.0 as u64,
+            },
+            keys: KeysConfig { cached_max: raw.keys.cached_max, rotation_grace: raw.keys.rotation_grace.0 },
+            models: ModelsConfig { echo: raw.models.echo, refresh: raw.models.refresh.0 },
+            log: log(&raw.log),
+            upstreams,
+        };
+        (config, data_origin)
+    }
+
+    fn data(&mut self, typed: &str) -> (PathBuf, String) {
+        if !typed.is_empty() {
+            let place = self.layers.place(&["data"]);
+            return (resolved(typed, place), place.map(Place::origin).unwrap_or_default());
+        }
+        let absolute =
+            |name| variable(name, self.environment).map(Path::new).filter(|path| path.is_absolute());
+        if let Some(first) =
+            variable("STATE_DIRECTORY", self.environment).and_then(|list| list.split(':').next())
+        {
+            return (PathBuf::from(first), "STATE_DIRECTORY".to_string());
+        }
+        if let Some(base) = absolute("XDG_DATA_HOME") {
+            return (base.join("ember"), "default".to_string());
+        }
+        if let Some(home) = absolute("HOME") {
+            return (home.join(".local/share/ember"), "default".to_string());
+        }
+        let message = "there is no place for the data directory, since HOME is not set; name one with --data or EMBER_DATA";
+        self.faults.add(Place::Default, message);
+        (PathBuf::new(), String::new())
+    }
+
+    fn server(&mut self, raw: RawServer) -> ServerConfig {
+        let (body, buffered) = (raw.body_bytes_max.0, raw.buffered_bytes_max.0);
+        let stands = |name| self.layers.stands(&["server", name]);
+        if buffered < body && stands("buffered_bytes_max") && stands("body_bytes_max") {
+            let message =
+                format!("server.buffered_bytes_max ({buffered}) is below server.body_bytes_max ({body})");
+            let set =
+                |name| self.layers.place(&["server", name]).is_some_and(|place| *place != Place::Default);
+            let name = if set("buffered_bytes_max") { "buffered_bytes_max" } else { "body_bytes_max" };
+            self.fault(&["server", name], &message);
+        }
+        ServerConfig {
+            listen: self.listen(raw.listen.into_vec()),
+            public_url: address::public_url(&raw.public_url).ok(),
+            drain_timeout: raw.drain_timeout.0,
+            connections_max: raw.connections_max,
+            header_timeout: raw.header_timeout.0,
+            body_timeout: raw.body_timeout.0,
+            idle_timeout: raw.idle_timeout.0,
+            write_timeout: raw.write_timeout.0,
+            headers_max: raw.headers_max,
+            header_bytes_max: raw.header_bytes_max.0,
+            target_bytes_max: raw.target_bytes_max.0,
+            body_bytes_max: body,
+            buffered_bytes_max: buffered,
+            streams_max: raw.streams_max,
+        }
+    }
+
+    fn listen(&mut self, typed: Vec<String>) -> Vec<SocketAddr> {
+        if typed.is_empty() {
+            self.fault(&["server", "listen"], "server.listen is empty; name at least one address");
+        }
+        let mut listen: Vec<SocketAddr> = Vec::new();
+        for address in typed.iter().filter_map(|text| address::listen(text).ok()) {
+            if address.port() != 0 && listen.contains(&address) {
+                self.fault(&["server", "listen"], &format!("server.listen has {address} twice"));
+            }
+            listen.push(address);
+        }
+        listen
+    }
+
+    fn upstreams(&mut self, raw: BTreeMap<String, RawUpstream>) -> Vec<UpstreamConfig> {
+        let mut numbered: Vec<(usize, RawUpstream)> =
+            raw.into_iter().filter_map(|(number, raw)| Some((number.parse().ok()?, raw))).collect();
+        numbered.sort_by_key(|(number, _)| *number);
+        let mut names = std::collections::BTreeSet::new();
+        let mut checked = Vec::new();
+        for (number, raw) in numbered {
+            let number = number.to_string();
+            if !raw.name.is_empty() && !names.insert(raw.name.clone()) {
+                let message = format!("two upstreams have the name {}", kind::shown(&raw.name));
+                self.fault(&["upstream", &number, "name"], &message);
+            }
+            checked.extend(self.upstream(&number, raw));
+        }
+        checked
+    }
+
+    fn upstream(&mut self, number: &str, raw: RawUpstream) -> Option<UpstreamConfig> {
+        for required in ["name", "url"] {
+            if self.layers.place(&["upstream", number, required]).is_none() {
+                self.fault(&["upstream", number], &format!("this upstream has no {required}"));
+            }
+        }
+        let api_key = self.api_key(number, &raw);
+        let aliases = raw.aliases.into_iter().filter_map(|(public, real)| {
+            Some((self.model(&["upstream", number, "aliases", &public], &public)?, real.parse().ok()?))
+        });
+        let aliases = aliases.collect();
+        let metadata = raw.metadata.into_iter().filter_map(|(model, extras)| {
+            let first = extras.keys().next()?;
+            Some((self.model(&["upstream", number, "metadata", &model, first], &model)?, extras))
+        });
+        let metadata = metadata.collect();
+        let (address, prefix): (UpstreamAddress, String) = address::upstream(&raw.url).ok()?;
+        Some(UpstreamConfig {
+            name: raw.name,
+            address,
+            prefix,
+            models: raw.models.iter().filter_map(|model| model.parse().ok()).collect(),
+            aliases,
+            api_key,
+            connect_timeout: raw.connect_timeout.0,
+            first_byte_timeout: raw.first_byte_timeout.0,
+            idle_timeout: raw.idle_timeout.0,
+            total_timeout: raw.total_timeout.0,
+            in_flight_max: raw.in_flight_max,
+            metadata,
+        })
+    }
+
+    fn model(&mut self, trail: &[&str], name: &str) -> Option<ModelId> {
+        let parsed = name.parse::<ModelId>();
+        if let Err(error) = parsed {
+            self.fault(trail, &format!("{}: {error}", kind::shown(name)));
+        }
+        parsed.ok()
+    }
+
+    fn api_key(&mut self, number: &str, raw: &RawUpstream) -> Option<Secret> {
+        let (setting, read) = match (raw.api_key_file.as_str(), raw.api_key_env.as_str()) {
+            ("", "") => return None,
+            ("", name) => ("api_key_env", secret::from_variable(name, self.environment)),
+            (file, "") => ("api_key_file", self.key_file(number, file)),
+            (_, _) => {
+                ("api_key_env", Err("an upstream takes api_key_file or api_key_env, not both".to_string()))
+            }
+        };
+        read.map_err(|message| self.fault(&["upstream", number, setting], &message)).ok()
+    }
+
+    fn key_file(&self, number: &str, typed: &str) -> Result<Secret, String> {
+        if let Some(name) = typed.strip_prefix("credential:") {
+            return secret::from_file(&secret::credential(name, self.environment)?);
+        }
+        let path = resolved(typed, self.layers.place(&["upstream", number, "api_key_file"]));
+        if !typed.contains(['/', '.']) && !path.exists() {
+            // Somebody may have put the key itself here, so the text is not repeated.
+            return Err("api_key_file names a file that is not there".to_string());
+        }
+        secret::from_file(&path)
+    }
+
+    fn fault(&mut self, trail: &[&str], message: &str) {
+        let place = self.layers.place(trail).or_else(|| {
+            // A section has the place of whatever stands in it.
+            self.layers.place_within(trail)
+        });
+        self.faults.add(place.cloned().unwrap_or(Place::Default), message);
+    }
+}
+
+fn log(raw: &RawLog) -> LogConfig {
+    let level = match raw.level.as_str() {
+        "error" => LogLevel::Error,
+        "warn" => LogLevel::Warn,
+        "debug" => LogLevel::Debug,
+        "trace" => LogLevel::Trace,
+        _ => LogLevel::Info,
+    };
+    let format = match raw.format.as_str() {
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+        _ => LogFormat::Auto,
+    };
+    LogConfig { level, format, access: raw.access }
+}

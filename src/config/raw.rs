@@ -1,0 +1,139 @@
+//! The settings as they were typed, once merged and each in range. Never: what they mean together.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::kind;
+
+#[derive(Deserialize)]
+pub(super) struct Raw {
+    pub(super) data: String,
+    pub(super) server: RawServer,
+    pub(super) store: RawStore,
+    pub(super) keys: RawKeys,
+    pub(super) models: RawModels,
+    pub(super) log: RawLog,
+    /// By number: `[[upstream]]` sections from 0, then flags.
+    #[serde(default)]
+    pub(super) upstream: BTreeMap<String, RawUpstream>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawServer {
+    pub(super) listen: OneOrMany,
+    pub(super) public_url: String,
+    pub(super) drain_timeout: Time,
+    pub(super) connections_max: usize,
+    pub(super) header_timeout: Time,
+    pub(super) body_timeout: Time,
+    pub(super) idle_timeout: Time,
+    pub(super) write_timeout: Time,
+    pub(super) headers_max: usize,
+    pub(super) header_bytes_max: Size,
+    pub(super) target_bytes_max: Size,
+    pub(super) body_bytes_max: Size,
+    pub(super) buffered_bytes_max: Size,
+    pub(super) streams_max: usize,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawStore {
+    pub(super) cache_bytes: Size,
+    pub(super) ballast_bytes: Size,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawKeys {
+    pub(super) cached_max: usize,
+    pub(super) rotation_grace: Time,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawModels {
+    pub(super) echo: bool,
+    pub(super) refresh: Time,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawLog {
+    pub(super) level: String,
+    pub(super) format: String,
+    pub(super) access: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawUpstream {
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) url: String,
+    pub(super) models: Vec<String>,
+    #[serde(default)]
+    pub(super) aliases: BTreeMap<String, String>,
+    pub(super) api_key_file: String,
+    pub(super) api_key_env: String,
+    pub(super) connect_timeout: Time,
+    pub(super) first_byte_timeout: Time,
+    pub(super) idle_timeout: Time,
+    pub(super) total_timeout: Time,
+    pub(super) in_flight_max: usize,
+    #[serde(default)]
+    pub(super) metadata: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    pub(super) fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(text) => vec![text],
+            Self::Many(texts) => texts,
+        }
+    }
+}
+
+/// A time with its unit.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Time(pub(super) Duration);
+
+impl TryFrom<String> for Time {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        kind::duration(&text).map(Self)
+    }
+}
+
+/// Bytes.
+#[derive(Deserialize)]
+#[serde(try_from = "RawSize")]
+pub(super) struct Size(pub(super) usize);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawSize {
+    Bytes(u64),
+    Text(String),
+}
+
+impl TryFrom<RawSize> for Size {
+    type Error = String;
+
+    fn try_from(raw: RawSize) -> Result<Self, String> {
+        let bytes = match raw {
+            RawSize::Bytes(bytes) => bytes,
+            RawSize::Text(text) => kind::size(&text)?,
+        };
+        usize::try_from(bytes)
+            .map(Self)
+            .map_err(|_| format!("{bytes} bytes are more than this machine can address"))
+    }
+}

@@ -1,0 +1,297 @@
+//! The one list of settings: path, kind, default, meaning. Never: what anybody wrote.
+
+use super::address;
+use super::kind::{
+    Kind::{self, Any, Count, Size, Switch, Text, TextOrTexts, Texts, Time, Word},
+    shown,
+};
+use crate::types::ModelId;
+
+/// Longer ones resemble nothing.
+const TYPED_MAX: usize = 200;
+
+/// A setting's path, part by part: `["upstream", "0", "url"]`.
+pub(super) type Trail = Vec<String>;
+
+/// One setting. In `path`, `#` stands for the number of an upstream and `*` for a model's name.
+pub(super) struct Row {
+    pub(super) path: &'static str,
+    pub(super) kind: Kind,
+    /// As an environment variable would say it. `None`: there is none.
+    pub(super) default: Option<&'static str>,
+    /// What it is for; part of every fault, and of the example file.
+    pub(super) doc: &'static str,
+}
+
+const fn row(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Row {
+    Row { path, kind, default: Some(default), doc }
+}
+
+const fn bare(path: &'static str, kind: Kind, doc: &'static str) -> Row {
+    Row { path, kind, default: None, doc }
+}
+
+/// Every setting there is, in the order of `ember.toml`.
+pub(super) static SETTINGS: &[Row] = &[
+    row("data", Text(path), "", "the data directory"),
+    row(
+        "server.listen",
+        TextOrTexts(listen),
+        "127.0.0.1:7411",
+        "one address and port to listen on, or a list of them",
+    ),
+    row("server.public_url", Text(public_url), "", "the URL that callers use: scheme, host and port"),
+    row("server.drain_timeout", Time("10ms", "1h"), "30s", "how long open requests may go on after a stop"),
+    row("server.connections_max", Count(1, 1_000_000), "10000", "open connections at once"),
+    row(
+        "server.header_timeout",
+        Time("10ms", "1h"),
+        "10s",
+        "until the first byte, and from it to the end of a request's head",
+    ),
+    row(
+        "server.body_timeout",
+        Time("10ms", "1h"),
+        "30s",
+        "the longest wait for the next part of a request's body",
+    ),
+    row(
+        "server.idle_timeout",
+        Time("10ms", "24h"),
+        "75s",
+        "how long a connection may be open without a request",
+    ),
+    row(
+        "server.write_timeout",
+        Time("10ms", "24h"),
+        "60s",
+        "how long a client may take nothing of an answer",
+    ),
+    row("server.headers_max", Count(8, 1000), "100", "header lines of one request"),
+    row("server.header_bytes_max", Size("1KiB", "1MiB"), "64KiB", "all header lines of one request together"),
+    row("server.target_bytes_max", Size("256", "64KiB"), "8KiB", "path and query of one request"),
+    row("server.body_bytes_max", Size("1KiB", "1GiB"), "32MiB", "the body of one request"),
+    row("server.buffered_bytes_max", Size("1KiB", "64GiB"), "256MiB", "the bodies of all requests together"),
+    row("server.streams_max", Count(1, 10_000), "256", "HTTP/2 streams of one connection"),
+    row("store.cache_bytes", Size("1MiB", "64GiB"), "8MiB", "memory for pages of the data file"),
+    row(
+        "store.ballast_bytes",
+        Size("1MiB", "1GiB"),
+        "4MiB",
+        "disk space held back, so that keys can be revoked on a full disk",
+    ),
+    row("keys.cached_max", Count(1, 100_000_000), "100000", "key records held in memory"),
+    row("keys.rotation_grace", Time("1s", "365d"), "24h", "how long the old secret works after `key rotate`"),
+    row("models.echo", Switch, "false", "whether the built-in stand-in model ember-echo is served"),
+    row(
+        "models.refresh",
+        Time("10ms", "24h"),
+        "30s",
+        "how often the model lists of the servers are read again",
+    ),
+    row(
+        "log.level",
+        Word(&["error", "warn", "info", "debug", "trace"]),
+        "info",
+        "the finest level that is written",
+    ),
+    row(
+        "log.format",
+        Word(&["auto", "text", "json"]),
+        "auto",
+        "the form of a line; auto is text on a terminal, else json",
+    ),
+    row("log.access", Switch, "true", "whether each request leaves a line"),
+    bare("upstream.#.name", Text(name), "the name of a model server in logs and metrics"),
+    bare("upstream.#.url", Text(upstream), "where a model server listens"),
+    row("upstream.#.models", Texts(model), "[]", "the models it serves; empty asks the server"),
+    bare("upstream.#.aliases.*", Text(model), "a model under another name: public = real"),
+    row(
+        "upstream.#.api_key_file",
+        Text(path),
+        "",
+        "the file with Ember's own key for the server, or credential:NAME",
+    ),
+    row("upstream.#.api_key_env", Text(variable), "", "the variable with Ember's own key for the server"),
+    row("upstream.#.connect_timeout", Time("10ms", "5m"), "5s", "until a connection stands"),
+    row("upstream.#.first_byte_timeout", Time("10ms", "24h"), "10m", "until an answer begins"),
+    row(
+        "upstream.#.idle_timeout",
+        Time("10ms", "24h"),
+        "5m",
+        "the longest wait between two parts of an answer",
+    ),
+    row("upstream.#.total_timeout", Time("10ms", "7d"), "30m", "a whole answer that does not stream"),
+    row("upstream.#.in_flight_max", Count(1, 1_000_000), "256", "requests at once to the server"),
+    bare("upstream.#.metadata.*.name", Text(any), "a model's name for people"),
+    bare(
+        "upstream.#.metadata.*.context_length",
+        Count(1, 1_000_000_000),
+        "the tokens that a model can look at",
+    ),
+    bare("upstream.#.metadata.*.max_output_length", Count(1, 1_000_000_000), "the most tokens of one answer"),
+    bare(
+        "upstream.#.metadata.*.supported_parameters",
+        Texts(any),
+        "the request parameters that a model understands",
+    ),
+    bare("upstream.#.metadata.*.pricing", Any, "prices, in any form"),
+];
+
+/// What a path means.
+pub(super) enum Found {
+    Setting(&'static Row),
+    Section,
+    Nothing,
+}
+
+/// Looks a path up.
+pub(super) fn find(trail: &[String]) -> Found {
+    let mut found = Found::Nothing;
+    for row in SETTINGS {
+        let parts: Vec<&str> = row.path.split('.').collect();
+        if trail.len() <= parts.len()
+            && trail.iter().zip(&parts).all(|(part, pattern)| matches(part, pattern))
+        {
+            if trail.len() == parts.len() {
+                return Found::Setting(row);
+            }
+            found = Found::Section;
+        }
+    }
+    found
+}
+
+/// A path as people write it: without the number of an upstream.
+pub(super) fn said(trail: &[String]) -> String {
+    let numbered = |index: usize| index == 1 && trail.first().is_some_and(|first| first == "upstream");
+    let parts = trail.iter().enumerate().filter(|(index, _)| !numbered(*index));
+    parts.map(|(_, part)| part.as_str()).collect::<Vec<_>>().join(".")
+}
+
+/// The setting or section that was probably meant, as the path of a row or of its beginning.
+pub(super) fn meant(trail: &[String]) -> Option<&'static str> {
+    let typed = said(trail);
+    if typed.len() > TYPED_MAX {
+        return None;
+    }
+    let typed_last = typed.rsplit('.').next().unwrap_or_default();
+    let mut best: Option<((usize, usize), &'static str)> = None;
+    for path in SETTINGS.iter().flat_map(|row| beginnings(row.path)) {
+        let plain = path.replace(".#", "").replace(".*", "");
+        let last = plain.rsplit('.').next().unwrap_or_default();
+        let whole = strsim::damerau_levenshtein(&typed, &plain);
+        let end = strsim::damerau_levenshtein(typed_last, last);
+        let score = (whole.min(end + 1), whole);
+        let near = whole.min(end) <= (typed_last.chars().count() / 3).max(1);
+        if near && best.is_none_or(|(least, _)| score < least) {
+            best = Some((score, path));
+        }
+    }
+    best.map(|(_, path)| path)
+}
+
+/// The path itself and every section that it is in, but for those that are only a number or a model's name.
+fn beginnings(path: &'static str) -> impl Iterator<Item = &'static str> {
+    let ends = path.match_indices('.').map(|(end, _)| end).chain([path.len()]);
+    ends.filter_map(|end| path.get(..end)).filter(|start| !start.ends_with(['#', '*']))
+}
+
+fn matches(part: &str, pattern: &str) -> bool {
+    match pattern {
+        "#" => part.len() <= 3 && part.parse::<u16>().is_ok_and(|number| number.to_string() == part),
+        "*" => true,
+        _ => part == pattern,
+    }
+}
+
+fn any(_: &str) -> Result<(), String> {
+    Ok(())
+}
+
+fn path(text: &str) -> Result<(), String> {
+    if text.chars().any(char::is_control) { Err(format!("{} is not a path", shown(text))) } else { Ok(()) }
+}
+
+fn listen(text: &str) -> Result<(), String> {
+    address::listen(text).map(|_| ())
+}
+
+fn public_url(text: &str) -> Result<(), String> {
+    if text.is_empty() { Ok(()) } else { address::public_url(text).map(|_| ()) }
+}
+
+fn upstream(text: &str) -> Result<(), String> {
+    address::upstream(text).map(|_| ())
+}
+
+fn model(text: &str) -> Result<(), String> {
+    text.parse::<ModelId>().map(|_| ()).map_err(|error| format!("{}: {error}", shown(text)))
+}
+
+fn name(text: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    if (1..=64).contains(&text.len()) && text.chars().all(plain) {
+        Ok(())
+    } else {
+        Err(format!("{} is not 1 to 64 of a-z, 0-9, '.', '_' and '-'", shown(text)))
+    }
+}
+
+/// Not shown when wrong: somebody may have put the key itself here.
+fn variable(text: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    if text.chars().all(plain) && !text.starts_with(|c: char| c.is_ascii_digit()) {
+        Ok(())
+    } else {
+        Err("takes the name of a variable (A-Z, 0-9 and '_'), not the key itself".to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trail(path: &str) -> Trail {
+        path.split('.').map(str::to_string).collect()
+    }
+
+    #[test]
+    fn every_default_passes_its_own_check() {
+        for row in SETTINGS {
+            if let Some(default) = row.default {
+                assert_eq!(row.kind.check(&row.kind.value_of(default)), Ok(()), "{}", row.path);
+            }
+        }
+    }
+
+    #[test]
+    fn the_wrong_word_brings_the_right_one_to_mind() {
+        for (typed, wish) in [
+            ("server.lisen", Some("server.listen")),
+            ("sever", Some("server")),
+            ("listen", Some("server.listen")),
+            ("idle_timeout", Some("server.idle_timeout")),
+            ("upstream.0.idel_timeout", Some("upstream.#.idle_timeout")),
+            ("upstream.0.metadata.qwen.nmae", Some("upstream.#.metadata.*.name")),
+            ("upstreams", Some("upstream")),
+            ("foo", None),
+            ("server.colour", None),
+        ] {
+            assert_eq!(meant(&trail(typed)), wish, "{typed}");
+        }
+    }
+
+    #[test]
+    fn paths_are_found_with_their_wildcards() {
+        assert!(
+            matches!(find(&trail("upstream.12.url")), Found::Setting(row) if row.path == "upstream.#.url")
+        );
+        assert!(matches!(find(&trail("upstream.0.metadata.qwen")), Found::Section));
+        for path in
+            ["upstream.01.url", "upstream.1000.url", "upstream.local.url", "server.listen.x", "nothing"]
+        {
+            assert!(matches!(find(&trail(path)), Found::Nothing), "{path}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The access line: one for each request, when its last byte is handed over or it is given up. Never: a key, a
+//! prompt, a raw path.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::types::{AccountId, Ending, KeyId};
+use crate::upstream::ReportHandle;
+
+/// What is known of a request; printed when dropped.
+pub(super) struct Access {
+    began: Instant,
+    pub(super) request_id: String,
+    pub(super) method: Method,
+    pub(super) route: &'static str,
+    pub(super) peer: std::net::IpAddr,
+    pub(super) key: Option<KeyId>,
+    pub(super) account: Option<AccountId>,
+    pub(super) model: Option<String>,
+    pub(super) status: Option<StatusCode>,
+    /// The word of the refusal, if it is one.
+    pub(super) code: Option<&'static str>,
+    pub(super) bytes_in: usize,
+    pub(super) bytes_out: u64,
+    pub(super) report: Option<ReportHandle>,
+    /// How it ended, where no relay says so.
+    pub(super) ending: Ending,
+}
+
+impl Access {
+    pub(super) fn begin(request_id: String, method: Method, peer: std::net::IpAddr) -> Self {
+        Self {
+            began: Instant::now(),
+            request_id,
+            method,
+            route: "-",
+            peer,
+            key: None,
+            account: None,
+            model: None,
+            status: None,
+            code: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            report: None,
+            ending: Ending::ClientGone,
+        }
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        let report = self.report.as_ref().map(ReportHandle::read);
+        let counted = report.as_ref().and_then(|report| report.tokens);
+        let tokens = counted.map(|(tokens, _)| tokens);
+        let first_byte = report.as_ref().and_then(|report| report.first_byte);
+        let ending = report.as_ref().map_or(self.ending, |report| report.ending);
+        tracing::info!(
+            target: "access",
+            request_id = self.request_id,
+            peer = %self.peer,
+            method = self.method.as_str(),
+            route = self.route,
+            status = self.status.map(|status| status.as_u16()),
+            code = self.code,
+            key = self.key.map(|key| key.to_string()),
+            account = self.account.map(|account| account.to_string()),
+            model = self.model,
+            upstream = report.as_ref().and_then(|report| report.upstream.as_deref()),
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+            prompt_tokens = tokens.map(|tokens| tokens.prompt),
+            completion_tokens = tokens.map(|tokens| tokens.completion),
+            cached_tokens = tokens.map(|tokens| tokens.cached),
+            tokens_source = counted.map(|(_, source)| source.as_str()),
+            first_byte_ms = first_byte.map(millis),
+            duration_ms = millis(self.elapsed()),
+            ending = ending.as_str(),
+            "request"
+        );
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

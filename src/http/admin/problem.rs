@@ -1,0 +1,66 @@
+//! Refusals of the admin door as RFC 9457 problem+json, both ways. Never: the reasons; those are the registry's words.
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::AdminError;
+use crate::registry::Problem;
+
+/// The media type of a refusal.
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A refusal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ProblemJson {
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    status: u16,
+    pub(super) detail: String,
+    pub(super) code: String,
+}
+
+const ALL: [Problem; 6] = [
+    Problem::Invalid,
+    Problem::NotFound,
+    Problem::NotAllowed,
+    Problem::Conflict,
+    Problem::Unavailable,
+    Problem::NotDurable,
+];
+
+const fn words(problem: Problem) -> (StatusCode, &'static str, &'static str) {
+    match problem {
+        Problem::Invalid => (StatusCode::BAD_REQUEST, "invalid", "This makes no sense"),
+        Problem::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is no such thing"),
+        Problem::NotAllowed => (StatusCode::FORBIDDEN, "not_allowed", "This is not allowed"),
+        Problem::Conflict => (StatusCode::CONFLICT, "conflict", "This clashes with what is there"),
+        Problem::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "This can't be done now"),
+        Problem::NotDurable => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not_durable", "Denied now, not yet durable")
+        }
+    }
+}
+
+impl ProblemJson {
+    pub(super) fn of(error: &AdminError) -> (StatusCode, Self) {
+        let (status, code, title) = words(error.problem);
+        (status, Self::new(status, code, title, &error.detail))
+    }
+
+    pub(super) fn new(status: StatusCode, code: &str, title: &str, detail: &str) -> Self {
+        Self {
+            kind: "about:blank".to_string(),
+            title: title.to_string(),
+            status: status.as_u16(),
+            detail: detail.to_string(),
+            code: code.to_string(),
+        }
+    }
+
+    /// The error this tells of; an unknown code is trouble of the server's.
+    pub(super) fn into_error(self) -> AdminError {
+        let known = ALL.into_iter().find(|problem| words(*problem).1 == self.code);
+        AdminError { problem: known.unwrap_or(Problem::Unavailable), detail: self.detail }
+    }
+}

@@ -1,0 +1,285 @@
+//! The server's side of the admin door: one request per connection, all of it bounded. Never: what commands do.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::Read;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::admin::{AdminError, Desk, ServerStatus, run, wire};
+use crate::registry::Registry;
+use crate::types::{Actor, Clock};
+
+use super::problem::{MEDIA_TYPE, ProblemJson};
+use super::route::{Found, Operation, command, find};
+use super::{Snapshot, VERSION, VERSION_HEADER};
+
+/// From accept to the end of the head, and from there to the end of the body.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of one request's body.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Commands carried out at once; more wait.
+const COMMANDS_MAX: usize = 64;
+/// Bytes of a backup read at once, and how many such pieces may wait for the client.
+const PIECE_BYTES: usize = 256 * 1024;
+const PIECES_MAX: usize = 4;
+
+/// Everything the admin door needs; one for the process.
+pub struct AdminDoor {
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+    status: Box<dyn Fn() -> ServerStatus + Send + Sync>,
+    snapshot: Snapshot,
+    slots: Arc<Semaphore>,
+}
+
+impl AdminDoor {
+    /// A door to `registry`; `status` is asked what the server says of itself, `snapshot` for a copy of the store.
+    #[must_use]
+    pub fn new(
+        registry: Arc<Registry>,
+        clock: Arc<dyn Clock>,
+        status: Box<dyn Fn() -> ServerStatus + Send + Sync>,
+        snapshot: Snapshot,
+    ) -> Self {
+        Self { registry, clock, status, snapshot, slots: Arc::new(Semaphore::new(COMMANDS_MAX)) }
+    }
+}
+
+/// Serves one connection to its end. Whoever is neither root nor the server's own user is turned away without a word.
+pub async fn serve_connection(stream: UnixStream, door: Arc<AdminDoor>) {
+    let own = rustix::process::geteuid().as_raw();
+    let uid = match stream.peer_cred() {
+        Ok(peer) if peer.uid() == 0 || peer.uid() == own => peer.uid(),
+        Ok(peer) => {
+            tracing::warn!(uid = peer.uid(), "someone else was turned away at the admin socket");
+            return;
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the admin socket does not say who connects; turned away");
+            return;
+        }
+    };
+    let service = service_fn(move |request| {
+        let door = Arc::clone(&door);
+        async move { Ok::<_, Infallible>(versioned(answer(door, Actor::Machine { uid }, request).await)) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(READ_TIMEOUT)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection to the admin socket ended early");
+    }
+}
+
+async fn answer(door: Arc<AdminDoor>, actor: Actor, request: Request<Incoming>) -> Response<AnswerBody> {
+    if let Some(refusal) = refuse_version(&request) {
+        return refusal;
+    }
+    let (operation, subject) = match find(request.method(), request.uri().path()) {
+        Found::Operation(operation, subject) => (operation, subject),
+        Found::OtherMethods(methods) => return refuse_method(&methods),
+        Found::Nothing => {
+            return refusal(
+                StatusCode::NOT_FOUND,
+                "unknown_path",
+                "There is no such path",
+                "see docs/api.md",
+            );
+        }
+    };
+    let query = request.uri().query().unwrap_or_default().to_string();
+    let body = match whole(request.into_body()).await {
+        Ok(body) => body,
+        Err(refused) => return refused,
+    };
+    let Ok(slot) = Arc::clone(&door.slots).acquire_owned().await else {
+        return failure(&AdminError::unavailable("the server is stopping; try again when it is back"));
+    };
+    match command(operation, subject, &query, &body) {
+        Err(error) => failure(&error),
+        Ok(None) => backup(door, operation, slot).await,
+        Ok(Some(command)) => {
+            let done = spawn_blocking(move || {
+                let _slot = slot;
+                let desk =
+                    Desk { registry: &door.registry, clock: &*door.clock, server: Some(&*door.status) };
+                run(&desk, actor, &command).and_then(|reply| wire::encode(&reply))
+            });
+            match done.await {
+                Ok(Ok(json)) => success(json),
+                Ok(Err(error)) => failure(&error),
+                Err(_) => failure(&AdminError::unavailable(
+                    "the command failed inside the server; its log says why, and the change may have been made",
+                )),
+            }
+        }
+    }
+}
+
+async fn whole(body: Incoming) -> Result<Bytes, Response<AnswerBody>> {
+    let refused = || {
+        let detail = "it broke off, or it is larger than 1 MiB";
+        refusal(StatusCode::PAYLOAD_TOO_LARGE, "body_refused", "The body was refused", detail)
+    };
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(refused());
+    }
+    match timeout(READ_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(_)) => Err(refused()),
+        Err(_) => {
+            let detail = "send it within 10 seconds";
+            Err(refusal(StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body did not come", detail))
+        }
+    }
+}
+
+async fn backup(
+    door: Arc<AdminDoor>,
+    operation: Operation,
+    slot: OwnedSemaphorePermit,
+) -> Response<AnswerBody> {
+    debug_assert_eq!(operation, Operation::Backup);
+    let made = spawn_blocking(move || {
+        let file = (door.snapshot)()?;
+        let length = file.metadata().map_err(|error| AdminError::unavailable(error.to_string()))?.len();
+        Ok((file, length))
+    });
+    match made.await {
+        Ok(Ok((file, length))) => {
+            let (sender, pieces) = mpsc::channel(PIECES_MAX);
+            // Ends by itself when the client goes away: sending fails then.
+            spawn_blocking(move || {
+                let _slot = slot;
+                read_pieces(file, &sender);
+            });
+            let mut response = Response::new(AnswerBody::Pieces(pieces));
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            response
+        }
+        Ok(Err(error)) => failure(&error),
+        Err(_) => failure(&AdminError::unavailable("the backup failed inside the server; its log says why")),
+    }
+}
+
+fn read_pieces(mut file: File, sender: &mpsc::Sender<std::io::Result<Bytes>>) {
+    loop {
+        let mut piece = vec![0; PIECE_BYTES];
+        let sent = match file.read(&mut piece) {
+            Ok(0) => return,
+            Ok(length) => {
+                piece.truncate(length);
+                sender.blocking_send(Ok(piece.into()))
+            }
+            Err(error) => {
+                let _ = sender.blocking_send(Err(error));
+                return;
+            }
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// The client speaks to a server of its own version or not at all; whoever names none (curl) is let through.
+fn refuse_version(request: &Request<Incoming>) -> Option<Response<AnswerBody>> {
+    let other = request.headers().get(VERSION_HEADER)?;
+    if other.as_bytes() == VERSION.as_bytes() {
+        return None;
+    }
+    let detail = format!("the running server is version {VERSION}; restart it after an update");
+    Some(refusal(StatusCode::UPGRADE_REQUIRED, "other_version", "Versions differ", &detail))
+}
+
+fn refuse_method(methods: &[http::Method]) -> Response<AnswerBody> {
+    let allowed: Vec<_> = methods.iter().map(http::Method::as_str).collect();
+    let allowed = allowed.join(", ");
+    let detail = format!("use {allowed}");
+    let mut response =
+        refusal(StatusCode::METHOD_NOT_ALLOWED, "unknown_method", "Another method is needed", &detail);
+    if let Ok(value) = HeaderValue::from_str(&allowed) {
+        response.headers_mut().insert(ALLOW, value);
+    }
+    response
+}
+
+fn success(json: String) -> Response<AnswerBody> {
+    whole_answer(StatusCode::OK, "application/json", json)
+}
+
+fn failure(error: &AdminError) -> Response<AnswerBody> {
+    let (status, problem) = ProblemJson::of(error);
+    whole_answer(status, MEDIA_TYPE, serde_json::to_string(&problem).unwrap_or_default())
+}
+
+fn refusal(status: StatusCode, code: &str, title: &str, detail: &str) -> Response<AnswerBody> {
+    let problem = ProblemJson::new(status, code, title, detail);
+    whole_answer(status, MEDIA_TYPE, serde_json::to_string(&problem).unwrap_or_default())
+}
+
+fn whole_answer(status: StatusCode, media_type: &'static str, text: String) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::Whole(Full::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+fn versioned(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
+    response.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static(VERSION));
+    response
+}
+
+/// An answer: whole, or piece by piece from a file.
+enum AnswerBody {
+    Whole(Full<Bytes>),
+    Pieces(mpsc::Receiver<std::io::Result<Bytes>>),
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        match self.get_mut() {
+            Self::Whole(body) => {
+                Pin::new(body).poll_frame(context).map_err(|never: Infallible| match never {})
+            }
+            Self::Pieces(pieces) => {
+                pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Pieces(_) => http_body::SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Every refusal on /v1, its status and its words, in OpenAI's shape: one exhaustive table. Never: when to refuse.
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::gate::{Cut, Refusal};
+use crate::upstream::RelayFault;
+
+/// Why a request is not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ApiError {
+    /// No key, malformed, or never issued.
+    InvalidKey,
+    KeyRevoked,
+    KeyReplaced,
+    KeyExpired,
+    KeyDisabled,
+    AccountDisabled,
+    ModelNotFound(String),
+    ModelsNotRead,
+    NotFound,
+    MethodNotAllowed(&'static str),
+    InvalidJson(String),
+    MissingModel,
+    BadRequest(String),
+    UnsupportedEncoding,
+    StateNotAllowed(&'static str),
+    BodyTooLarge(usize),
+    HeadersTooLarge,
+    TargetTooLong(usize),
+    /// Too many bytes of request bodies are held already.
+    MemoryFull,
+    /// Every server for the model is full.
+    Overloaded,
+    Unavailable,
+    UpstreamInvalid,
+    UpstreamAuth,
+    UpstreamTimeout,
+    Store,
+    Stopping,
+    Internal,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Inner<'a>,
+}
+
+#[derive(Serialize)]
+struct Inner<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+const AUTHENTICATION: &str = "authentication_error";
+const INVALID: &str = "invalid_request_error";
+const SERVER: &str = "server_error";
+
+impl ApiError {
+    /// The table: status, `type` and `code`.
+    const fn row(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::InvalidKey => (StatusCode::UNAUTHORIZED, AUTHENTICATION, "invalid_api_key"),
+            Self::KeyRevoked | Self::KeyReplaced => {
+                (StatusCode::UNAUTHORIZED, AUTHENTICATION, "api_key_revoked")
+            }
+            Self::KeyExpired => (StatusCode::UNAUTHORIZED, AUTHENTICATION, "api_key_expired"),
+            Self::KeyDisabled | Self::AccountDisabled => {
+                (StatusCode::UNAUTHORIZED, AUTHENTICATION, "api_key_disabled")
+            }
+            Self::ModelNotFound(_) => (StatusCode::NOT_FOUND, INVALID, "model_not_found"),
+            Self::ModelsNotRead => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "upstream_unavailable"),
+            Self::NotFound => (StatusCode::NOT_FOUND, INVALID, "not_found"),
+            Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed"),
+            Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, INVALID, "invalid_json"),
+            Self::MissingModel => (StatusCode::BAD_REQUEST, INVALID, "missing_model"),
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, INVALID, "bad_request"),
+            Self::UnsupportedEncoding => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID, "unsupported_encoding")
+            }
+            Self::StateNotAllowed(_) => (StatusCode::BAD_REQUEST, INVALID, "state_not_allowed"),
+            Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, INVALID, "request_too_large"),
+            Self::HeadersTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, INVALID, "request_too_large")
+            }
+            Self::TargetTooLong(_) => (StatusCode::URI_TOO_LONG, INVALID, "request_too_large"),
+            Self::MemoryFull | Self::Overloaded | Self::Stopping => {
+                (StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded")
+            }
+            Self::Unavailable => (StatusCode::BAD_GATEWAY, SERVER, "upstream_unavailable"),
+            Self::UpstreamInvalid => (StatusCode::BAD_GATEWAY, SERVER, "upstream_invalid"),
+            Self::UpstreamAuth => (StatusCode::BAD_GATEWAY, SERVER, "upstream_auth_failed"),
+            Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, SERVER, "upstream_timeout"),
+            Self::Store => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "store_unavailable"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
+        }
+    }
+
+    /// The sentence for the caller: the thing, the reason, the next step.
+    fn message(&self) -> String {
+        match self {
+            Self::InvalidKey => {
+                "No valid API key was given. Send it in the header 'Authorization: Bearer KEY'.".into()
+            }
+            Self::KeyRevoked => "This API key was revoked. Create a new one and use that.".into(),
+            Self::KeyReplaced => {
+                "This API key was rotated; its old secret no longer works. Use the new one.".into()
+            }
+            Self::KeyExpired => "This API key has expired. Ask for a later end or a new key.".into(),
+            Self::KeyDisabled => "This API key is disabled. Whoever manages it can enable it.".into(),
+            Self::AccountDisabled => {
+                "This API key's account is disabled. An administrator can enable it.".into()
+            }
+            Self::ModelNotFound(model) => {
+                format!(
+                    "The model '{model}' does not exist or this API key may not use it. See GET /v1/models."
+                )
+            }
+            Self::ModelsNotRead => {
+                "A model server has not said yet which models it has. Try again soon.".into()
+            }
+            Self::NotFound => "There is nothing at this path. Check the base URL: it ends in /v1.".into(),
+            Self::MethodNotAllowed(allowed) => format!("This path does not take that method. Use {allowed}."),
+            Self::InvalidJson(detail) => format!("The body can't be used: {detail}."),
+            Self::MissingModel => "The body names no model. Put a string 'model' into it.".into(),
+            Self::BadRequest(detail) => format!("The request can't be used: {detail}."),
+            Self::UnsupportedEncoding => "The body is compressed. Send it without Content-Encoding.".into(),
+            Self::StateNotAllowed(member) => {
+                format!(
+                    "'{member}' would use what others left on the model server. Send the whole conversation."
+                )
+            }
+            Self::BodyTooLarge(limit) => format!("The body is larger than {limit} bytes. Send less at once."),
+            Self::HeadersTooLarge => "The request has too many or too large headers. Send fewer.".into(),
+            Self::TargetTooLong(limit) => {
+                format!("The target is longer than {limit} bytes. Send a shorter one.")
+            }
+            Self::MemoryFull => "Too much is being sent at once. Try again in a moment.".into(),
+            Self::Overloaded => {
+                "Every server for this model works at its limit. Try again in a moment.".into()
+            }
+            Self::Stopping => "The service is restarting. Try again in a moment.".into(),
+            Self::Unavailable => "The model server can't be reached or broke off. Try again.".into(),
+            Self::UpstreamInvalid => "The model server's answer made no sense. Tell the operator.".into(),
+            Self::UpstreamAuth => {
+                "The model server refuses this service. Your key is fine; tell the operator.".into()
+            }
+            Self::UpstreamTimeout => "The model server took too long. Try again, or ask for less.".into(),
+            Self::Store => "Keys can't be checked right now. Try again in a moment.".into(),
+            Self::Internal => "Something went wrong here. Give the operator the request id.".into(),
+        }
+    }
+
+    pub(super) const fn status(&self) -> StatusCode {
+        self.row().0
+    }
+
+    pub(super) const fn code(&self) -> &'static str {
+        self.row().2
+    }
+
+    /// Seconds after which trying again makes sense.
+    pub(super) const fn retry_after(&self) -> Option<u32> {
+        if matches!(self, Self::ModelsNotRead) {
+            Some(2)
+        } else if self.status().as_u16() == 503 {
+            Some(1)
+        } else {
+            None
+        }
+    }
+
+    const fn param(&self) -> Option<&'static str> {
+        if let Self::StateNotAllowed(member) = self {
+            Some(member)
+        } else if matches!(self, Self::ModelNotFound(_) | Self::MissingModel) {
+            Some("model")
+        } else {
+            None
+        }
+    }
+
+    /// The body of the refusal.
+    pub(super) fn json(&self) -> Bytes {
+        self.json_text().into()
+    }
+
+    /// The same as text: what an error event of a stream carries.
+    pub(super) fn json_text(&self) -> String {
+        let (_, kind, code) = self.row();
+        let inner = Inner { message: &self.message(), kind, param: self.param(), code };
+        // Plain strings always serialise.
+        serde_json::to_string(&Envelope { error: inner }).unwrap_or_default()
+    }
+}
+
+impl From<Cut> for ApiError {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Revoked => Self::KeyRevoked,
+            Cut::Replaced => Self::KeyReplaced,
+            Cut::Disabled => Self::KeyDisabled,
+            Cut::AccountDisabled => Self::AccountDisabled,
+        }
+    }
+}
+
+impl ApiError {
+    /// The words for a refusal of the gate; `model` is what was asked for.
+    pub(super) fn of_refusal(refusal: &Refusal, model: &str) -> Self {
+        match refusal {
+            Refusal::InvalidKey => Self::InvalidKey,
+            Refusal::Cut(cut) => (*cut).into(),
+            Refusal::Expired => Self::KeyExpired,
+            Refusal::ModelNotAllowed => Self::ModelNotFound(model.to_string()),
+            Refusal::Trouble(_) => Self::Store,
+        }
+    }
+
+    /// The words for a fault of the relay.
+    pub(super) fn of_fault(fault: RelayFault, model: &str) -> Self {
+        match fault {
+            RelayFault::UnknownModel => Self::ModelNotFound(model.to_string()),
+            RelayFault::ModelsNotRead => Self::ModelsNotRead,
+            RelayFault::Overloaded => Self::Overloaded,
+            RelayFault::Unreachable | RelayFault::BrokeOff => Self::Unavailable,
+            RelayFault::Invalid => Self::UpstreamInvalid,
+            RelayFault::AuthRefused => Self::UpstreamAuth,
+            RelayFault::Timeout => Self::UpstreamTimeout,
+            RelayFault::Cut(cut) => cut.into(),
+            RelayFault::Stopped => Self::Stopping,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<ApiError> {
+        vec![
+            ApiError::InvalidKey,
+            ApiError::KeyRevoked,
+            ApiError::KeyReplaced,
+            ApiError::KeyExpired,
+            ApiError::KeyDisabled,
+            ApiError::AccountDisabled,
+            ApiError::ModelNotFound("m\"1".to_string()),
+            ApiError::ModelsNotRead,
+            ApiError::NotFound,
+            ApiError::MethodNotAllowed("GET, HEAD"),
+            ApiError::InvalidJson("it is not JSON (line 1, column 2)".to_string()),
+            ApiError::MissingModel,
+            ApiError::BadRequest("it has two Host headers".to_string()),
+            ApiError::UnsupportedEncoding,
+            ApiError::StateNotAllowed("previous_response_id"),
+            ApiError::BodyTooLarge(33_554_432),
+            ApiError::HeadersTooLarge,
+            ApiError::TargetTooLong(8192),
+            ApiError::MemoryFull,
+            ApiError::Overloaded,
+            ApiError::Unavailable,
+            ApiError::UpstreamInvalid,
+            ApiError::UpstreamAuth,
+            ApiError::UpstreamTimeout,
+            ApiError::Store,
+            ApiError::Stopping,
+            ApiError::Internal,
+        ]
+    }
+
+    /// Callers' code hangs on these words: a change shows here. `EMBER_BLESS=1` writes the file anew.
+    #[test]
+    fn every_error_is_as_the_golden_file_has_it() {
+        let mut lines = String::new();
+        for error in all() {
+            let retry = error.retry_after().map_or_else(|| "-".to_string(), |seconds| seconds.to_string());
+            let json = String::from_utf8(error.json().to_vec()).unwrap();
+            lines.push_str(&format!("{} retry-after={retry} {json}\n", error.status().as_u16()));
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/errors.txt");
+        if option_env!("EMBER_BLESS").is_some() {
+            std::fs::write(path, &lines).unwrap();
+        }
+        assert_eq!(lines, std::fs::read_to_string(path).unwrap());
+    }
+}

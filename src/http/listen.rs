@@ -1,0 +1,167 @@
+//! Accepting connections, no more than the bound, until told to stop. Never: what happens on a connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::connection;
+use super::service::{Parts, Peer, Service};
+
+/// How far stopping has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Running,
+    Draining,
+    Cutting,
+}
+
+/// Tells everything that serves that it is time to stop: first to finish, then to break off.
+#[derive(Debug, Clone)]
+pub struct Stop(watch::Sender<Phase>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(watch::Sender::new(Phase::Running))
+    }
+}
+
+impl Stop {
+    /// From now on nothing new is accepted, and connections end with the answers under way.
+    pub fn drain(&self) {
+        self.0.send_if_modified(|phase| {
+            let first = *phase < Phase::Draining;
+            *phase = (*phase).max(Phase::Draining);
+            first
+        });
+    }
+
+    /// Whether draining has begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        *self.0.borrow() >= Phase::Draining
+    }
+
+    fn cut(&self) {
+        self.0.send_replace(Phase::Cutting);
+    }
+
+    pub(super) fn watch(&self) -> StopWatch {
+        StopWatch(self.0.subscribe())
+    }
+}
+
+/// One watcher of a [`Stop`].
+#[derive(Debug, Clone)]
+pub(super) struct StopWatch(watch::Receiver<Phase>);
+
+impl StopWatch {
+    pub(super) fn is_draining(&self) -> bool {
+        *self.0.borrow() >= Phase::Draining
+    }
+
+    /// Resolves when draining begins.
+    pub(super) async fn draining(mut self) {
+        self.reaches(Phase::Draining).await;
+    }
+
+    /// Resolves when what is under way has to break off.
+    pub(super) async fn cutting(mut self) {
+        self.reaches(Phase::Cutting).await;
+    }
+
+    async fn reaches(&mut self, wanted: Phase) {
+        // When nobody can stop it any more, it is not stopped.
+        if self.0.wait_for(|phase| *phase >= wanted).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Sockets that are bound and not yet served.
+pub struct Listener {
+    sockets: Vec<TcpListener>,
+}
+
+/// Connections that wait in the kernel to be accepted.
+const BACKLOG: u32 = 1024;
+/// When accepting fails (too many open files, say), others must get to close theirs first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long connections get to say goodbye after the drain.
+const CUT_TIME: Duration = Duration::from_secs(2);
+
+impl Listener {
+    /// Binds every address.
+    ///
+    /// # Errors
+    /// The address that could not be bound, and why.
+    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, (SocketAddr, io::Error)> {
+        let sockets = addresses.iter().map(|address| bind_one(*address).map_err(|error| (*address, error)));
+        Ok(Self { sockets: sockets.collect::<Result<_, _>>()? })
+    }
+
+    /// The addresses bound, with the ports the system chose.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+    }
+
+    /// Serves until `stop` says to drain, then waits for what is under way, `drain_timeout` at most, then cuts it.
+    pub async fn serve(self, parts: Parts, stop: &Stop, drain_timeout: Duration) {
+        let connections_max = parts.limits.connections_max;
+        let service = Arc::new(Service::new(parts));
+        let slots = Arc::new(Semaphore::new(connections_max));
+        let mut doors = JoinSet::new();
+        for socket in self.sockets {
+            doors.spawn(accept(socket, Arc::clone(&service), Arc::clone(&slots), stop.clone()));
+        }
+        while doors.join_next().await.is_some() {}
+        let everyone = u32::try_from(connections_max).unwrap_or(u32::MAX);
+        if timeout(drain_timeout, slots.acquire_many(everyone)).await.is_err() {
+            stop.cut();
+            let _ = timeout(CUT_TIME, slots.acquire_many(everyone)).await;
+        }
+    }
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept(socket: TcpListener, service: Arc<Service>, slots: Arc<Semaphore>, stop: Stop) {
+    let mut draining = std::pin::pin!(stop.watch().draining());
+    loop {
+        let slot = tokio::select! {
+            () = &mut draining => return,
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+        };
+        let accepted = tokio::select! {
+            () = &mut draining => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let (service, watch) = (Arc::clone(&service), stop.watch());
+                tokio::spawn(async move {
+                    let _slot = slot;
+                    connection::serve(stream, Peer(address), service, watch).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What a request's head must be like before anything is done with it, and the key it brings. Never: whether the
+//! key is good.
+
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, HOST};
+use http::{HeaderMap, HeaderValue, Request, Version};
+use hyper::body::Incoming;
+
+use crate::types::{Random, RequestId, Timestamp};
+
+use super::Limits;
+use super::error::ApiError;
+use super::socket::Pulse;
+
+const REQUEST_ID_CHARS_MAX: usize = 128;
+
+/// The text after `Bearer `; none when there is no Authorization header or it is of another kind.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let first = given.next();
+    if given.next().is_some() {
+        return Err(ApiError::BadRequest("it has two Authorization headers".to_string()));
+    }
+    let text = first.map(HeaderValue::as_bytes).unwrap_or_default();
+    Ok(match text.split_at_checked("Bearer ".len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"Bearer ") => Some(rest.trim_ascii()),
+        _ => None,
+    })
+}
+
+/// The caller's request id where it is usable, else a new one.
+pub(super) fn request_id(headers: &HeaderMap, now: Timestamp, random: &dyn Random) -> HeaderValue {
+    let usable = |value: &&HeaderValue| {
+        let text = value.as_bytes();
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+        (1..=REQUEST_ID_CHARS_MAX).contains(&text.len()) && text.iter().all(plain)
+    };
+    headers.get("x-request-id").filter(usable).cloned().unwrap_or_else(|| {
+        let made = RequestId::generate(now, random).ok().map(|id| id.to_string());
+        // Without random bytes requests still get answers; they only can't be told apart.
+        made.and_then(|id| HeaderValue::from_str(&id).ok()).unwrap_or(HeaderValue::from_static("req_unknown"))
+    })
+}
+
+/// Refuses heads that another HTTP implementation could understand differently, or that are out of bounds.
+pub(super) fn check(request: &Request<Incoming>, pulse: &Pulse, limits: &Limits) -> Result<(), ApiError> {
+    if let Some(fault) = pulse.framing_fault() {
+        return Err(bad(fault.as_str()));
+    }
+    check_size(request, limits)?;
+    let headers = request.headers();
+    if request.version() < Version::HTTP_2 {
+        if request.uri().authority().is_some() || request.uri().scheme().is_some() {
+            return Err(bad("its target is a whole URL; send the path alone"));
+        }
+        let hosts = headers.get_all(HOST).iter().count();
+        if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+            return Err(bad("it must have exactly one Host header"));
+        }
+    }
+    if headers.get(HOST).is_some_and(|host| !is_host(host.as_bytes())) {
+        return Err(bad("its Host header is not a host"));
+    }
+    Ok(())
+}
+
+/// Bodies go on as they come, so they must come as they are.
+pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        Ok(())
+    } else {
+        Err(ApiError::UnsupportedEncoding)
+    }
+}
+
+fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), ApiError> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > limits.target_bytes_max {
+        return Err(ApiError::TargetTooLong(limits.target_bytes_max));
+    }
+    let headers = request.headers();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if headers.len() > limits.headers_max || bytes > limits.header_bytes_max {
+        return Err(ApiError::HeadersTooLarge);
+    }
+    Ok(())
+}
+
+/// A name or address with an optional port (RFC 3986, 3.2.2); never a user, a path or a query.
+fn is_host(host: &[u8]) -> bool {
+    let known = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]%".contains(byte);
+    !host.is_empty() && host.len() <= 255 && host.iter().all(known)
+}
+
+fn bad(detail: &str) -> ApiError {
+    ApiError::BadRequest(detail.to_string())
+}

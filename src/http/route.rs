@@ -1,0 +1,205 @@
+//! The routes: one static table, matched on the raw path. What is odd is refused before matching, never normalised.
+
+use http::Method;
+
+use crate::upstream::Endpoint;
+
+/// Who may call a route. Every route names one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Authority {
+    /// Anyone: it tells nothing about anyone.
+    Anyone,
+    /// Whoever brings a key.
+    Bearer,
+}
+
+/// What a route leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Health,
+    Ready,
+    Models,
+    Model,
+    Relay(Endpoint),
+}
+
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) method: Method,
+    /// A path; a `*` at its end stands for the rest, slashes included.
+    pub(super) pattern: &'static str,
+    pub(super) authority: Authority,
+    pub(super) target: Target,
+}
+
+pub(super) static ROUTES: [Route; 8] = [
+    Route { method: Method::GET, pattern: "/healthz", authority: Authority::Anyone, target: Target::Health },
+    Route { method: Method::GET, pattern: "/readyz", authority: Authority::Anyone, target: Target::Ready },
+    Route {
+        method: Method::GET,
+        pattern: "/v1/models",
+        authority: Authority::Bearer,
+        target: Target::Models,
+    },
+    Route {
+        method: Method::GET,
+        pattern: "/v1/models/*",
+        authority: Authority::Bearer,
+        target: Target::Model,
+    },
+    relay("/v1/chat/completions", Endpoint::ChatCompletions),
+    relay("/v1/completions", Endpoint::Completions),
+    relay("/v1/embeddings", Endpoint::Embeddings),
+    relay("/v1/responses", Endpoint::Responses),
+];
+
+const fn relay(pattern: &'static str, endpoint: Endpoint) -> Route {
+    Route { method: Method::POST, pattern, authority: Authority::Bearer, target: Target::Relay(endpoint) }
+}
+
+/// Where a request leads.
+#[derive(Debug)]
+pub(super) enum Found<'a> {
+    /// To a route; with what the `*` stands for.
+    Route(&'static Route, &'a str),
+    /// To a path that knows other methods: these.
+    WrongMethod(&'static Route, &'static str),
+    /// Nowhere.
+    Nothing,
+    /// The path can't be meant: empty segments, dots, escapes, bytes that paths don't have.
+    Odd,
+}
+
+/// Finds the route for a method and a raw path. HEAD is GET without the body.
+pub(super) fn find<'a>(method: &Method, path: &'a str) -> Found<'a> {
+    let Some((route, rest)) = ROUTES.iter().find_map(|route| Some((route, rest(route.pattern, path)?)))
+    else {
+        return if is_odd(path) { Found::Odd } else { Found::Nothing };
+    };
+    if is_odd(path) {
+        return Found::Odd;
+    }
+    let wanted = if method == Method::HEAD { &Method::GET } else { method };
+    if *wanted == route.method {
+        Found::Route(route, rest)
+    } else {
+        Found::WrongMethod(route, allowed(route))
+    }
+}
+
+fn rest<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    match pattern.strip_suffix('*') {
+        Some(start) => path.strip_prefix(start).filter(|rest| !rest.is_empty()),
+        None => (pattern == path).then_some(""),
+    }
+}
+
+fn allowed(route: &Route) -> &'static str {
+    if route.method == Method::GET { "GET, HEAD" } else { "POST" }
+}
+
+/// A `%` is allowed only behind `/v1/models/`, where names of models may need it.
+fn is_odd(path: &str) -> bool {
+    let escapes = path.starts_with("/v1/models/");
+    let Some(segments) = path.strip_prefix('/') else { return true };
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:@+,=".contains(&byte) || (escapes && byte == b'%');
+    !path.bytes().all(plain)
+        || (path != "/" && segments.split('/').any(|part| matches!(part, "" | "." | "..")))
+}
+
+/// The name of a model behind `/v1/models/`, with its escapes undone once (RFC 3986, 2.1); none when they are broken.
+pub(super) fn unescaped(rest: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(rest.len());
+    let mut left = rest.bytes();
+    while let Some(byte) = left.next() {
+        match byte {
+            b'%' => {
+                let digits = [left.next()?, left.next()?];
+                let digits = std::str::from_utf8(&digits).ok().filter(|text| !text.starts_with('+'))?;
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            }
+            other => bytes.push(other),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(method: &Method, path: &str) -> Option<Target> {
+        match find(method, path) {
+            Found::Route(route, _) => Some(route.target),
+            Found::WrongMethod(..) | Found::Nothing | Found::Odd => None,
+        }
+    }
+
+    #[test]
+    fn every_route_is_found_by_its_own_path_and_method() {
+        for route in &ROUTES {
+            let path = route.pattern.replace('*', "org/name");
+            assert_eq!(target(&route.method, &path), Some(route.target));
+        }
+    }
+
+    #[test]
+    fn only_the_health_routes_are_open() {
+        for route in &ROUTES {
+            assert_eq!(
+                route.authority == Authority::Anyone,
+                !route.pattern.starts_with("/v1"),
+                "{}",
+                route.pattern
+            );
+        }
+    }
+
+    #[test]
+    fn head_is_get_and_others_are_told_what_is_allowed() {
+        assert_eq!(target(&Method::HEAD, "/v1/models"), Some(Target::Models));
+        assert!(matches!(find(&Method::GET, "/v1/chat/completions"), Found::WrongMethod(_, "POST")));
+        assert!(matches!(find(&Method::DELETE, "/v1/models/a"), Found::WrongMethod(_, "GET, HEAD")));
+        let lower = Method::from_bytes(b"get").unwrap();
+        assert!(matches!(find(&lower, "/v1/models"), Found::WrongMethod(..)));
+    }
+
+    #[test]
+    fn odd_paths_are_refused_and_never_made_right() {
+        for path in [
+            "",
+            "*",
+            "v1/models",
+            "//v1/models",
+            "/v1//models",
+            "/v1/./models",
+            "/v1/../v1/models",
+            "/v1/models/",
+            "/v1/models/..",
+            "/v1/models/a//b",
+            "/v1/%6dodels",
+            "/%76%31/models",
+            "/v1/models;x",
+            "/v1\\models",
+            "/healthz/",
+            "/healthz%00",
+            "/v1/models/a\u{e9}",
+        ] {
+            assert!(matches!(find(&Method::GET, path), Found::Odd), "{path}");
+        }
+        for path in ["/", "/V1/models", "/v1", "/v1/modelsx", "/healthzz", "/v1/chat/completions/x"] {
+            assert!(matches!(find(&Method::GET, path), Found::Nothing), "{path}");
+        }
+    }
+
+    #[test]
+    fn names_of_models_may_have_slashes_plain_or_escaped() {
+        assert_eq!(unescaped("org/name").as_deref(), Some("org/name"));
+        assert_eq!(unescaped("org%2Fname").as_deref(), Some("org/name"));
+        assert_eq!(unescaped("org%2fname%3A1").as_deref(), Some("org/name:1"));
+        for broken in ["%", "%2", "%zz", "%+1", "%ff"] {
+            assert_eq!(unescaped(broken), None, "{broken}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! From a request to its answer: id, route, key, checks, handler, headers. Never: how a model is reached.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+
+use crate::gate::Gate;
+use crate::types::{Clock, Ending, Random};
+use crate::upstream::Upstreams;
+
+use super::access::Access;
+use super::answer::{AnswerBody, Content};
+use super::error::ApiError;
+use super::health::{self, Readiness};
+use super::listen::StopWatch;
+use super::route::{self, Authority, Found, Target};
+use super::socket::OpenRequest;
+use super::{Limits, request, v1};
+
+/// What the public door is built from.
+pub struct Parts {
+    /// Who may pass.
+    pub gate: Arc<Gate>,
+    /// The model servers.
+    pub upstreams: Arc<Upstreams>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes for request ids.
+    pub random: Arc<dyn Random>,
+    /// Whether the store answers.
+    pub store_ready: Readiness,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// What is sent back.
+pub(super) type Answer = Response<AnswerBody>;
+
+/// An answer before its envelope: request id, timing, connection.
+pub(super) struct Draft {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) content: Content,
+}
+
+/// One for all connections.
+pub(super) struct Service {
+    pub(super) parts: Parts,
+    /// The bytes that request bodies may take, all together.
+    pub(super) memory: Arc<Semaphore>,
+}
+
+const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+impl Service {
+    pub(super) fn new(parts: Parts) -> Self {
+        let bytes = parts.limits.buffered_bytes_max.min(Semaphore::MAX_PERMITS);
+        Self { parts, memory: Arc::new(Semaphore::new(bytes)) }
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.parts.limits
+    }
+
+    /// Answers a request, whatever it is.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        open: OpenRequest,
+        peer: Peer,
+        stop: StopWatch,
+    ) -> Answer {
+        let id = request::request_id(request.headers(), self.parts.clock.now(), &*self.parts.random);
+        let text = String::from_utf8_lossy(id.as_bytes()).into_owned();
+        let mut access = Access::begin(text, request.method().clone(), peer.0.ip().to_canonical());
+        let asked = v1::Asked { id: id.clone(), open: &open, stop };
+        if request.body().is_end_stream() {
+            open.pulse().body_done();
+        }
+        let drafted = contained(self.draft(request, asked, &mut access)).await;
+        let draft = drafted.unwrap_or_else(|error| refusal(&error, &mut access));
+        seal(draft, id, access, open)
+    }
+
+    async fn draft(
+        &self,
+        request: Request<Incoming>,
+        asked: v1::Asked<'_>,
+        access: &mut Access,
+    ) -> Result<Draft, ApiError> {
+        let path = request.uri().path().to_string();
+        let found = route::find(request.method(), &path);
+        if let Found::Route(route, _) | Found::WrongMethod(route, _) = &found {
+            access.route = route.pattern;
+            if route.authority == Authority::Anyone {
+                request::check(&request, asked.open.pulse(), self.limits())?;
+                return self.open_route(&found, &asked, access);
+            }
+        }
+        let caller = v1::identify(self, request.headers(), access).await?;
+        request::check(&request, asked.open.pulse(), self.limits())?;
+        match found {
+            Found::Odd => {
+                Err(ApiError::BadRequest("its path has empty, dotted or escaped parts".to_string()))
+            }
+            Found::Nothing => Err(ApiError::NotFound),
+            Found::WrongMethod(_, allowed) => Err(ApiError::MethodNotAllowed(allowed)),
+            Found::Route(route, rest) => match route.target {
+                Target::Models => Ok(v1::models(self, &caller)),
+                Target::Model => v1::model(self, &caller, rest, access),
+                Target::Relay(endpoint) => v1::relay(self, caller, endpoint, request, asked, access).await,
+                Target::Health | Target::Ready => Err(ApiError::NotFound),
+            },
+        }
+    }
+
+    fn open_route(
+        &self,
+        found: &Found<'_>,
+        asked: &v1::Asked<'_>,
+        access: &mut Access,
+    ) -> Result<Draft, ApiError> {
+        let (status, json) = match found {
+            Found::WrongMethod(_, allowed) => return Err(ApiError::MethodNotAllowed(allowed)),
+            Found::Route(route, _) if route.target == Target::Ready => {
+                health::ready(&self.parts.store_ready, &self.parts.upstreams, &asked.stop)
+            }
+            Found::Route(..) | Found::Nothing | Found::Odd => health::alive(),
+        };
+        access.ending = Ending::Done;
+        Ok(Draft::json(status, json))
+    }
+}
+
+impl Draft {
+    pub(super) fn json(status: StatusCode, json: Bytes) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, JSON);
+        Self { status, headers, content: Content::Full(json) }
+    }
+}
+
+/// The draft of a refusal.
+fn refusal(error: &ApiError, access: &mut Access) -> Draft {
+    access.ending = Ending::Refused;
+    access.code = Some(error.code());
+    let mut draft = Draft::json(error.status(), error.json());
+    if draft.status == StatusCode::UNAUTHORIZED {
+        draft.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(seconds) = error.retry_after() {
+        draft.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let ApiError::MethodNotAllowed(allowed) = error {
+        draft.headers.insert(ALLOW, HeaderValue::from_static(allowed));
+    }
+    draft
+}
+
+fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest) -> Answer {
+    let Draft { status, mut headers, content } = draft;
+    access.status = Some(status);
+    let waited = access.report.as_ref().and_then(|report| report.read().first_byte).unwrap_or_default();
+    let own_ms = access.elapsed().saturating_sub(waited).as_millis();
+    headers.insert(REQUEST_ID, id);
+    headers.insert(PROCESSING_MS, HeaderValue::from(u64::try_from(own_ms).unwrap_or(u64::MAX)));
+    if is_event_stream(&headers) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+        headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    }
+    if open.pulse().must_close() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let mut answer = Response::new(AnswerBody::new(content, access, open));
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    answer
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Runs a handler; a panic in it harms no other request.
+async fn contained<T>(handler: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    let mut handler = pin!(handler);
+    std::future::poll_fn(move |cx| {
+        catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)))
+            .unwrap_or(Poll::Ready(Err(ApiError::Internal)))
+    })
+    .await
+}

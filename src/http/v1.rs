@@ -1,0 +1,134 @@
+//! The routes under /v1: who asks, for what, and the way to a model and back. Never: who may pass, how a model
+//! server is reached.
+
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use crate::gate::Caller;
+use crate::upstream::body::{BodyFault, RequestFacts};
+use crate::upstream::{Endpoint, RelayRequest, ReportHandle};
+
+use super::access::Access;
+use super::answer::Content;
+use super::error::ApiError;
+use super::listen::StopWatch;
+use super::service::{Draft, Service};
+use super::socket::OpenRequest;
+use super::{body, request, route};
+
+/// What a handler knows of the request beside its head and body.
+pub(super) struct Asked<'a> {
+    pub(super) id: HeaderValue,
+    pub(super) open: &'a OpenRequest,
+    pub(super) stop: StopWatch,
+}
+
+/// Whose key the request brings.
+pub(super) async fn identify(
+    service: &Service,
+    headers: &HeaderMap,
+    access: &mut Access,
+) -> Result<Caller, ApiError> {
+    let now = service.parts.clock.now();
+    let caller = service.parts.gate.identify(request::bearer(headers)?, now).await;
+    let caller = caller.map_err(|refusal| ApiError::of_refusal(&refusal, ""))?;
+    access.key = Some(caller.key());
+    access.account = Some(caller.account());
+    Ok(caller)
+}
+
+#[derive(Serialize)]
+struct List<T> {
+    object: &'static str,
+    data: Vec<T>,
+}
+
+/// `GET /v1/models`: what this key may use.
+pub(super) fn models(service: &Service, caller: &Caller) -> Draft {
+    let data = service.parts.upstreams.entries(caller.models());
+    json(&List { object: "list", data })
+}
+
+/// `GET /v1/models/{id}`.
+pub(super) fn model(
+    service: &Service,
+    caller: &Caller,
+    rest: &str,
+    access: &mut Access,
+) -> Result<Draft, ApiError> {
+    let name = route::unescaped(rest)
+        .ok_or_else(|| ApiError::BadRequest("the escapes in its path are broken".to_string()))?;
+    if let Some(entry) = service.parts.upstreams.entry(caller.models(), &name) {
+        access.model = Some(name);
+        return Ok(json(&entry));
+    }
+    Err(ApiError::ModelNotFound(shown(&name)))
+}
+
+/// `POST /v1/...`: to a model server and back.
+pub(super) async fn relay(
+    service: &Service,
+    caller: Caller,
+    endpoint: Endpoint,
+    request: Request<Incoming>,
+    asked: Asked<'_>,
+    access: &mut Access,
+) -> Result<Draft, ApiError> {
+    let (head, incoming) = request.into_parts();
+    request::refuse_encoded(&head.headers)?;
+    let limits = service.limits();
+    let held = body::read(incoming, limits.body_bytes_max, limits.body_timeout, &service.memory).await?;
+    access.bytes_in = held.bytes.len();
+    asked.open.pulse().body_done();
+    let facts = RequestFacts::read(&held.bytes).map_err(|fault| body_error(&fault))?;
+    if endpoint == Endpoint::Responses
+        && let Some(member) = facts.state
+    {
+        return Err(ApiError::StateNotAllowed(member.as_str()));
+    }
+    let model = facts.model.clone();
+    let asked_for = shown(model.as_str());
+    access.model = Some(asked_for.clone());
+    let pass = service.parts.gate.admit(caller, model, service.parts.clock.now());
+    let pass = pass.map_err(|refusal| ApiError::of_refusal(&refusal, &asked_for))?;
+    let report = ReportHandle::default();
+    access.report = Some(report.clone());
+    let relayed = service.parts.upstreams.relay(
+        pass,
+        RelayRequest {
+            endpoint,
+            headers: head.headers,
+            request_id: asked.id,
+            body: held.bytes,
+            facts,
+            stop: Box::pin(asked.stop.cutting()),
+            report,
+        },
+    );
+    let outcome = relayed.await;
+    // The model server has the body now, or will never get it.
+    drop(held.share);
+    let reply = outcome.map_err(|refused| ApiError::of_fault(refused.fault, &asked_for))?;
+    let mut headers = reply.headers;
+    headers.remove(CONTENT_LENGTH);
+    Ok(Draft { status: reply.status, headers, content: Content::Relay(Box::new(reply.body)) })
+}
+
+fn body_error(fault: &BodyFault) -> ApiError {
+    if *fault == BodyFault::MissingModel {
+        return ApiError::MissingModel;
+    }
+    ApiError::InvalidJson(fault.to_string())
+}
+
+fn json(value: &impl Serialize) -> Draft {
+    // Plain data always serialises.
+    Draft::json(StatusCode::OK, serde_json::to_vec(value).unwrap_or_default().into())
+}
+
+/// A model's name as it may stand in an answer or a log.
+fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(256).collect()
+}

@@ -1,0 +1,152 @@
+//! The data directory: made, tightened or refused, and the owner of what is put into it. Never: what is in the files.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+/// A directory that only its owner can enter.
+#[derive(Debug, Clone)]
+pub(super) struct DataDir {
+    path: PathBuf,
+    uid: u32,
+    gid: u32,
+}
+
+/// Why a directory can't hold Ember's data.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// It is not there.
+    #[error("there is no data directory {0}; `ember up` makes one, or choose another with --data")]
+    Missing(PathBuf),
+    /// It is a file or something else.
+    #[error("{0} is not a directory; choose another place with --data")]
+    NotADirectory(PathBuf),
+    /// Others can read it, and it is not ours to change.
+    #[error(
+        "others can read {path} (mode {mode:o}), and it belongs to user {uid}; let its owner run `chmod 700 {path}`"
+    )]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+    },
+    /// It belongs to someone else.
+    #[error("{path} belongs to user {uid}, and this is user {me}; run ember as that user or as root")]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// Who asked.
+        me: u32,
+    },
+    /// The system refused.
+    #[error("the data directory {path} can't be used: {error}")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl DataDir {
+    /// The name of the database in it.
+    pub(super) const DATABASE: &'static str = "ember.redb";
+    /// The name of the socket in it on which a running server takes commands.
+    pub(super) const SOCKET: &'static str = "ember.sock";
+    /// The name of the file with the models that servers last said they have.
+    pub(super) const MODELS: &'static str = "models.json";
+
+    /// Takes a directory that is there, tightened to 0700 when it is ours; makes it when it is not there and
+    /// `create` says so.
+    ///
+    /// # Errors
+    /// [`DataDirError`].
+    pub(super) fn take(path: &Path, create: bool) -> Result<Self, DataDirError> {
+        let failed = |error| DataDirError::Io { path: path.to_path_buf(), error };
+        if create && !path.exists() {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        }
+        let facts = match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(DataDirError::Missing(path.to_path_buf()));
+            }
+            facts => facts.map_err(failed)?,
+        };
+        if !facts.is_dir() {
+            return Err(DataDirError::NotADirectory(path.to_path_buf()));
+        }
+        let me = rustix::process::geteuid().as_raw();
+        let (uid, mode) = (facts.uid(), facts.mode() & 0o7777);
+        if me != 0 && me != uid {
+            return Err(DataDirError::Foreign { path: path.to_path_buf(), uid, me });
+        }
+        if mode & 0o077 != 0 {
+            if me != uid {
+                return Err(DataDirError::Open { path: path.to_path_buf(), mode, uid });
+            }
+            fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)?;
+            tracing::warn!(path = %path.display(), "others could read the data directory; it is 0700 now");
+        }
+        Ok(Self { path: path.to_path_buf(), uid, gid: facts.gid() })
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file in it.
+    #[must_use]
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Gives files that root made in it to the directory's owner, so that the server can still use them.
+    pub(super) fn hand_over(&self) {
+        if !rustix::process::geteuid().is_root() || self.uid == 0 {
+            return;
+        }
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        for entry in entries.flatten() {
+            let foreign = entry.metadata().is_ok_and(|facts| facts.uid() == 0);
+            if foreign && chown(entry.path(), Some(self.uid), Some(self.gid)).is_err() {
+                tracing::warn!(file = %entry.path().display(), "the file could not be given to the directory's owner");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_directory_is_for_its_owner_only() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("a/b");
+        assert!(matches!(DataDir::take(&path, false), Err(DataDirError::Missing(_))));
+        DataDir::take(&path, true).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_directory_of_ours_that_others_can_read_is_tightened() {
+        let top = tempfile::tempdir().unwrap();
+        fs::set_permissions(top.path(), Permissions::from_mode(0o755)).unwrap();
+        DataDir::take(top.path(), false).unwrap();
+        assert_eq!(fs::metadata(top.path()).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_file_is_no_directory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(DataDir::take(file.path(), true), Err(DataDirError::NotADirectory(_))));
+    }
+}

@@ -1,0 +1,203 @@
+//! The running server: its parts put together, its tasks, its end. Never: rules, how it was asked for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::admin::{ServerStatus, UpstreamStatus};
+use crate::config::Config;
+use crate::gate::Gate;
+use crate::http::{Listener, Parts, Stop, admin};
+use crate::meter::Meter;
+use crate::registry::{Door, Registry, changes};
+use crate::store::{RedbStore, Store};
+use crate::types::{Clock, Timestamp};
+use crate::upstream::Upstreams;
+
+use super::data_dir::DataDir;
+use super::machine::{MachineRandom, SystemClock};
+use super::source::RegistrySource;
+use super::{ServeFault, settings, snapshot, socket_path};
+
+/// What a server is made of: everything open, nothing served yet.
+pub(super) struct Server {
+    pub(super) config: Config,
+    pub(super) dir: DataDir,
+    pub(super) store: Arc<RedbStore>,
+    pub(super) listener: Listener,
+}
+
+/// How the server came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Asked once: drained.
+    Drained,
+    /// Asked twice: at once.
+    Interrupted,
+}
+
+/// How often denials that the disk refused are tried again.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
+
+struct Built {
+    gate: Arc<Gate>,
+    registry: Arc<Registry>,
+    upstreams: Arc<Upstreams>,
+    meter: Arc<Meter>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Called once everything is bound, before the first request.
+pub(super) type Announce = Box<dyn FnOnce(&Upstreams, SocketAddr) -> Result<(), ServeFault>>;
+
+/// How long the model servers get to name their models before the announcement.
+const LOOK_TIME: Duration = Duration::from_secs(3);
+
+impl Server {
+    /// Serves until a signal asks for the end.
+    pub(super) async fn run(mut self, announce: Option<Announce>) -> Result<End, ServeFault> {
+        let (mut terminate, mut interrupt) =
+            (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
+        let built = self.build()?;
+        let door = self.open_door(&built)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&built.upstreams).watch());
+        tasks.spawn(settle(Arc::clone(&built.registry)));
+        tasks.spawn(accept_commands(door.0, door.1));
+        let stop = Stop::default();
+        let parts = Parts {
+            gate: Arc::clone(&built.gate),
+            upstreams: Arc::clone(&built.upstreams),
+            clock: Arc::clone(&built.clock),
+            random: Arc::new(MachineRandom::new()),
+            store_ready: readiness(Arc::clone(&self.store)),
+            limits: settings::limits(&self.config.server),
+        };
+        let addresses = self.listener.addresses();
+        if let (Some(announce), Some(address)) = (announce, addresses.first()) {
+            // Whoever has not answered by then is not named.
+            let _ = timeout(LOOK_TIME, built.upstreams.look()).await;
+            announce(&built.upstreams, *address)?;
+        }
+        for address in addresses {
+            tracing::info!("listening on http://{address}");
+        }
+        let drain_timeout = self.config.server.drain_timeout;
+        let mut serving = std::pin::pin!(self.listener.serve(parts, &stop, drain_timeout));
+        tokio::select! {
+            () = &mut serving => return Ok(End::Drained),
+            () = asked(&mut terminate, &mut interrupt) => {}
+        }
+        tracing::info!(longest_s = drain_timeout.as_secs(), "draining; a second signal ends it at once");
+        stop.drain();
+        tokio::select! {
+            () = &mut serving => Ok(End::Drained),
+            () = asked(&mut terminate, &mut interrupt) => Ok(End::Interrupted),
+        }
+    }
+
+    fn build(&mut self) -> Result<Built, ServeFault> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let random = Arc::new(MachineRandom::new());
+        let store: Arc<dyn Store> = self.store.clone();
+        let reading = Registry::new(Arc::clone(&store), Arc::clone(&clock), random.clone(), None);
+        let meter = Arc::new(Meter::default());
+        let source = Arc::new(RegistrySource::new(Arc::new(reading)));
+        let gate = Arc::new(Gate::new(source, Arc::clone(&meter), self.config.keys.cached_max));
+        let told = Arc::clone(&gate);
+        store.observe(Box::new(move |writes| changes(writes).iter().for_each(|change| told.changed(change))));
+        let door: Arc<dyn Door> = gate.clone();
+        let registry = Arc::new(Registry::new(store, Arc::clone(&clock), random, Some(door)));
+        let models_file = Some(self.dir.file(DataDir::MODELS));
+        let servers = std::mem::take(&mut self.config.upstreams).into_iter().map(settings::server).collect();
+        let upstreams = Upstreams::new(servers, models_file, self.config.models.refresh, &*clock)
+            .map_err(|fault| ServeFault::Upstream(fault.to_string()))?;
+        Ok(Built { gate, registry, upstreams, meter, clock })
+    }
+}
+
+impl Server {
+    /// Binds the socket for commands. Whoever holds the store's lock may: a socket that lies there is a dead one's.
+    fn open_door(&self, built: &Built) -> Result<(UnixListener, Arc<admin::AdminDoor>), ServeFault> {
+        let listener = socket_path::bind(&self.dir).map_err(ServeFault::Socket)?;
+        let (started_at, listen) = (built.clock.now(), self.listener.addresses());
+        let (meter, upstreams) = (Arc::clone(&built.meter), Arc::clone(&built.upstreams));
+        let listen: Vec<_> = listen.iter().map(|address| format!("http://{address}")).collect();
+        let status = move || status(started_at, &listen, &meter, &upstreams);
+        let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
+        let snapshot = Box::new(move || snapshot::take(&store, &dir));
+        let (registry, clock) = (Arc::clone(&built.registry), Arc::clone(&built.clock));
+        let door = admin::AdminDoor::new(registry, clock, Box::new(status), snapshot);
+        Ok((listener, Arc::new(door)))
+    }
+}
+
+fn status(started_at: Timestamp, listen: &[String], meter: &Meter, upstreams: &Upstreams) -> ServerStatus {
+    let totals = meter.totals();
+    let servers = upstreams.health().into_iter().map(|server| UpstreamStatus {
+        name: server.name,
+        healthy: server.up,
+        models: server.models as u64,
+        detail: server.fault.map(|fault| fault.to_string()).unwrap_or_default(),
+    });
+    ServerStatus {
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        pid: std::process::id(),
+        started_at,
+        listen: listen.to_vec(),
+        upstreams: servers.collect(),
+        requests: totals.requests,
+        tokens: totals.tokens,
+    }
+}
+
+fn readiness(store: Arc<RedbStore>) -> crate::http::Readiness {
+    Arc::new(move || store.health().is_ok())
+}
+
+fn handler(kind: SignalKind) -> Result<Signal, ServeFault> {
+    signal(kind).map_err(ServeFault::Process)
+}
+
+/// Resolves with the next signal that asks for the end.
+async fn asked(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Writes down denials that the disk refused, as soon as it takes them.
+async fn settle(registry: Arc<Registry>) {
+    let mut ticks = interval(SETTLE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if registry.owes_denials() {
+            let registry = Arc::clone(&registry);
+            let settled = tokio::task::spawn_blocking(move || registry.settle_denials());
+            if let Ok(left @ 1..) = settled.await {
+                tracing::error!(left, "keys are denied in memory only; the disk does not take it");
+            }
+        }
+    }
+}
+
+async fn accept_commands(listener: UnixListener, door: Arc<admin::AdminDoor>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(admin::serve_connection(stream, Arc::clone(&door)));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a command's connection could not be accepted");
+                tokio::time::sleep(SETTLE_EVERY).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What the command line is given: serving, and opening a store of its own. Never: rules, arguments.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::admin::AdminError;
+use crate::cli::{CliError, Exit, Global, OpenError, Opened, ServeOptions, Services, UpOptions};
+use crate::config::Loaded;
+use crate::registry::Registry;
+use crate::store::{RedbStore, Store, StoreOptions};
+use crate::types::Clock;
+
+use super::data_dir::{DataDir, DataDirError};
+use super::first_run::Output;
+use super::logging::{self, Style};
+use super::machine::{MachineRandom, SystemClock};
+use super::{OpenStore, ServeFault, settings, snapshot};
+
+/// Ember on this machine.
+pub struct Machine {
+    output: Output,
+}
+
+impl Machine {
+    /// `output_is_kept`: what goes to stdout lands in a log, so that a secret must not.
+    #[must_use]
+    pub fn new(output_is_kept: bool) -> Self {
+        Self { output: if output_is_kept { Output::Kept } else { Output::Seen } }
+    }
+}
+
+impl Services for Machine {
+    fn up(&self, loaded: Loaded, global: &Global, options: &UpOptions) -> Result<(), CliError> {
+        start_logging(&loaded, global);
+        let output = match &options.out {
+            Some(file) => Output::File(file.clone()),
+            None => self.output.clone(),
+        };
+        super::up(loaded.config, output).map_err(CliError::from)
+    }
+
+    fn serve(&self, loaded: Loaded, global: &Global, _: &ServeOptions) -> Result<(), CliError> {
+        start_logging(&loaded, global);
+        super::serve(loaded.config).map_err(CliError::from)
+    }
+
+    fn open(&self, data: &Path, create: bool) -> Result<Opened, OpenError> {
+        let OpenStore { dir, store } = super::open(data, create, &StoreOptions::default())?;
+        Ok(opened(store, dir))
+    }
+
+    fn open_file(&self, file: &Path) -> Result<Opened, OpenError> {
+        let dir = DataDir::take(file.parent().unwrap_or(Path::new(".")), false).map_err(ServeFault::from)?;
+        let options = StoreOptions { ballast_bytes: 0, ..StoreOptions::default() };
+        Ok(opened(Arc::new(RedbStore::open(file, options)?), dir))
+    }
+
+    fn start_log(&self, verbose: u8) {
+        logging::start(verbosity(verbose).unwrap_or(tracing::Level::WARN), Style::Text, false);
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &SystemClock
+    }
+}
+
+fn opened(store: Arc<RedbStore>, dir: DataDir) -> Opened {
+    let shared: Arc<dyn Store> = store.clone();
+    let registry = Registry::new(shared, Arc::new(SystemClock), Arc::new(MachineRandom::new()), None);
+    Opened { registry: Arc::new(registry), snapshot: Box::new(move || snapshot::take(&store, &dir)) }
+}
+
+/// Flags win over the configuration here, too.
+fn start_logging(loaded: &Loaded, global: &Global) {
+    let log = &loaded.config.log;
+    let quiet = global.quiet.then_some(tracing::Level::WARN);
+    let level = verbosity(global.verbose).or(quiet).unwrap_or_else(|| settings::level(log));
+    logging::start(level, settings::style(log), log.access && !global.quiet);
+}
+
+fn verbosity(verbose: u8) -> Option<tracing::Level> {
+    match verbose {
+        0 => None,
+        1 => Some(tracing::Level::DEBUG),
+        2.. => Some(tracing::Level::TRACE),
+    }
+}
+
+impl From<ServeFault> for OpenError {
+    fn from(fault: ServeFault) -> Self {
+        let sentence = fault.to_string();
+        match fault {
+            ServeFault::Store(error) => Self::Store(error),
+            ServeFault::DataDir(DataDirError::Missing(_)) => Self::Missing(sentence),
+            ServeFault::DataDir(DataDirError::Open { .. } | DataDirError::Foreign { .. }) => {
+                Self::NotAllowed(sentence)
+            }
+            ServeFault::DataDir(DataDirError::Io { error, .. })
+                if error.kind() == ErrorKind::PermissionDenied =>
+            {
+                Self::NotAllowed(sentence)
+            }
+            ServeFault::DataDir(DataDirError::NotADirectory(_) | DataDirError::Io { .. })
+            | ServeFault::Listen { .. }
+            | ServeFault::Socket(_)
+            | ServeFault::Out { .. }
+            | ServeFault::Upstream(_)
+            | ServeFault::Registry(_)
+            | ServeFault::Process(_)
+            | ServeFault::Interrupted => Self::Unusable(sentence),
+        }
+    }
+}
+
+impl From<ServeFault> for CliError {
+    fn from(fault: ServeFault) -> Self {
+        let sentence = fault.to_string();
+        match fault {
+            ServeFault::DataDir(_) | ServeFault::Store(_) => OpenError::from(fault).into(),
+            ServeFault::Registry(error) => AdminError::from(error).into(),
+            ServeFault::Upstream(_) => Self::new(Exit::Configuration, sentence),
+            ServeFault::Listen { .. } => Self::new(Exit::Failure, sentence)
+                .hint("choose another address with --listen 127.0.0.1:PORT or server.listen in ember.toml"),
+            ServeFault::Out { .. } => {
+                Self::new(Exit::Failure, sentence).hint("name a file that is not there yet with --out")
+            }
+            ServeFault::Socket(_) | ServeFault::Process(_) => Self::new(Exit::Failure, sentence),
+            ServeFault::Interrupted => Self::new(Exit::Interrupted, sentence),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! From the configuration to the settings of the parts: names and units only. Never: defaults, checks.
+
+use crate::config::{
+    LogConfig, LogFormat, LogLevel, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
+};
+use crate::http::Limits;
+use crate::store::StoreOptions;
+use crate::upstream::echo::EchoSettings;
+use crate::upstream::{Address, ServerSettings};
+
+use super::logging::Style;
+
+pub(super) fn limits(server: &ServerConfig) -> Limits {
+    Limits {
+        connections_max: server.connections_max,
+        header_timeout: server.header_timeout,
+        body_timeout: server.body_timeout,
+        idle_timeout: server.idle_timeout,
+        write_timeout: server.write_timeout,
+        headers_max: server.headers_max,
+        header_bytes_max: server.header_bytes_max,
+        target_bytes_max: server.target_bytes_max,
+        body_bytes_max: server.body_bytes_max,
+        buffered_bytes_max: server.buffered_bytes_max,
+        streams_max: u32::try_from(server.streams_max).unwrap_or(u32::MAX),
+    }
+}
+
+pub(super) fn store(store: &StoreConfig) -> StoreOptions {
+    StoreOptions {
+        cache_bytes: store.cache_bytes,
+        ballast_bytes: store.ballast_bytes,
+        ..StoreOptions::default()
+    }
+}
+
+pub(super) fn server(upstream: UpstreamConfig) -> ServerSettings {
+    ServerSettings {
+        name: upstream.name,
+        address: match upstream.address {
+            UpstreamAddress::Tcp { host, port } => Address::Tcp { host, port },
+            UpstreamAddress::Unix { path } => Address::Unix(path),
+            UpstreamAddress::Echo => Address::Echo(EchoSettings::default()),
+        },
+        prefix: upstream.prefix,
+        models: upstream.models,
+        aliases: upstream.aliases,
+        api_key: upstream.api_key,
+        connect_timeout: upstream.connect_timeout,
+        first_byte_timeout: upstream.first_byte_timeout,
+        idle_timeout: upstream.idle_timeout,
+        total_timeout: upstream.total_timeout,
+        in_flight_max: upstream.in_flight_max,
+        metadata: upstream.metadata.into_iter().map(|(model, extras)| (model.to_string(), extras)).collect(),
+    }
+}
+
+pub(super) fn level(log: &LogConfig) -> tracing::Level {
+    match log.level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    }
+}
+
+pub(super) const fn style(log: &LogConfig) -> Style {
+    match log.format {
+        LogFormat::Auto => Style::Auto,
+        LogFormat::Text => Style::Text,
+        LogFormat::Json => Style::Json,
+    }
+}

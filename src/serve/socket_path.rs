@@ -1,0 +1,40 @@
+//! The socket for commands in the data directory: bound even where its path is too long for the system. Never: what
+//! is said on it.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+
+use tokio::net::UnixListener;
+
+use super::data_dir::DataDir;
+
+/// The longest path that a socket's address holds on Linux (unix(7): 108 bytes with the closing zero).
+const PATH_BYTES_MAX: usize = 107;
+
+/// Binds the socket, taking away a dead server's. The caller must hold the store's lock.
+pub(super) fn bind(dir: &DataDir) -> io::Result<UnixListener> {
+    let path = dir.file(DataDir::SOCKET);
+    match fs::symlink_metadata(&path) {
+        Ok(facts) if facts.file_type().is_socket() => fs::remove_file(&path)?,
+        Ok(_) => {
+            return Err(io::Error::other(format!(
+                "{} is there and is no socket; move it away",
+                path.display()
+            )));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = if path.as_os_str().len() <= PATH_BYTES_MAX {
+        UnixListener::bind(&path)?
+    } else {
+        // The open directory lends the socket a short name for the moment of binding.
+        let folder = File::open(dir.path())?;
+        UnixListener::bind(format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), DataDir::SOCKET))?
+    };
+    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    dir.hand_over();
+    Ok(listener)
+}

@@ -1,0 +1,59 @@
+//! Where the gate learns of keys it has not in memory: the registry, read by a bounded number of threads.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::gate::{Grant, KeySource, SourceTrouble};
+use crate::registry::Registry;
+use crate::types::KeyDigest;
+
+/// Look-ups that may wait for the disk at once.
+const READERS_MAX: usize = 16;
+/// The longest a request waits for its key's record.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Reads key records for the gate.
+pub(super) struct RegistrySource {
+    registry: Arc<Registry>,
+    readers: Arc<Semaphore>,
+}
+
+impl RegistrySource {
+    /// A source over a registry that nobody changes anything through.
+    pub(super) fn new(registry: Arc<Registry>) -> Self {
+        Self { registry, readers: Arc::new(Semaphore::new(READERS_MAX)) }
+    }
+
+    async fn read(&self, digest: KeyDigest) -> Result<Option<Grant>, SourceTrouble> {
+        let registry = Arc::clone(&self.registry);
+        let reader = Arc::clone(&self.readers).acquire_owned().await.map_err(trouble)?;
+        let found = tokio::task::spawn_blocking(move || {
+            let _reader = reader;
+            registry.by_digest(&digest)
+        });
+        let found = found.await.map_err(trouble)?.map_err(trouble)?;
+        Ok(found.map(|(record, active)| Grant::of(&record, &digest, active)))
+    }
+}
+
+impl KeySource for RegistrySource {
+    fn find<'a>(
+        &'a self,
+        digest: KeyDigest,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Grant>, SourceTrouble>> + Send + 'a>> {
+        Box::pin(async move {
+            let found = timeout(WAIT_MAX, self.read(digest)).await;
+            let found = found.unwrap_or_else(|_| Err(trouble("the store took too long")));
+            found.inspect_err(|error| tracing::error!(%error, "a key could not be looked up"))
+        })
+    }
+}
+
+fn trouble(error: impl std::fmt::Display) -> SourceTrouble {
+    SourceTrouble(error.to_string())
+}

@@ -1,0 +1,150 @@
+//! Live copies of a store, and the proof that a file is whole. Never: puts a copy in the store's place.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use ::redb::{
+    ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableHandle as _,
+    WriteTransaction,
+};
+
+use super::create::{create_file, put_sentinel};
+use super::migration::FORMATS;
+use super::open::{Definition, Held, OpenError, Source, contained};
+use super::row::{Birth, META, unseal};
+use super::{RedbStore, StoreOptions};
+use crate::store::Trouble;
+
+/// How many rows a table has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableCount {
+    /// The table's name.
+    pub table: String,
+    /// Its rows.
+    pub rows: u64,
+}
+
+/// What a file that is a whole store has in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Its format.
+    pub format: u32,
+    /// When it was made, and which store it is.
+    pub birth: Birth,
+    /// Its tables, by name.
+    pub tables: Vec<TableCount>,
+}
+
+/// Why a live copy was not made. No file was left.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The store that was to be copied.
+    #[error(transparent)]
+    Store(#[from] Trouble),
+    /// The copy.
+    #[error(transparent)]
+    Copy(#[from] OpenError),
+    /// A record of the store that was to be copied.
+    #[error("a record in table '{table}' is damaged; nothing was copied, keep the last good backup")]
+    Damaged {
+        /// Where it lies.
+        table: String,
+    },
+    /// The copy is not what was copied.
+    #[error("the copy was read again and is not what was written; nothing was kept, try another disk")]
+    Differs,
+}
+
+/// Reads a whole file and checks every record; changes nothing, whatever state it is in.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn verify(path: &Path) -> Result<Verified, OpenError> {
+    let held = Held::open(&Source::file(path), &StoreOptions::default())?;
+    let sentinel = held.sentinel(FORMATS.newest)?;
+    let tables = contained(path, || {
+        let read = held.database().begin_read().map_err(|error| OpenError::engine(path, error.into()))?;
+        each_row(&read, None).map_err(|stop| match stop {
+            Stop::Read(error) | Stop::Write(error) => OpenError::engine(path, error),
+            Stop::Damaged(table) => OpenError::damaged(path, format!("in table '{table}'")),
+        })
+    })?;
+    Ok(Verified { format: sentinel.format, birth: sentinel.birth, tables })
+}
+
+impl RedbStore {
+    /// Copies one state of the store into a new file at `path`, mode 0600, and verifies it before it gets its name.
+    /// Reads and commits go on meanwhile.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; there is no file then.
+    pub fn snapshot_to(&self, path: &Path) -> Result<Vec<TableCount>, SnapshotError> {
+        let read = self.begin_read()?;
+        let options = StoreOptions { cache_bytes: self.cache_bytes, ..StoreOptions::default() };
+        let copied = RefCell::new(Vec::new());
+        let fill = |write: &WriteTransaction| {
+            put_sentinel(write, path, self.birth)?;
+            copied.replace(contained(&self.path, || Ok(each_row(&read, Some(write))))?.map_err(|stop| {
+                match stop {
+                    Stop::Read(error) => self.ailing(error).into(),
+                    Stop::Write(error) => OpenError::engine(path, error).into(),
+                    Stop::Damaged(table) => SnapshotError::Damaged { table },
+                }
+            })?);
+            Ok(())
+        };
+        let check = |draft: &Path| {
+            let found = verify(draft)?;
+            let same = found.birth == self.birth && found.tables == *copied.borrow();
+            if same { Ok(found.tables) } else { Err(SnapshotError::Differs) }
+        };
+        create_file(path, &options, fill, check)
+    }
+}
+
+enum Stop {
+    Read(::redb::Error),
+    Write(::redb::Error),
+    Damaged(String),
+}
+
+fn reading(error: impl Into<::redb::Error>) -> Stop {
+    Stop::Read(error.into())
+}
+
+fn writing(error: impl Into<::redb::Error>) -> Stop {
+    Stop::Write(error.into())
+}
+
+/// Checks each row of each table, and copies it where there is somewhere to copy it to.
+fn each_row(read: &ReadTransaction, copy: Option<&WriteTransaction>) -> Result<Vec<TableCount>, Stop> {
+    let tables = read.list_tables().map_err(reading)?.map(|table| table.name().to_string());
+    let tables: Vec<_> = tables.filter(|table| table != META).collect();
+    tables.into_iter().map(|table| rows_of(read, table, copy)).collect()
+}
+
+fn rows_of(
+    read: &ReadTransaction,
+    table: String,
+    copy: Option<&WriteTransaction>,
+) -> Result<TableCount, Stop> {
+    let rows = read.open_table(Definition::new(&table)).map_err(reading)?;
+    let copy = copy.map(|copy| copy.open_table(Definition::new(&table)));
+    let mut copy = copy.transpose().map_err(writing)?;
+    let mut count = 0;
+    for row in rows.iter().map_err(reading)? {
+        let (key, stored) = row.map_err(reading)?;
+        if unseal(&table, key.value(), stored.value()).is_none() {
+            return Err(Stop::Damaged(table));
+        }
+        if let Some(copy) = &mut copy {
+            copy.insert(key.value(), stored.value()).map_err(writing)?;
+        }
+        count += 1;
+    }
+    if count != rows.len().map_err(reading)? {
+        return Err(Stop::Damaged(table));
+    }
+    drop(copy);
+    Ok(TableCount { table, rows: count })
+}

@@ -1,0 +1,44 @@
+//! Live copies, and verifying them.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+#[test]
+fn a_live_copy_is_whole_and_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("ember.redb"), dir.path().join("copy"));
+    make(&path);
+    let store = RedbStore::open(&path, quick()).unwrap();
+    let other = Write::Put { table: Table("others"), key: vec![1], value: vec![2; 100_000] };
+    store.commit(Commit { writes: vec![other], ..Commit::default() }).unwrap();
+    let counts = std::thread::scope(|scope| {
+        scope.spawn(|| (0..50).for_each(|n: u8| store.commit(put(&[n], b"while copied")).unwrap()));
+        store.snapshot_to(&copy).unwrap()
+    });
+    let count = |table: &str, rows| TableCount { table: table.to_string(), rows };
+    assert_eq!(counts, [count("others", 1), count("things", 100)]);
+    assert_eq!(verify(&copy).unwrap(), Verified { format: 1, birth: birth(), tables: counts });
+    assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let again = store.snapshot_to(&copy);
+    assert!(matches!(again, Err(SnapshotError::Copy(OpenError::Exists { .. }))), "{again:?}");
+    let nowhere = store.snapshot_to(&dir.path().join("no/such"));
+    assert!(matches!(nowhere, Err(SnapshotError::Copy(OpenError::Io { .. }))), "{nowhere:?}");
+    assert_eq!(
+        RedbStore::open(&copy, quick()).unwrap().get(Table("others"), &[1]),
+        Ok(Some(vec![2; 100_000]))
+    );
+}
+
+#[test]
+fn verifying_changes_nothing_even_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, killed) = (dir.path().join("ember.redb"), dir.path().join("killed"));
+    make(&path);
+    let store = RedbStore::open(&path, quick()).unwrap();
+    store.commit(put(b"last", b"words")).unwrap();
+    std::fs::copy(&path, &killed).unwrap();
+    let before = std::fs::read(&killed).unwrap();
+    assert_eq!(verify(&killed).unwrap().tables, [TableCount { table: "things".to_string(), rows: 101 }]);
+    assert_eq!(std::fs::read(&killed).unwrap(), before);
+}

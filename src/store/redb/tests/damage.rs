@@ -1,0 +1,77 @@
+//! Bits that flipped on the disk.
+
+use super::*;
+use crate::store::Check;
+
+/// Flips one bit in the value of row 50 of a closed store.
+fn flip_in_row(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let mut found = 0;
+    for at in 0..bytes.len() - 300 {
+        if bytes[at..at + 300].iter().all(|&byte| byte == 50) {
+            bytes[at + 100] ^= 4;
+            found += 1;
+        }
+    }
+    assert!(found > 0);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_in_a_value_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ember.redb");
+    make(&path);
+    flip_in_row(&path);
+    let damaged = Trouble::Damaged { table: "things" };
+    let refused = verify(&path).unwrap_err();
+    assert!(
+        matches!(refused, OpenError::Damaged { .. }) && refused.to_string().contains("things"),
+        "{refused}"
+    );
+    let store = RedbStore::open(&path, quick()).unwrap();
+    assert_eq!(store.get(T, &[50]), Err(damaged.clone()));
+    assert_eq!(store.get(T, &[51]), Ok(Some(vec![51; 300])));
+    assert_eq!(store.scan(T, Bound::Unbounded, Bound::Unbounded, 1000), Err(damaged.clone()));
+    let equals = Check::Equals { table: T, key: vec![50], value: vec![50; 300] };
+    let checked = Commit { checks: vec![equals], ..put(b"x", b"x") };
+    assert_eq!(store.commit(checked), Err(CommitError::Trouble(damaged)));
+    assert_eq!(store.get(T, b"x"), Ok(None));
+    let copy = store.snapshot_to(&dir.path().join("copy"));
+    assert!(matches!(copy, Err(SnapshotError::Damaged { .. })), "{copy:?}");
+    assert!(!dir.path().join("copy").exists());
+}
+
+#[test]
+fn damage_anywhere_is_never_taken_for_something_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, flipped) = (dir.path().join("ember.redb"), dir.path().join("flipped"));
+    make(&path);
+    let whole = std::fs::read(&path).unwrap();
+    for at in (9..whole.len()).step_by(97) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        std::fs::write(&flipped, bytes).unwrap();
+        let Ok(store) = RedbStore::open(&flipped, quick()) else { continue };
+        for n in 0..100u8 {
+            if let Ok(Some(value)) = store.get(T, &[n]) {
+                assert_eq!(value, vec![n; 300], "byte {at}");
+            }
+        }
+        if let Ok(rows) = store.scan(T, Bound::Unbounded, Bound::Unbounded, 1000) {
+            assert!(rows.iter().all(|(key, value)| *value == vec![key[0]; 300]), "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn damage_found_after_a_kill_is_said_at_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, killed) = (dir.path().join("ember.redb"), dir.path().join("killed"));
+    make(&path);
+    let store = RedbStore::open(&path, quick()).unwrap();
+    store.commit(put(b"last", b"words")).unwrap();
+    std::fs::copy(&path, &killed).unwrap();
+    flip_in_row(&killed);
+    assert!(matches!(RedbStore::open(&killed, quick()), Err(OpenError::Damaged { .. })));
+}

@@ -1,0 +1,220 @@
+//! Which models there are, under which names, and who has them. Never: how lists are read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
+
+use super::RelayFault;
+use super::listing::Listing;
+use super::server::Server;
+use crate::types::{ModelId, ModelScope};
+
+/// A model in Ember's own list. Serializes to the object that `GET /v1/models` shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelEntry(Arc<Entry>);
+
+#[derive(Debug, PartialEq)]
+struct Entry {
+    name: ModelId,
+    created: Value,
+    owned_by: Value,
+    extras: Map<String, Value>,
+}
+
+impl ModelEntry {
+    /// The model's public name.
+    #[must_use]
+    pub fn name(&self) -> &ModelId {
+        &self.0.name
+    }
+
+    fn new(
+        name: &ModelId,
+        listing: Option<&Listing>,
+        metadata: Option<&Map<String, Value>>,
+        since: i64,
+    ) -> Self {
+        let mut extras = listing.map(|listing| listing.extras.clone()).unwrap_or_default();
+        extras.extend(metadata.cloned().unwrap_or_default());
+        for own in ["id", "object"] {
+            extras.remove(own);
+        }
+        let created = listing.and_then(|listing| listing.created).unwrap_or(since);
+        let owned_by = listing.and_then(|listing| listing.owned_by.as_deref()).unwrap_or("ember");
+        Self(Arc::new(Entry {
+            name: name.clone(),
+            created: extras.remove("created").unwrap_or(created.into()),
+            owned_by: extras.remove("owned_by").unwrap_or(owned_by.into()),
+            extras,
+        }))
+    }
+}
+
+impl Serialize for ModelEntry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(4 + self.0.extras.len()))?;
+        map.serialize_entry("id", self.0.name.as_str())?;
+        map.serialize_entry("object", "model")?;
+        map.serialize_entry("created", &self.0.created)?;
+        map.serialize_entry("owned_by", &self.0.owned_by)?;
+        for (name, value) in &self.0.extras {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// A server that has a model, and what the model is called there.
+#[derive(Clone)]
+pub(super) struct Candidate {
+    pub(super) server: Arc<Server>,
+    pub(super) real: ModelId,
+}
+
+/// What the operator said about one server's models.
+pub(super) struct Wanted {
+    pub(super) server: Arc<Server>,
+    pub(super) models: Vec<ModelId>,
+    pub(super) aliases: BTreeMap<ModelId, ModelId>,
+    pub(super) metadata: BTreeMap<String, Map<String, Value>>,
+}
+
+/// All models of all servers.
+pub(super) struct Catalogue {
+    wanted: Vec<Wanted>,
+    /// The last list of each server; none when it was never read.
+    lists: Mutex<Vec<Option<Vec<Listing>>>>,
+    /// What follows from the lists.
+    routes: RwLock<Arc<Routes>>,
+    /// When Ember began, in seconds since 1970: the age of models whose server does not tell.
+    since: i64,
+}
+
+#[derive(Default)]
+struct Routes {
+    models: BTreeMap<ModelId, Route>,
+    /// A server that might have more models has never been heard.
+    unheard: bool,
+}
+
+struct Route {
+    entry: ModelEntry,
+    candidates: Vec<Candidate>,
+}
+
+impl Catalogue {
+    /// Begins with the lists known from earlier, in the order of `wanted`.
+    pub(super) fn new(wanted: Vec<Wanted>, lists: Vec<Option<Vec<Listing>>>, since: i64) -> Self {
+        let routes = RwLock::new(Arc::new(routes(&wanted, &lists, since)));
+        Self { wanted, lists: Mutex::new(lists), routes, since }
+    }
+
+    pub(super) fn servers(&self) -> impl ExactSizeIterator<Item = &Arc<Server>> {
+        self.wanted.iter().map(|wanted| &wanted.server)
+    }
+
+    /// The server with this number.
+    pub(super) fn server(&self, number: usize) -> &Arc<Server> {
+        &self.wanted[number].server
+    }
+
+    /// Whether the server's models are found in its own list.
+    pub(super) fn is_discovering(&self, number: usize) -> bool {
+        self.wanted[number].models.is_empty()
+    }
+
+    /// Takes a server's list in; says whether it differs from the last.
+    pub(super) fn heard(&self, number: usize, mut list: Vec<Listing>) -> bool {
+        let mut lists = self.lock();
+        if let Some(known) = &lists[number] {
+            keep_ages(known, &mut list);
+        }
+        if lists[number].as_ref() == Some(&list) {
+            return false;
+        }
+        lists[number] = Some(list);
+        let fresh = Arc::new(routes(&self.wanted, &lists, self.since));
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        true
+    }
+
+    /// The last list of each server.
+    pub(super) fn lists(&self) -> Vec<Option<Vec<Listing>>> {
+        self.lock().clone()
+    }
+
+    pub(super) fn entries(&self, scope: &ModelScope) -> Vec<ModelEntry> {
+        let routes = self.routes();
+        let allowed = routes.models.iter().filter(|(name, _)| scope.allows(name.as_str()));
+        allowed.map(|(_, route)| route.entry.clone()).collect()
+    }
+
+    pub(super) fn entry(&self, scope: &ModelScope, name: &str) -> Option<ModelEntry> {
+        let routes = self.routes();
+        routes.models.get(name).filter(|_| scope.allows(name)).map(|route| route.entry.clone())
+    }
+
+    /// The servers that have a model, in the order they are configured; at least one.
+    pub(super) fn candidates(&self, model: &str) -> Result<Vec<Candidate>, RelayFault> {
+        let routes = self.routes();
+        match routes.models.get(model) {
+            Some(route) => Ok(route.candidates.clone()),
+            None if routes.unheard => Err(RelayFault::ModelsNotRead),
+            None => Err(RelayFault::UnknownModel),
+        }
+    }
+
+    /// How many public names lead to the server.
+    pub(super) fn count_of(&self, server: &Arc<Server>) -> usize {
+        let leads = |route: &&Route| route.candidates.iter().any(|one| Arc::ptr_eq(&one.server, server));
+        self.routes().models.values().filter(leads).count()
+    }
+
+    fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.routes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Option<Vec<Listing>>>> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Some servers make every model as old as the question: the age first heard stays.
+fn keep_ages(known: &[Listing], list: &mut [Listing]) {
+    let ages: HashMap<&ModelId, Option<i64>> =
+        known.iter().map(|listing| (&listing.id, listing.created)).collect();
+    for listing in list {
+        listing.created = ages.get(&listing.id).copied().unwrap_or(listing.created);
+    }
+}
+
+fn routes(wanted: &[Wanted], lists: &[Option<Vec<Listing>>], since: i64) -> Routes {
+    let mut routes = Routes::default();
+    for (wanted, list) in wanted.iter().zip(lists) {
+        routes.unheard |= wanted.models.is_empty() && list.is_none();
+        let listings: HashMap<&ModelId, &Listing> =
+            list.iter().flatten().map(|listing| (&listing.id, listing)).collect();
+        for (name, real) in names(wanted, list.as_deref().unwrap_or_default()) {
+            let listing = listings.get(real).copied();
+            let metadata = wanted.metadata.get(name.as_str());
+            let candidate = Candidate { server: Arc::clone(&wanted.server), real: real.clone() };
+            let route = routes.models.entry(name.clone()).or_insert_with(|| Route {
+                entry: ModelEntry::new(name, listing, metadata, since),
+                candidates: Vec::new(),
+            });
+            route.candidates.push(candidate);
+        }
+    }
+    routes
+}
+
+/// A server's models: the public name of each, and its own. An alias wins over a model of the same name.
+fn names<'a>(wanted: &'a Wanted, list: &'a [Listing]) -> BTreeMap<&'a ModelId, &'a ModelId> {
+    let own: Vec<&ModelId> = match wanted.models.as_slice() {
+        [] => list.iter().map(|listing| &listing.id).collect(),
+        models => models.iter().collect(),
+    };
+    own.into_iter().map(|model| (model, model)).chain(&wanted.aliases).collect()
+}

@@ -1,0 +1,183 @@
+//! Reads the servers' own model lists: when, and what follows. Never: what a list means.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, HOST};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::answer::Answer;
+use super::connect::connect;
+use super::headers;
+use super::list_file;
+use super::listing::Listing;
+use super::pieces::Pieces;
+use super::pool::Lease;
+use super::server::Server;
+use super::settings::Address;
+use super::{RelayFault, Upstreams};
+
+/// The longest that reading a list may take.
+const READING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest list.
+const LIST_BYTES_MAX: usize = 4 << 20;
+/// How soon a server that is down is asked again; twice as long after each time.
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// How soon a server is asked again because a request made its condition doubtful.
+const DOUBT_WAIT: Duration = Duration::from_millis(500);
+/// How long a loopback port has to answer.
+const DISCOVERY_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// Where model servers listen when nobody tells them otherwise.
+pub const USUAL_PORTS: [(&str, u16); 5] =
+    [("ollama", 11434), ("vllm", 8000), ("llama.cpp", 8080), ("sglang", 30000), ("lm-studio", 1234)];
+
+/// Asks ports on 127.0.0.1, all at once, and gives back those that answer with a model list, in their order.
+pub async fn discover(ports: &[(&str, u16)]) -> Vec<(String, SocketAddr)> {
+    let mut asking = JoinSet::new();
+    for (place, (_, port)) in ports.iter().enumerate() {
+        let port = *port;
+        asking.spawn(async move { (place, answers_with_list(port).await) });
+    }
+    let mut found: Vec<usize> = Vec::new();
+    while let Some(asked) = asking.join_next().await {
+        found.extend(asked.ok().filter(|(_, answers)| *answers).map(|(place, _)| place));
+    }
+    found.sort_unstable();
+    let place = |at: usize| (ports[at].0.to_string(), SocketAddr::from((Ipv4Addr::LOCALHOST, ports[at].1)));
+    found.into_iter().map(place).collect()
+}
+
+async fn answers_with_list(port: u16) -> bool {
+    let address = Address::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port };
+    let mut headers = HeaderMap::new();
+    if let Ok(host) = HeaderValue::try_from(address.to_string()) {
+        headers.insert(HOST, host);
+    }
+    let asking = ask(&address, Uri::from_static("/v1/models"), headers);
+    match timeout(DISCOVERY_TIMEOUT, asking).await {
+        Ok(Ok((status, body))) => status.is_success() && Listing::read_all(&body).is_some(),
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+impl Upstreams {
+    /// Reads every server's list once, all at once.
+    pub async fn look(self: &Arc<Self>) {
+        let mut readings = JoinSet::new();
+        for number in 0..self.catalogue.servers().len() {
+            let upstreams = Arc::clone(self);
+            readings.spawn(async move { upstreams.read_list(number).await });
+        }
+        readings.join_all().await;
+    }
+
+    /// Reads every server's list at once and again every `refresh`; that of a server that is down sooner. Never
+    /// ends: spawn it, and abort it at the end.
+    pub async fn watch(self: Arc<Self>) {
+        let mut readers = JoinSet::new();
+        for number in 0..self.catalogue.servers().len() {
+            readers.spawn(Arc::clone(&self).keep_reading(number));
+        }
+        readers.join_all().await;
+        std::future::pending().await
+    }
+
+    async fn keep_reading(self: Arc<Self>, number: usize) {
+        let mut retry = RETRY_FIRST;
+        loop {
+            let wait = if self.read_list(number).await {
+                retry = RETRY_FIRST;
+                self.refresh
+            } else {
+                let wait = retry.min(self.refresh);
+                retry = retry.saturating_mul(2).min(self.refresh.max(RETRY_FIRST));
+                wait
+            };
+            let soonest = Instant::now() + DOUBT_WAIT;
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.catalogue.server(number).doubted.notified() => sleep_until(soonest).await,
+            }
+        }
+    }
+
+    /// Whether the server is up.
+    async fn read_list(&self, number: usize) -> bool {
+        let server = self.catalogue.server(number);
+        let discovering = self.catalogue.is_discovering(number);
+        let read = timeout(READING_TIMEOUT, list_of(server, discovering)).await;
+        let fault = match read.unwrap_or(Err(RelayFault::Timeout)) {
+            Ok(list) => {
+                if list.is_some_and(|list| self.catalogue.heard(number, list)) {
+                    self.save_lists().await;
+                }
+                None
+            }
+            Err(fault) => Some(fault),
+        };
+        if server.was_read(fault) {
+            match fault {
+                Some(fault) => tracing::warn!(upstream = server.name, "the model server is down: {fault}"),
+                None => tracing::info!(upstream = server.name, "the model server is up"),
+            }
+        }
+        fault.is_none()
+    }
+
+    async fn save_lists(&self) {
+        let Some(path) = self.models_file.clone() else { return };
+        let _one_at_a_time = self.saving.lock().await;
+        let lists = self.catalogue.lists();
+        let servers: Vec<Arc<Server>> = self.catalogue.servers().cloned().collect();
+        let file = path.display().to_string();
+        let saving = tokio::task::spawn_blocking(move || {
+            list_file::save(&path, servers.iter().map(AsRef::as_ref).zip(&lists))
+        });
+        match saving.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%file, %error, "the model lists can't be kept for the next start")
+            }
+            Err(error) => tracing::warn!(%file, %error, "the model lists can't be kept for the next start"),
+        }
+    }
+}
+
+/// A server's list. A server whose models are listed by hand need not have one: it is up when it answers at all.
+async fn list_of(server: &Server, discovering: bool) -> Result<Option<Vec<Listing>>, RelayFault> {
+    let (status, body) = ask(&server.address, server.models_uri.clone(), server.own_headers()).await?;
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            return Err(RelayFault::AuthRefused);
+        }
+        _ => {}
+    }
+    let list = status.is_success().then(|| Listing::read_all(&body)).flatten();
+    let is_up = list.is_some() || (!discovering && !status.is_server_error());
+    if is_up && !server.leaks_in(&body) { Ok(list) } else { Err(RelayFault::Invalid) }
+}
+
+/// Asks for a list over a connection of its own.
+async fn ask(address: &Address, uri: Uri, mut headers: HeaderMap) -> Result<(StatusCode, Bytes), RelayFault> {
+    let wire = connect(address, READING_TIMEOUT).await?;
+    let mut lease = Lease::open(wire).await.map_err(|_| RelayFault::Unreachable)?;
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let mut request = Request::new(Pieces::none());
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    let fault =
+        |error: &hyper::Error| if error.is_parse() { RelayFault::Invalid } else { RelayFault::BrokeOff };
+    let head = lease.send(request).await.map_err(|error| fault(error.error()))?;
+    if headers::is_encoded(&head) {
+        return Err(RelayFault::Invalid);
+    }
+    let status = head.status();
+    let body = Answer::new(head.into_body(), lease, None).collect(LIST_BYTES_MAX).await?;
+    Ok((status, body))
+}

@@ -1,0 +1,311 @@
+//! A request on its way to a model server, until the head of the answer is there. Never: the caller's key, words or
+//! status codes of Ember's own.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::answer::Answer;
+use super::body::{RequestFacts, apply};
+use super::catalogue::Candidate;
+use super::connect::connect;
+use super::headers;
+use super::pieces::Pieces;
+use super::pool::Lease;
+use super::relay_body::{Exchange, RelayBody, Source, Watcher};
+use super::report::{ReportHandle, Settlement};
+use super::server::{Server, Slot};
+use super::tap::SseTap;
+use super::watch::{Patience, Signals, StopSignal, deadline};
+use super::{Endpoint, RelayFault, Upstreams};
+use crate::gate::Pass;
+use crate::types::ModelId;
+
+/// The most of a failing server's words that is searched for its key; more is not passed on.
+const ERROR_BYTES_MAX: usize = 1 << 20;
+
+/// What a caller asks of a model.
+pub struct RelayRequest {
+    /// Of which route.
+    pub endpoint: Endpoint,
+    /// The caller's headers, all of them; what may cross is picked here.
+    pub headers: HeaderMap,
+    /// The request's id, sent along.
+    pub request_id: HeaderValue,
+    /// The body as it came.
+    pub body: Bytes,
+    /// What [`RequestFacts::read`] found in `body`.
+    pub facts: RequestFacts,
+    /// Resolves when Ember's time to drain is over.
+    pub stop: StopSignal,
+    /// Where the relay writes what becomes of the request. Keep a clone to read it.
+    pub report: ReportHandle,
+}
+
+/// A model server's answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// As the server said.
+    pub status: StatusCode,
+    /// The headers that may go back.
+    pub headers: HeaderMap,
+    /// The answer itself. Holds the request's slot and settles its pass.
+    pub body: RelayBody,
+    /// Whether it is a stream of events.
+    pub is_stream: bool,
+    /// The handle that came with the request.
+    pub report: ReportHandle,
+}
+
+/// A request that got no answer; it is settled.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub fault: RelayFault,
+    /// The handle that came with the request.
+    pub report: ReportHandle,
+}
+
+impl Upstreams {
+    /// Sends a request to a server that has its model, and gives back the answer once its head is there.
+    ///
+    /// Another server is asked only as long as nothing was written. Dropping the future, or the answer's body,
+    /// closes the server's connection at once and settles the pass.
+    ///
+    /// # Errors
+    /// [`Refused`], when no answer may be shown.
+    pub async fn relay(&self, pass: Pass, request: RelayRequest) -> Result<Reply, Refused> {
+        let report = request.report;
+        let mut signals = Signals { cut: pass.caller().cut(), stop: request.stop };
+        let mut settlement = Settlement::new(pass, report.clone());
+        let job = Job {
+            endpoint: request.endpoint,
+            headers: request.headers,
+            request_id: request.request_id,
+            body: request.body,
+            facts: request.facts,
+            started: Instant::now(),
+        };
+        let model = settlement.pass().model().clone();
+        let outcome = tokio::select! {
+            biased;
+            fault = signals.heard() => Err(fault),
+            outcome = self.first_answer(&job, &model, &report) => outcome,
+        };
+        match outcome {
+            Ok(answered) => Ok(answered.into_reply(&job, signals, settlement)),
+            Err(fault) => {
+                settlement.settle(None, fault.ending());
+                Err(Refused { fault, report })
+            }
+        }
+    }
+
+    async fn first_answer(
+        &self,
+        job: &Job,
+        model: &ModelId,
+        report: &ReportHandle,
+    ) -> Result<Answered, RelayFault> {
+        let candidates = self.catalogue.candidates(model.as_str())?;
+        let mut outcome = RelayFault::Overloaded;
+        for candidate in in_order(candidates) {
+            let Some(slot) = candidate.server.slot() else { continue };
+            report.sent_to(&candidate.server.name);
+            match job.ask(slot, &candidate.real).await {
+                Ok(answered) => {
+                    report.answered_after(job.started.elapsed());
+                    return Ok(answered);
+                }
+                Err(Attempt { fault, written }) => {
+                    candidate.server.failed(fault);
+                    if written {
+                        return Err(fault);
+                    }
+                    outcome = fault;
+                }
+            }
+        }
+        Err(outcome)
+    }
+}
+
+/// The least busy first; one that failed a moment ago last.
+fn in_order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    if candidates.len() > 1 {
+        candidates
+            .sort_by_cached_key(|candidate| (candidate.server.is_shunned(), candidate.server.in_flight()));
+    }
+    candidates
+}
+
+/// A request that may be sent to one server after the other.
+struct Job {
+    endpoint: Endpoint,
+    headers: HeaderMap,
+    request_id: HeaderValue,
+    body: Bytes,
+    facts: RequestFacts,
+    started: Instant,
+}
+
+/// A try that came to nothing, and whether the server may have seen any of it.
+struct Attempt {
+    fault: RelayFault,
+    written: bool,
+}
+
+impl Attempt {
+    const fn unwritten(fault: RelayFault) -> Self {
+        Self { fault, written: false }
+    }
+
+    const fn written(fault: RelayFault) -> Self {
+        Self { fault, written: true }
+    }
+}
+
+/// A server's answer that may be shown.
+struct Answered {
+    slot: Slot,
+    status: StatusCode,
+    headers: HeaderMap,
+    source: Source,
+    is_stream: bool,
+    strip_usage: bool,
+}
+
+impl Job {
+    async fn ask(&self, slot: Slot, real: &ModelId) -> Result<Answered, Attempt> {
+        let server = Arc::clone(slot.server());
+        let (request, strip_usage) = self.request(&server, real);
+        let (lease, head) = self.send(&server, request).await?;
+        judge(&server, &head).map_err(Attempt::written)?;
+        let is_stream = head.status().is_success() && headers::is_event_stream(&head);
+        let (head, body) = head.into_parts();
+        let answer = Answer::new(body, lease, Some(Arc::clone(&server.pool)));
+        let source = if !head.status.is_success() && server.has_key() {
+            searched(&server, answer).await.map_err(Attempt::written)?
+        } else {
+            Source::Live(answer)
+        };
+        server.answered();
+        let headers = headers::from_server(&head.headers, &server);
+        Ok(Answered { slot, status: head.status, headers, source, is_stream, strip_usage })
+    }
+
+    /// The request as `server` is to get it, and whether it asks for a usage chunk that the caller did not ask for.
+    fn request(&self, server: &Server, real: &ModelId) -> (Request<Pieces>, bool) {
+        let mut splices = Vec::new();
+        if self.facts.model != *real {
+            splices.push(self.facts.rename_model(real));
+        }
+        let usage = self.facts.ask_for_usage().filter(|_| self.endpoint.asks_for_usage());
+        let asks = usage.is_some();
+        splices.extend(usage);
+        let mut request = Request::new(Pieces::from(apply(&self.body, splices)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = server.uri(self.endpoint);
+        *request.headers_mut() = headers::to_server(&self.headers, &self.request_id, server);
+        (request, asks)
+    }
+
+    /// Over a kept connection if there is one that lives, else over a new one.
+    async fn send(
+        &self,
+        server: &Server,
+        mut request: Request<Pieces>,
+    ) -> Result<(Lease, Response<Incoming>), Attempt> {
+        while let Some(mut lease) = server.pool.take() {
+            match self.in_time(server, lease.send(request)).await? {
+                Ok(head) => return Ok((lease, head)),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(Attempt::written(fault_of(error.error()))),
+                },
+            }
+        }
+        let wire = connect(&server.address, server.connect_timeout).await.map_err(Attempt::unwritten)?;
+        let unreachable = |_| Attempt::unwritten(RelayFault::Unreachable);
+        let mut lease = Lease::open(wire).await.map_err(unreachable)?;
+        match self.in_time(server, lease.send(request)).await? {
+            Ok(head) => Ok((lease, head)),
+            Err(error) => Err(Attempt { fault: fault_of(error.error()), written: error.message().is_none() }),
+        }
+    }
+
+    /// A request that does not ask for a stream gets its head when all the work is done: the total counts, too.
+    async fn in_time<T>(&self, server: &Server, sending: impl Future<Output = T>) -> Result<T, Attempt> {
+        let mut until = deadline(Instant::now(), server.first_byte_timeout);
+        if !self.facts.stream {
+            until = until.min(deadline(self.started, server.total_timeout));
+        }
+        timeout_at(until, sending).await.map_err(|_| Attempt::written(RelayFault::Timeout))
+    }
+}
+
+/// What went wrong when no head came.
+fn fault_of(error: &hyper::Error) -> RelayFault {
+    if error.is_parse() { RelayFault::Invalid } else { RelayFault::BrokeOff }
+}
+
+/// Whether the answer may be shown, by its head.
+fn judge(server: &Server, head: &Response<Incoming>) -> Result<(), RelayFault> {
+    let status = head.status();
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            tracing::warn!(
+                upstream = server.name,
+                status = status.as_u16(),
+                "the model server refuses Ember's key for it; check its api_key"
+            );
+            Err(RelayFault::AuthRefused)
+        }
+        _ if !(status.is_success() || status.is_client_error() || status.is_server_error()) => {
+            Err(RelayFault::Invalid)
+        }
+        _ if headers::is_encoded(head) => Err(RelayFault::Invalid),
+        _ => Ok(()),
+    }
+}
+
+/// A server's error, after a look whether it shows the server's own key.
+async fn searched(server: &Server, answer: Answer) -> Result<Source, RelayFault> {
+    let body = timeout(server.idle_timeout, answer.collect(ERROR_BYTES_MAX))
+        .await
+        .map_err(|_| RelayFault::Timeout)??;
+    if server.leaks_in(&body) {
+        tracing::warn!(upstream = server.name, "an error of the model server shows Ember's key for it");
+        return Err(RelayFault::Invalid);
+    }
+    Ok(Source::Whole(Some(body).filter(|body| !body.is_empty())))
+}
+
+impl Answered {
+    fn into_reply(self, job: &Job, signals: Signals, settlement: Settlement) -> Reply {
+        let server = self.slot.server();
+        let watcher = match (self.is_stream, self.status.is_success()) {
+            (true, _) => Watcher::stream(SseTap::new(job.endpoint.dialect(), self.strip_usage)),
+            (false, true) => Watcher::answer(job.endpoint.answers_text()),
+            (false, false) => Watcher::Nobody,
+        };
+        let end = (!self.is_stream).then(|| deadline(job.started, server.total_timeout));
+        let patience = Patience::new(server.idle_timeout, end);
+        let report = settlement.report().clone();
+        let exchange = Exchange {
+            source: self.source,
+            watcher,
+            signals,
+            patience,
+            settlement,
+            request_bytes: job.body.len() as u64,
+            slot: self.slot,
+        };
+        let body = RelayBody::new(exchange);
+        Reply { status: self.status, headers: self.headers, body, is_stream: self.is_stream, report }
+    }
+}

@@ -1,0 +1,262 @@
+//! The body of an answer on its way to the caller. Never: bytes that the model server did not send.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::RelayFault;
+use super::answer::Answer;
+use super::report::Settlement;
+use super::server::Slot;
+use super::tap::{Forward, SseTap};
+use super::usage::AnswerTap;
+use super::watch::{Patience, Signals};
+use crate::types::{Ending, Tokens, TokensSource};
+
+/// A rule of thumb for texts whose tokens nobody counted.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// An answer's body: chunk by chunk as they come, each looked at and none collected.
+///
+/// It holds the request's slot and settles its pass once, at the last byte or when it is dropped; dropped early, it
+/// closes the server's connection there and then.
+pub struct RelayBody(Option<Box<Exchange>>);
+
+/// The answer ended before it was whole. The connection to the caller must not end cleanly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer ended early: {fault}")]
+pub struct Broken {
+    /// Why.
+    pub fault: RelayFault,
+    /// Whether an event can follow what was sent on so far.
+    pub at_boundary: bool,
+    /// Whether the answer is a stream of events.
+    pub is_stream: bool,
+}
+
+/// An answer under way, with all that hangs on it.
+pub(super) struct Exchange {
+    pub(super) source: Source,
+    pub(super) watcher: Watcher,
+    pub(super) signals: Signals,
+    pub(super) patience: Patience,
+    pub(super) settlement: Settlement,
+    /// The bytes of the request.
+    pub(super) request_bytes: u64,
+    /// Given back with the exchange.
+    pub(super) slot: Slot,
+}
+
+/// Where the bytes come from.
+pub(super) enum Source {
+    /// From the server, as they come.
+    Live(Answer),
+    /// They are here already.
+    Whole(Option<Bytes>),
+}
+
+/// What looks at the bytes as they pass.
+pub(super) enum Watcher {
+    /// A stream's tap, and what it has given out that is not yet sent on.
+    Stream(Box<SseTap>, <Forward as IntoIterator>::IntoIter),
+    /// The tap of an answer that is none; its bytes so far, if their number says something about tokens.
+    Answer(AnswerTap, Option<u64>),
+    /// Nobody: an error uses no tokens.
+    Nobody,
+}
+
+impl RelayBody {
+    pub(super) fn new(mut exchange: Exchange) -> Self {
+        if exchange.is_whole() {
+            exchange.settle(Ending::Done);
+            return Self(None);
+        }
+        Self(Some(Box::new(exchange)))
+    }
+}
+
+impl Body for RelayBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some(exchange) = &mut self.0 else { return Poll::Ready(None) };
+        let next = ready!(exchange.poll_next(cx));
+        let ending = match &next {
+            Ok(Some(_)) if !exchange.is_whole() => None,
+            Ok(_) => Some(Ending::Done),
+            Err(broken) => {
+                exchange.blame(broken.fault);
+                Some(broken.fault.ending())
+            }
+        };
+        if let Some(ending) = ending {
+            exchange.settle(ending);
+            self.0 = None;
+        }
+        Poll::Ready(next.transpose().map(|next| next.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or(SizeHint::with_exact(0), |exchange| exchange.size_hint())
+    }
+}
+
+impl std::fmt::Debug for RelayBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RelayBody").field("ended", &self.0.is_none()).finish_non_exhaustive()
+    }
+}
+
+impl Exchange {
+    /// The next bytes to send on; none at a clean end.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+        loop {
+            if let Some(bytes) = self.watcher.next() {
+                return Poll::Ready(Ok(Some(bytes)));
+            }
+            if let Poll::Ready(fault) = self.signals.poll(cx) {
+                return Poll::Ready(self.break_off(fault));
+            }
+            match self.source.poll_chunk(cx) {
+                Poll::Ready(Some(Ok(chunk))) => {
+                    self.patience.renew();
+                    if let Some(bytes) = self.watcher.look(chunk) {
+                        return Poll::Ready(Ok(Some(bytes)));
+                    }
+                }
+                Poll::Ready(Some(Err(fault))) => return Poll::Ready(self.break_off(fault)),
+                Poll::Ready(None) => return Poll::Ready(self.finish()),
+                Poll::Pending => {
+                    ready!(self.patience.poll(cx));
+                    return Poll::Ready(self.break_off(RelayFault::Timeout));
+                }
+            }
+        }
+    }
+
+    /// Whether the bytes just given out were the last. hyper does not ask again after as many as were announced.
+    fn is_whole(&mut self) -> bool {
+        match (&mut self.source, &self.watcher) {
+            (_, Watcher::Stream(..)) => false,
+            (Source::Live(answer), Watcher::Answer(..) | Watcher::Nobody) => answer.is_whole(),
+            (Source::Whole(rest), Watcher::Answer(..) | Watcher::Nobody) => rest.is_none(),
+        }
+    }
+
+    /// The server's answer ended cleanly; a stream's must also have said so.
+    fn finish(&mut self) -> Result<Option<Bytes>, Broken> {
+        self.source = Source::Whole(None);
+        let Watcher::Stream(tap, _) = &mut self.watcher else { return Ok(None) };
+        let at_boundary = tap.at_boundary();
+        let held = tap.finish();
+        if tap.ended() {
+            Ok((!held.is_empty()).then_some(held))
+        } else {
+            Err(Broken { fault: RelayFault::BrokeOff, at_boundary, is_stream: true })
+        }
+    }
+
+    /// What comes after a stream's end mark spoils nothing.
+    fn break_off(&mut self, fault: RelayFault) -> Result<Option<Bytes>, Broken> {
+        let (at_boundary, is_stream) = match &self.watcher {
+            Watcher::Stream(tap, _) if tap.ended() => return Ok(None),
+            Watcher::Stream(tap, _) => (tap.at_boundary(), true),
+            Watcher::Answer(..) | Watcher::Nobody => (false, false),
+        };
+        Err(Broken { fault, at_boundary, is_stream })
+    }
+
+    /// Remembers it when the server is at fault.
+    fn blame(&self, fault: RelayFault) {
+        if matches!(fault, RelayFault::BrokeOff | RelayFault::Timeout) {
+            self.slot.server().failed(fault);
+        }
+    }
+
+    fn settle(&mut self, ending: Ending) {
+        let tokens = self.watcher.tokens(self.request_bytes / BYTES_PER_TOKEN);
+        self.settlement.settle(tokens, ending);
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.source, &self.watcher) {
+            (_, Watcher::Stream(..)) => SizeHint::default(),
+            (Source::Live(answer), Watcher::Answer(..) | Watcher::Nobody) => answer.size_hint(),
+            (Source::Whole(rest), Watcher::Answer(..) | Watcher::Nobody) => {
+                SizeHint::with_exact(rest.as_ref().map_or(0, |rest| rest.len() as u64))
+            }
+        }
+    }
+}
+
+impl Drop for Exchange {
+    /// Nobody reads on. One who has read the end mark has what he asked for.
+    fn drop(&mut self) {
+        let ended = matches!(&self.watcher, Watcher::Stream(tap, _) if tap.ended());
+        self.settle(if ended { Ending::Done } else { Ending::ClientGone });
+    }
+}
+
+impl Source {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RelayFault>>> {
+        match self {
+            Self::Live(answer) => answer.poll_chunk(cx),
+            Self::Whole(rest) => Poll::Ready(rest.take().map(Ok)),
+        }
+    }
+}
+
+impl Watcher {
+    pub(super) fn stream(tap: SseTap) -> Self {
+        Self::Stream(Box::new(tap), Forward::default().into_iter())
+    }
+
+    /// `text`: whether the length of the answer says something about the tokens in it.
+    pub(super) fn answer(text: bool) -> Self {
+        Self::Answer(AnswerTap::default(), text.then_some(0))
+    }
+
+    /// Looks at a chunk and gives back what of it is to be sent on first.
+    fn look(&mut self, chunk: Bytes) -> Option<Bytes> {
+        match self {
+            Self::Stream(tap, forward) => {
+                *forward = tap.push(chunk).into_iter();
+                forward.next()
+            }
+            Self::Answer(tap, bytes) => {
+                tap.push(&chunk);
+                *bytes = bytes.map(|bytes| bytes + chunk.len() as u64);
+                Some(chunk)
+            }
+            Self::Nobody => Some(chunk),
+        }
+    }
+
+    /// What was looked at and is still to be sent on.
+    fn next(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Stream(_, forward) => forward.next(),
+            Self::Answer(..) | Self::Nobody => None,
+        }
+    }
+
+    fn tokens(&self, prompt: u64) -> Option<(Tokens, TokensSource)> {
+        let (reported, completion) = match self {
+            Self::Stream(tap, _) => (tap.tokens(), tap.completion_estimate()),
+            Self::Answer(tap, bytes) => (tap.tokens(), bytes.unwrap_or(0) / BYTES_PER_TOKEN),
+            Self::Nobody => return None,
+        };
+        let estimated = (Tokens { prompt, completion, cached: 0 }, TokensSource::Estimated);
+        Some(reported.map_or(estimated, |tokens| (tokens, TokensSource::Reported)))
+    }
+}

@@ -1,0 +1,220 @@
+//! One model server: how to speak to it, how busy it is, how it has been. Never: which models it has, who asks.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderMap, HeaderValue, Uri};
+use memchr::memmem;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::pool::Pool;
+use super::settings::{Address, ServerSettings, SettingsFault};
+use super::{Endpoint, RelayFault};
+use crate::types::Secret;
+
+/// How long a server that failed is asked last.
+const SHUNNED: Duration = Duration::from_secs(2);
+
+/// A model server, as requests see it.
+pub(super) struct Server {
+    pub(super) name: String,
+    pub(super) address: Address,
+    pub(super) connect_timeout: Duration,
+    pub(super) first_byte_timeout: Duration,
+    pub(super) idle_timeout: Duration,
+    pub(super) total_timeout: Duration,
+    pub(super) pool: Arc<Pool>,
+    /// Told when its list should be read before its time.
+    pub(super) doubted: Notify,
+    pub(super) models_uri: Uri,
+    uris: [Uri; Endpoint::ALL.len()],
+    host: HeaderValue,
+    authorization: Option<HeaderValue>,
+    key: Option<Secret>,
+    in_flight: AtomicUsize,
+    in_flight_max: usize,
+    condition: Mutex<Condition>,
+}
+
+/// What is known of a server's health.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Condition {
+    /// Its list was read, last time.
+    pub(super) up: bool,
+    /// What went wrong last, unless its list was read since.
+    pub(super) fault: Option<RelayFault>,
+    failed_at: Option<Instant>,
+}
+
+/// The right to one request at a server; given back when dropped.
+pub(super) struct Slot(Arc<Server>);
+
+impl Server {
+    /// # Errors
+    /// [`SettingsFault`] when no request could be made from the settings.
+    pub(super) fn new(settings: ServerSettings) -> Result<Self, SettingsFault> {
+        let (models_uri, uris) = uris(&settings)?;
+        let host = host(&settings)?;
+        let authorization = authorization(&settings)?;
+        Ok(Self {
+            name: settings.name,
+            address: settings.address,
+            connect_timeout: settings.connect_timeout,
+            first_byte_timeout: settings.first_byte_timeout,
+            idle_timeout: settings.idle_timeout,
+            total_timeout: settings.total_timeout,
+            pool: Arc::default(),
+            doubted: Notify::new(),
+            models_uri,
+            uris,
+            host,
+            authorization,
+            key: settings.api_key,
+            in_flight: AtomicUsize::new(0),
+            in_flight_max: settings.in_flight_max.max(1),
+            condition: Mutex::default(),
+        })
+    }
+
+    /// Where an endpoint is.
+    pub(super) fn uri(&self, endpoint: Endpoint) -> Uri {
+        self.uris[endpoint as usize].clone()
+    }
+
+    /// The headers that every request to it begins with.
+    pub(super) fn own_headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(12);
+        headers.insert(HOST, self.host.clone());
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        headers
+    }
+
+    /// Whether it has a key that must not be shown.
+    pub(super) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// Whether its key stands in `bytes`, plain or with JSON's backslashes.
+    pub(super) fn leaks_in(&self, bytes: &[u8]) -> bool {
+        let Some(key) = &self.key else { return false };
+        let finder = memmem::Finder::new(key.expose());
+        finder.find(bytes).is_some()
+            || (memchr::memchr(b'\\', bytes).is_some() && {
+                let plain: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != b'\\').collect();
+                finder.find(&plain).is_some()
+            })
+    }
+
+    /// Takes a slot; none when the server is full.
+    pub(super) fn slot(self: &Arc<Self>) -> Option<Slot> {
+        let taken = |now: usize| (now < self.in_flight_max).then_some(now + 1);
+        self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).ok()?;
+        Some(Slot(Arc::clone(self)))
+    }
+
+    /// Requests under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Whether it failed a moment ago.
+    pub(super) fn is_shunned(&self) -> bool {
+        self.lock().failed_at.is_some_and(|at| at.elapsed() < SHUNNED)
+    }
+
+    /// How it is.
+    pub(super) fn condition(&self) -> Condition {
+        *self.lock()
+    }
+
+    /// A request to it came to nothing.
+    pub(super) fn failed(&self, fault: RelayFault) {
+        let was_up = {
+            let mut condition = self.lock();
+            condition.failed_at = Some(Instant::now());
+            condition.fault = Some(fault);
+            condition.up
+        };
+        if was_up {
+            self.doubted.notify_one();
+        }
+    }
+
+    /// A request to it was answered.
+    pub(super) fn answered(&self) {
+        let was_up = {
+            let mut condition = self.lock();
+            condition.failed_at = None;
+            condition.up
+        };
+        if !was_up {
+            self.doubted.notify_one();
+        }
+    }
+
+    /// Its list was read, or could not be; says whether that is news.
+    pub(super) fn was_read(&self, fault: Option<RelayFault>) -> bool {
+        let mut condition = self.lock();
+        let news = condition.up != fault.is_none() || (fault.is_some() && condition.fault != fault);
+        condition.up = fault.is_none();
+        condition.fault = fault;
+        news
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Condition> {
+        self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// Whose it is.
+    pub(super) fn server(&self) -> &Arc<Server> {
+        &self.0
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn uris(settings: &ServerSettings) -> Result<(Uri, [Uri; Endpoint::ALL.len()]), SettingsFault> {
+    let prefix = settings.prefix.trim_end_matches('/');
+    let uri = |path: &str| {
+        let whole = format!("{prefix}{path}");
+        let parsed = whole.parse::<Uri>().ok().filter(|uri| uri.path() == whole);
+        parsed.ok_or_else(|| SettingsFault::Prefix {
+            server: settings.name.clone(),
+            prefix: settings.prefix.clone(),
+        })
+    };
+    let [chat, completions, embeddings, responses] = Endpoint::ALL.map(|endpoint| uri(endpoint.path()));
+    Ok((uri("/v1/models")?, [chat?, completions?, embeddings?, responses?]))
+}
+
+fn host(settings: &ServerSettings) -> Result<HeaderValue, SettingsFault> {
+    let (text, host) = match &settings.address {
+        Address::Unix(_) | Address::Echo(_) => return Ok(HeaderValue::from_static("localhost")),
+        Address::Tcp { host, .. } => (settings.address.to_string(), host),
+    };
+    HeaderValue::try_from(text)
+        .ok()
+        .filter(|_| !host.is_empty() && !host.contains(['/', '@', ' ', '?', '#', '[']))
+        .ok_or_else(|| SettingsFault::Host { server: settings.name.clone(), host: host.clone() })
+}
+
+fn authorization(settings: &ServerSettings) -> Result<Option<HeaderValue>, SettingsFault> {
+    let Some(key) = &settings.api_key else { return Ok(None) };
+    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose()))
+        .ok()
+        .filter(|_| !key.expose().is_empty())
+        .ok_or_else(|| SettingsFault::ApiKey { server: settings.name.clone() })?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}

@@ -1,0 +1,301 @@
+//! Watching an answer that streams (server-sent events) as it flows past: where events end, how the stream ends,
+//! what it reports. Never: a changed byte, but for the one usage chunk that the caller did not ask for.
+
+mod event;
+
+use std::mem;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr2;
+
+use self::event::{Seen, mark_len};
+use crate::types::Tokens;
+
+/// Which API's events flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `/v1/chat/completions` and `/v1/completions`: ends with `data: [DONE]`.
+    Chat,
+    /// `/v1/responses`: ends with the event `response.completed`, `response.failed` or `response.incomplete`.
+    Responses,
+}
+
+/// Watches one stream. Line ends, fields, comments and the byte order mark are as the WHATWG's
+/// "Server-sent events" (HTML, 9.2.6) has them; chunks may be split anywhere.
+/// (A blank line right behind the mark is taken for a part of the first event: no server writes one.)
+///
+/// Keeps a copy of the incomplete event at a chunk's end, at most [`SseTap::EVENT_BYTES_MAX`] bytes. A longer event
+/// is passed on as it comes and not looked into.
+pub struct SseTap {
+    dialect: Dialect,
+    strip_usage: bool,
+    line: Line,
+    held: BytesMut,
+    /// The event under way is too long to be judged; nothing of it is held.
+    oversized: bool,
+    /// No event has ended yet, so a byte order mark may stand before this one.
+    first: bool,
+    /// Bytes of an event without its end were given out by [`SseTap::finish`].
+    finished: bool,
+    seen: Seen,
+}
+
+/// Bytes to send on now, in order; slices of the chunk wherever the event did not begin in an earlier one.
+#[derive(Default)]
+pub struct Forward {
+    first: Option<Bytes>,
+    rest: Vec<Bytes>,
+}
+
+impl SseTap {
+    /// The longest event that is looked into, and the most bytes kept.
+    pub const EVENT_BYTES_MAX: usize = 1 << 20;
+
+    /// With `strip_usage` the extra usage chunk is taken out, and so an event is only sent on when it is complete;
+    /// without it every byte is sent on at once.
+    #[must_use]
+    pub fn new(dialect: Dialect, strip_usage: bool) -> Self {
+        Self {
+            dialect,
+            strip_usage,
+            line: Line::default(),
+            held: BytesMut::new(),
+            oversized: false,
+            first: true,
+            finished: false,
+            seen: Seen::default(),
+        }
+    }
+
+    /// Takes the model server's next bytes and gives those to send on.
+    #[must_use]
+    pub fn push(&mut self, chunk: Bytes) -> Forward {
+        let mut out = Forward::default();
+        // Up to `sent` the chunk is dealt with; the event under way begins at `event`, or in an earlier chunk.
+        let (mut sent, mut event, mut at) = (0, 0, 0);
+        while at < chunk.len() {
+            if let Some(owner) = self.line.after_cr.take()
+                && chunk[at] == b'\n'
+            {
+                at += 1;
+                match owner {
+                    LfOwner::Event => {}
+                    LfOwner::Sent => event = at,
+                    LfOwner::Stripped => (sent, event) = (at, at),
+                }
+                continue;
+            }
+            let Some((next, ended)) = self.line.advance(&chunk, at) else { break };
+            at = next;
+            if ended {
+                let stripped = self.end_event(&chunk, &mut sent, event..at, &mut out);
+                self.line.begin_event(chunk[at - 1], stripped);
+                event = at;
+            }
+        }
+        self.keep_rest(&chunk, sent, event, &mut out);
+        out
+    }
+
+    /// What is still held when the model server ended its answer cleanly, to be sent on before the end. An end mark
+    /// whose blank line never came counts.
+    #[must_use]
+    pub fn finish(&mut self) -> Bytes {
+        let held = mem::take(&mut self.held).freeze();
+        if !held.is_empty() {
+            self.seen.judge(self.dialect, &held, self.first);
+        }
+        self.finished = true;
+        if self.strip_usage { held } else { Bytes::new() }
+    }
+
+    /// Whether what was sent on so far ends between two events (or after a comment line), so that another event
+    /// can follow.
+    #[must_use]
+    pub fn at_boundary(&self) -> bool {
+        let held_back = self.strip_usage && !self.oversized && !self.finished;
+        held_back || (self.line.empty && !self.line.fields)
+    }
+
+    /// Whether the end mark was seen. A stream that ends without it was broken off.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.seen.ended
+    }
+
+    /// The last usage that the stream reported.
+    #[must_use]
+    pub fn tokens(&self) -> Option<Tokens> {
+        self.seen.tokens
+    }
+
+    /// Complete events that carried data, the end mark and a stripped usage chunk included.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.seen.events
+    }
+
+    /// An estimate of the tokens generated, for a stream that reported none: the events that carried content.
+    #[must_use]
+    pub fn completion_estimate(&self) -> u64 {
+        self.seen.contents
+    }
+
+    /// Deals with the event that ends where `tail`, its part of this chunk, does; says whether it was stripped.
+    fn end_event(&mut self, chunk: &Bytes, sent: &mut usize, tail: Range<usize>, out: &mut Forward) -> bool {
+        let first = mem::take(&mut self.first);
+        let whole = self.held.len() + tail.len();
+        if mem::take(&mut self.oversized) || whole > Self::EVENT_BYTES_MAX {
+            self.seen.events += 1;
+            self.give_held(out);
+            return false;
+        }
+        if self.held.is_empty() {
+            let event = &chunk[tail.clone()];
+            let usage_chunk = self.seen.judge(self.dialect, event, first);
+            if usage_chunk && self.strip_usage {
+                let mark = if first { mark_len(event) } else { 0 };
+                out.push(chunk.slice(*sent..tail.start + mark));
+                *sent = tail.end;
+            }
+            return usage_chunk && self.strip_usage;
+        }
+        self.held.extend_from_slice(&chunk[tail.clone()]);
+        let usage_chunk = self.seen.judge(self.dialect, &self.held, first);
+        if !self.strip_usage {
+            self.forget_held();
+            return false;
+        }
+        *sent = tail.end;
+        if usage_chunk {
+            let mark = if first { mark_len(&self.held) } else { 0 };
+            self.held.truncate(mark);
+        }
+        self.give_held(out);
+        usage_chunk
+    }
+
+    /// Sends on what can be, and keeps the incomplete event at the chunk's end for later.
+    fn keep_rest(&mut self, chunk: &Bytes, sent: usize, event: usize, out: &mut Forward) {
+        let tail = &chunk[event..];
+        if self.held.len() + tail.len() > Self::EVENT_BYTES_MAX {
+            self.oversized = true;
+            self.give_held(out);
+        }
+        if !self.oversized {
+            self.held.extend_from_slice(tail);
+        }
+        if !self.strip_usage {
+            out.push(chunk.clone());
+        } else if self.oversized {
+            out.push(chunk.slice(sent..));
+        } else {
+            out.push(chunk.slice(sent..event));
+        }
+    }
+
+    fn give_held(&mut self, out: &mut Forward) {
+        if self.strip_usage {
+            out.push(mem::take(&mut self.held).freeze());
+        } else {
+            self.forget_held();
+        }
+    }
+
+    fn forget_held(&mut self) {
+        const WORTH_KEEPING: usize = 16 << 10;
+        if self.held.capacity() > WORTH_KEEPING {
+            self.held = BytesMut::new();
+        }
+        self.held.clear();
+    }
+}
+
+impl Forward {
+    fn push(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        match self.first {
+            None => self.first = Some(bytes),
+            Some(_) => self.rest.push(bytes),
+        }
+    }
+}
+
+impl IntoIterator for Forward {
+    type Item = Bytes;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Bytes>, std::vec::IntoIter<Bytes>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.rest)
+    }
+}
+
+/// An event with `json` as its data. Line ends in it, which JSON has only between tokens, become `data:` lines.
+#[must_use]
+pub fn error_event(json: &str) -> Bytes {
+    let mut event = String::with_capacity(json.len() + 8);
+    for line in json.split(['\n', '\r']) {
+        event.push_str("data: ");
+        event.push_str(line);
+        event.push('\n');
+    }
+    event.push('\n');
+    event.into()
+}
+
+/// Where in the lines of an event the stream stands.
+#[derive(Debug)]
+struct Line {
+    /// No byte of the line under way has come.
+    empty: bool,
+    /// The event under way has had something else than comments.
+    fields: bool,
+    /// The last byte was a CR; whose an LF right after it is.
+    after_cr: Option<LfOwner>,
+}
+
+/// Whose the LF of a CR LF is, when the CR already ended the line.
+#[derive(Debug, Clone, Copy)]
+enum LfOwner {
+    /// The event under way.
+    Event,
+    /// An event that has been sent on.
+    Sent,
+    /// An event that has been taken out.
+    Stripped,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { empty: true, fields: false, after_cr: None }
+    }
+}
+
+impl Line {
+    /// Goes from `at` to behind the line's end; says whether that ended the event. None when the end has not come.
+    fn advance(&mut self, chunk: &[u8], at: usize) -> Option<(usize, bool)> {
+        let rest = &chunk[at..];
+        let end = memchr2(b'\n', b'\r', rest);
+        let text = &rest[..end.unwrap_or(rest.len())];
+        if self.empty && !text.is_empty() {
+            self.empty = false;
+            self.fields |= text[0] != b':';
+        }
+        let end = end?;
+        let blank = mem::replace(&mut self.empty, true) && text.is_empty();
+        self.after_cr = (rest[end] == b'\r').then_some(LfOwner::Event);
+        Some((at + end + 1, blank))
+    }
+
+    /// The event ended with the byte `last`.
+    fn begin_event(&mut self, last: u8, stripped: bool) {
+        let owner = if stripped { LfOwner::Stripped } else { LfOwner::Sent };
+        *self = Self { empty: true, fields: false, after_cr: (last == b'\r').then_some(owner) };
+    }
+}
+
+#[cfg(test)]
+mod tests;

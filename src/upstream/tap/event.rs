@@ -1,0 +1,169 @@
+//! One server-sent event: its fields, and what its data says about end, usage and content. Never: how events are cut
+//! out of a stream.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::{memchr, memchr2_iter, memmem::Finder};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::super::usage::{has_usage_object, tokens_of};
+use super::Dialect;
+use crate::types::Tokens;
+
+/// What the events said.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) ended: bool,
+    pub(super) tokens: Option<Tokens>,
+    pub(super) events: u64,
+    pub(super) contents: u64,
+}
+
+impl Seen {
+    /// Takes note of an event; says whether it is the extra usage chunk.
+    pub(super) fn judge(&mut self, dialect: Dialect, event: &[u8], first: bool) -> bool {
+        let event = if first { &event[mark_len(event)..] } else { event };
+        let (name, data) = fields(event);
+        if data.is_empty() {
+            return false;
+        }
+        self.events += 1;
+        match dialect {
+            Dialect::Chat => self.judge_chat(&data),
+            Dialect::Responses => {
+                self.judge_response(name, &data);
+                false
+            }
+        }
+    }
+
+    fn judge_chat(&mut self, data: &[u8]) -> bool {
+        if data.starts_with(b"[DONE]") {
+            self.ended = true;
+            return false;
+        }
+        self.contents += u64::from(has_text(data, &*CHUNK_TEXTS));
+        if !has_usage_object(data) {
+            return false;
+        }
+        let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { return false };
+        self.note_usage(chunk.usage);
+        chunk.is_extra()
+    }
+
+    fn judge_response(&mut self, name: &[u8], data: &[u8]) {
+        self.contents += u64::from(has_text(data, &*RESPONSE_TEXTS));
+        let ends = |name: &[u8]| RESPONSE_ENDS.iter().any(|end| end.as_bytes() == name);
+        self.ended |= ends(name);
+        let unnamed = name.is_empty() && RESPONSE_END.iter().any(|end| end.find(data).is_some());
+        if !unnamed && !has_usage_object(data) {
+            return;
+        }
+        let Ok(event) = serde_json::from_slice::<ResponseEvent<'_>>(data) else { return };
+        self.ended |= name.is_empty() && event.kind.is_some_and(|kind| ends(kind.as_bytes()));
+        self.note_usage(event.response.and_then(|response| response.usage));
+    }
+
+    fn note_usage(&mut self, usage: Option<&RawValue>) {
+        self.tokens = usage.and_then(tokens_of).or(self.tokens);
+    }
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    choices: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+impl Chunk<'_> {
+    /// Whether this is the chunk that servers send last when `include_usage` is set: usage and no choice.
+    fn is_extra(&self) -> bool {
+        let no_choice = |choices: &RawValue| serde_json::from_str::<[IgnoredAny; 0]>(choices.get()).is_ok();
+        self.usage.is_some_and(|usage| usage.get().starts_with('{'))
+            && self.choices.is_some_and(no_choice)
+            && self.error.is_none()
+    }
+}
+
+#[derive(Deserialize)]
+struct ResponseEvent<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    response: Option<ResponseSoFar<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ResponseSoFar<'a> {
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+const RESPONSE_ENDS: [&str; 3] = ["response.completed", "response.failed", "response.incomplete"];
+
+static RESPONSE_END: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| RESPONSE_ENDS.map(Finder::new));
+
+/// Where chunks have pieces of generated text (`reasoning_content` and the like included).
+static CHUNK_TEXTS: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| [r#"content":"#, r#""text":"#, r#""arguments":"#].map(Finder::new));
+
+/// Where events of `/v1/responses` have them.
+static RESPONSE_TEXTS: LazyLock<[Finder<'static>; 1]> = LazyLock::new(|| [r#""delta":"#].map(Finder::new));
+
+/// Whether one of `names` has a string that is not empty. A look at bytes, good enough for an estimate.
+fn has_text(data: &[u8], names: &[Finder<'static>]) -> bool {
+    names.iter().any(|name| {
+        name.find_iter(data).any(|at| {
+            let value = data[at + name.needle().len()..].trim_ascii_start();
+            value.starts_with(b"\"") && !value.starts_with(b"\"\"")
+        })
+    })
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The length of the byte order mark that `event` begins with; 0 when it has none.
+pub(super) fn mark_len(event: &[u8]) -> usize {
+    if event.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 }
+}
+
+/// An event's last `event` and its `data` lines, joined.
+fn fields(event: &[u8]) -> (&[u8], Cow<'_, [u8]>) {
+    let (mut name, mut data): (&[u8], Option<Cow<'_, [u8]>>) = (&[], None);
+    let mut begin = 0;
+    for end in memchr2_iter(b'\n', b'\r', event).chain([event.len()]) {
+        let line = &event[begin..end];
+        begin = end + 1;
+        match field(line) {
+            (b"data", value) => match &mut data {
+                None => data = Some(Cow::Borrowed(value)),
+                Some(data) => {
+                    let data = data.to_mut();
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
+                }
+            },
+            (b"event", value) => name = value,
+            _ => {}
+        }
+    }
+    (name, data.unwrap_or_default())
+}
+
+/// A line's name and value; a comment's name is empty.
+fn field(line: &[u8]) -> (&[u8], &[u8]) {
+    match memchr(b':', line) {
+        Some(colon) => {
+            let value = &line[colon + 1..];
+            (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
+        }
+        None => (line, &[]),
+    }
+}

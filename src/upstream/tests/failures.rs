@@ -1,0 +1,190 @@
+//! Servers that fail before their answer began.
+
+use super::*;
+use crate::types::Ending;
+
+async fn fault_after(answer: &str) -> RelayFault {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![model.settings()]);
+    let (reply, _) = tokio::join!(relay.ask(ASK), model.answer(answer));
+    let refused = reply.map(|reply| reply.status).unwrap_err();
+    assert_eq!(refused.report.read().ending, Ending::ServerDied);
+    assert_eq!(refused.report.read().tokens, None);
+    assert!(!model.is_asked_again().await, "asked twice");
+    relay.is_settled(1);
+    refused.fault
+}
+
+#[tokio::test]
+async fn garbage_redirects_upgrades_and_compression_are_invalid() {
+    let long = "x".repeat(100_000);
+    for answer in [
+        "hello\r\n\r\n",
+        "SSH-2.0-OpenSSH_9\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n{}",
+        "HTTP/1.1 302 Found\r\nlocation: http://evil/\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 304 Not Modified\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+        "HTTP/1.1 600 What\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}",
+        &format!("HTTP/1.1 200 OK\r\nx: {long}"),
+    ] {
+        assert_eq!(fault_after(answer).await, RelayFault::Invalid, "{answer:.60}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_embers_own_key_is_told_apart() {
+    for status in ["401 Unauthorized", "403 Forbidden", "407 Proxy"] {
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}");
+        assert_eq!(fault_after(&answer).await, RelayFault::AuthRefused, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_shows_the_servers_key_or_is_too_long_to_search_is_invalid() {
+    let long = "x".repeat((1 << 20) + 1);
+    for body in [
+        &format!("bad key: {SERVER_KEY}!"),
+        &format!(r#"{{"error":"Bearer {}"}}"#, SERVER_KEY.replace('/', "\\/")),
+        &long,
+    ] {
+        let answer = format!("HTTP/1.1 500 Oh\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        assert_eq!(fault_after(&answer).await, RelayFault::Invalid, "{body:.60}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_of_its_own_a_servers_long_error_passes_as_it_comes() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![ServerSettings { api_key: None, ..model.settings() }]);
+    let long = "x".repeat(3 << 20);
+    let answer = format!("HTTP/1.1 500 Oh\r\ncontent-length: {}\r\n\r\n{long}", long.len());
+    let asking = async { all(relay.ask(ASK).await.unwrap().body).await };
+    let (said, seen) = tokio::join!(asking, model.answer(&answer));
+    assert!(said == (long, None));
+    assert!(!seen.contains("authorization"));
+    relay.is_settled(1);
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_the_head_is_not_tried_again() {
+    assert_eq!(fault_after("").await, RelayFault::BrokeOff);
+    assert_eq!(fault_after("HTTP/1.1 200 O").await, RelayFault::BrokeOff);
+
+    let (first, second) = (Model::start().await, Model::start().await);
+    let relay = Relay::to(vec![first.settings(), settings("two", second.port())]);
+    let script = async {
+        let mut peer = first.accept().await;
+        peer.request().await;
+        peer.reset();
+    };
+    let (reply, ()) = tokio::join!(relay.ask(ASK), script);
+    assert_eq!(reply.unwrap_err().fault, RelayFault::BrokeOff);
+    assert!(!second.is_asked_again().await && !first.is_asked_again().await);
+    relay.is_settled(1);
+}
+
+#[tokio::test]
+async fn another_server_is_asked_when_one_cannot_be_reached_and_the_failed_one_last() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![settings("down", closed_port().await), settings("two", model.port())]);
+    let (reply, _) = tokio::join!(relay.ask(ASK), model.answer(json_answer("{}")));
+    let reply = reply.unwrap();
+    assert_eq!(reply.report.read().upstream.as_deref(), Some("two"));
+    drop(reply);
+    let health = relay.upstreams.health();
+    assert_eq!(health[0].fault, Some(RelayFault::Unreachable));
+    let model = relay.upstreams.catalogue.candidates("real").unwrap();
+    assert!(model[0].server.is_shunned() && !model[1].server.is_shunned());
+    relay.is_settled(1);
+}
+
+#[tokio::test]
+async fn the_only_server_is_never_shut_out_by_its_own_errors() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![model.settings()]);
+    for _ in 0..3 {
+        let (reply, _) = tokio::join!(relay.ask(ASK), model.answer("garbage\r\n\r\n"));
+        assert_eq!(reply.unwrap_err().fault, RelayFault::Invalid);
+    }
+    let (reply, _) = tokio::join!(relay.ask(ASK), model.answer(json_answer("{}")));
+    assert_eq!(reply.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn nobody_to_be_reached_is_said() {
+    let relay = Relay::to(vec![settings("down", closed_port().await), settings("two", closed_port().await)]);
+    assert_eq!(relay.ask(ASK).await.unwrap_err().fault, RelayFault::Unreachable);
+    let missing = ServerSettings { address: Address::Unix("/nonexistent".into()), ..settings("one", 1) };
+    assert_eq!(Relay::to(vec![missing]).ask(ASK).await.unwrap_err().fault, RelayFault::Unreachable);
+    relay.is_settled(1);
+}
+
+#[tokio::test]
+async fn an_unknown_model_is_refused_unseen() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![model.settings()]);
+    let refused = relay.ask(r#"{"model":"nobodys"}"#).await.unwrap_err();
+    assert_eq!(refused.fault, RelayFault::UnknownModel);
+    assert_eq!(refused.report.read().ending, Ending::Refused);
+    assert!(!model.is_asked_again().await);
+    relay.is_settled(1);
+}
+
+#[tokio::test]
+async fn a_full_server_takes_no_more_and_the_least_busy_is_asked() {
+    let (first, second) = (Model::start().await, Model::start().await);
+    let one_each =
+        |name: &str, model: &Model| ServerSettings { in_flight_max: 1, ..settings(name, model.port()) };
+    let relay = Relay::to(vec![one_each("one", &first), one_each("two", &second)]);
+    let stream = format!("{STREAM_HEAD}{:x}\r\n{EVENT}\r\n", EVENT.len());
+    let (to_first, _) = tokio::join!(relay.ask(ASK_STREAM), first.answer(&stream));
+    let (to_second, _) = tokio::join!(relay.ask(ASK_STREAM), second.answer(&stream));
+    let to_first = to_first.unwrap();
+    assert_eq!(relay.in_flight(), 2);
+    assert_eq!(relay.ask(ASK).await.unwrap_err().fault, RelayFault::Overloaded);
+    drop(to_first);
+    assert_eq!(relay.in_flight(), 1);
+    let (reply, _) = tokio::join!(relay.ask(ASK), first.answer(json_answer("{}")));
+    assert_eq!(reply.unwrap().status, 200);
+    drop(to_second);
+    relay.is_settled(4);
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_before_its_head_is_too_slow() {
+    let short = Duration::from_millis(20);
+    for (first_byte_timeout, total_timeout, body) in
+        [(short, SOON, ASK_STREAM), (short, SOON, ASK), (SOON, short, ASK)]
+    {
+        let model = Model::start().await;
+        let relay = Relay::to(vec![ServerSettings { first_byte_timeout, total_timeout, ..model.settings() }]);
+        let script = async {
+            let mut peer = model.accept().await;
+            peer.request().await;
+            peer.is_left().await;
+        };
+        let (reply, ()) = tokio::join!(relay.ask(body), script);
+        let refused = reply.unwrap_err();
+        assert_eq!(refused.fault, RelayFault::Timeout);
+        assert_eq!(refused.report.read().ending, Ending::Timeout);
+        relay.is_settled(1);
+    }
+}
+
+#[tokio::test]
+async fn settings_that_make_no_request_are_refused_by_name_and_without_the_key() {
+    let bad = [
+        ServerSettings { prefix: "v 1".to_string(), ..settings("s", 1) },
+        ServerSettings { prefix: "/a?b".to_string(), ..settings("s", 1) },
+        ServerSettings { prefix: "http://x/y".to_string(), ..settings("s", 1) },
+        ServerSettings { api_key: Some(Secret::new("hidden\n".to_string())), ..settings("s", 1) },
+        ServerSettings { api_key: Some(Secret::new(String::new())), ..settings("s", 1) },
+        ServerSettings { address: Address::Tcp { host: "a/b".to_string(), port: 1 }, ..settings("s", 1) },
+    ];
+    for settings in bad {
+        let fault = Upstreams::new(vec![settings], None, SOON, &Fixed).err().unwrap().to_string();
+        assert!(fault.contains("'s'") && !fault.contains("hidden"), "{fault}");
+    }
+}

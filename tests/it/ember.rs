@@ -1,0 +1,303 @@
+//! A running Ember with a data directory of its own, and a plain HTTP client that shows every byte.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The longest anything in these tests may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program under test.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ember"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// A folder with a configuration and a data directory.
+pub struct Home {
+    pub folder: tempfile::TempDir,
+}
+
+impl Home {
+    /// `settings` go into ember.toml below an address with a free port.
+    pub fn new(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("[server]\nlisten = \"127.0.0.1:0\"\n{settings}");
+        std::fs::write(folder.path().join("ember.toml"), text).unwrap();
+        Self { folder }
+    }
+
+    /// With the built-in model as the only one, and an account `ana@example.com`.
+    pub fn with_echo() -> Self {
+        let home = Self::new("[models]\necho = true\n");
+        home.ok(&["account", "create", "ana@example.com", "--admin"]);
+        home
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A command line on this home, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = program();
+        command.current_dir(self.folder.path());
+        command.arg("-c").arg(self.file("ember.toml")).arg("--data").arg(self.data()).args(args);
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// With something on stdin.
+    pub fn run_with(&self, args: &[&str], stdin: &str) -> Output {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// What a command that must succeed prints on stdout, without the last line feed.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_string()
+    }
+
+    /// A new key of `ana@example.com`.
+    pub fn key(&self, name: &str) -> String {
+        self.ok(&["key", "create", "--account", "ana@example.com", "--name", name])
+    }
+
+    pub fn serve(&self) -> Ember {
+        Ember::start(self.command(&["serve"]))
+    }
+}
+
+/// A server process; killed when dropped.
+pub struct Ember {
+    child: Child,
+    pub address: SocketAddr,
+    log: Arc<Mutex<String>>,
+}
+
+impl Ember {
+    /// Starts it and waits until it says where it listens.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (found, address) = std::sync::mpsc::channel();
+        let (lines, kept) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                if let Some((_, rest)) = line.split_once("listening on http://") {
+                    let end = rest.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).unwrap_or(rest.len());
+                    let _ = found.send(rest[..end].parse::<SocketAddr>().unwrap());
+                }
+                let mut kept = kept.lock().unwrap();
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        let address = address.recv_timeout(PATIENCE);
+        let address = address.unwrap_or_else(|_| panic!("it did not start: {}", log.lock().unwrap()));
+        Self { child, address, log }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything on stderr so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for a line on stderr that contains `text`.
+    pub fn wait_for_log(&self, text: &str) {
+        eventually(&format!("a log line with {text:?}"), || self.log().contains(text));
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Sends these bytes on a new connection and reads what comes until the end.
+    pub fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect();
+        // The server may answer and close before everything was sent.
+        let _ = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    }
+
+    pub fn send(&self, bytes: &[u8]) -> Answer {
+        Answer::parse(&self.raw(bytes))
+    }
+
+    pub fn get(&self, path: &str, key: Option<&str>) -> Answer {
+        self.send(request("GET", path, key, "").as_bytes())
+    }
+
+    pub fn post(&self, path: &str, key: Option<&str>, json: &str) -> Answer {
+        self.send(request("POST", path, key, json).as_bytes())
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Asks it to end and waits until it has.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Ember {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A request that asks for the connection to be closed after it.
+pub fn request(method: &str, path: &str, key: Option<&str>, body: &str) -> String {
+    let key = key.map_or_else(String::new, |key| format!("Authorization: Bearer {key}\r\n"));
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: ember.test\r\n{key}Connection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// A chat request to the built-in model.
+pub fn chat(prompt: &str, more: &str) -> String {
+    let prompt = serde_json::Value::from(prompt);
+    format!("{{\"model\":\"ember-echo\",\"messages\":[{{\"role\":\"user\",\"content\":{prompt}}}]{more}}}")
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// Whether the body came to its proper end.
+    pub whole: bool,
+}
+
+impl Answer {
+    pub fn parse(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+        let end = end.unwrap_or_else(|| panic!("no head: {:?}", String::from_utf8_lossy(bytes)));
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let pairs = lines.map(|line| line.split_once(':').unwrap());
+        let headers = pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_string())).collect();
+        let mut answer = Self { status, headers, body: bytes[end + 4..].to_vec(), whole: true };
+        if answer.header("transfer-encoding") == Some("chunked") {
+            (answer.body, answer.whole) = unchunked(&answer.body);
+        } else if let Some(length) = answer.header("content-length") {
+            answer.whole = length == answer.body.len().to_string();
+        }
+        answer
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+    }
+
+    /// The `code` of an error in OpenAI's shape; panics when it is not exactly that shape.
+    pub fn code(&self) -> String {
+        let json = self.json();
+        let error = json["error"].as_object().unwrap();
+        let mut names: Vec<_> = error.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["code", "message", "param", "type"]);
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        assert!(self.header("x-request-id").is_some());
+        error["code"].as_str().unwrap().to_string()
+    }
+}
+
+fn unchunked(mut bytes: &[u8]) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    loop {
+        let Some(end) = bytes.windows(2).position(|window| window == b"\r\n") else { return (body, false) };
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap().trim(), 16).unwrap();
+        bytes = &bytes[end + 2..];
+        if size == 0 {
+            return (body, true);
+        }
+        if bytes.len() < size + 2 {
+            body.extend_from_slice(&bytes[..bytes.len().min(size)]);
+            return (body, false);
+        }
+        body.extend_from_slice(&bytes[..size]);
+        bytes = &bytes[size + 2..];
+    }
+}
+
+/// Waits until something is so.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// All files below a folder, with what is in them.
+pub fn files_below(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            found.extend(files_below(&entry.path()));
+        } else if kind.is_file() {
+            found.push((entry.path(), std::fs::read(entry.path()).unwrap()));
+        }
+    }
+    found
+}

@@ -1,0 +1,5 @@
+//! Tests through the front door, and of the house itself.
+
+#![expect(clippy::unwrap_used, reason = "a test that can not go on ends there")]
+
+mod tidy;
