@@ -2,4 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on ends there")]
 
+mod ember;
+mod readme;
 mod tidy;
