@@ -112,6 +112,12 @@ impl Owed {
         is_new
     }
 
+    /// How much waits, with what was being written down when that ended in a panic.
+    fn due(&mut self) -> usize {
+        self.waiting.extend(self.underway.take());
+        self.waiting.len()
+    }
+
     fn begin(&mut self) -> Option<Intent> {
         self.underway = self.waiting.pop_front();
         self.underway.clone()
@@ -189,7 +195,7 @@ impl Registry {
     /// Tries again to write down what was denied in memory only. Returns how much is still owed.
     pub fn settle_denials(&self) -> usize {
         let _alone = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = self.owed().waiting.len();
+        let due = self.owed().due();
         for _ in 0..due {
             let Some(intent) = self.owed().begin() else { break };
             let outcome = self.carry_out(&intent);

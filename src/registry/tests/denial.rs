@@ -278,6 +278,22 @@ fn bug_what_is_owed_is_owed_until_it_is_written() {
 }
 
 #[test]
+fn what_is_owed_outlives_a_panic() {
+    let house = House::new();
+    let (_, key) = house.key("ana@example.com", "ci");
+    house.store.turn(Weather::Broken);
+    house.registry.revoke_key(ROOT, "ci", None).unwrap_err();
+    house.store.turn(Weather::Fair);
+    house.store.meanwhile(|| panic!("the engine panics"));
+    let settle = std::panic::AssertUnwindSafe(|| house.registry.settle_denials());
+    assert!(std::panic::catch_unwind(settle).is_err());
+    assert!(house.registry.owes_denials() && !house.denied().is_empty());
+    // The panic left a deny of its own behind, which errs on the safe side.
+    assert_eq!(house.registry.settle_denials(), 0);
+    assert!(matches!(on_disk(&house, &key.digest()).0.standing, KeyStanding::Revoked { .. }));
+}
+
+#[test]
 fn denials_of_several_threads_are_settled_once_each() {
     let house = House::new();
     let keys: Vec<_> = (0..64).map(|n| house.key("ana@example.com", &format!("k{n}")).0).collect();
