@@ -43,7 +43,8 @@ fn the_other_blocks_run_one_after_the_other_as_they_stand() {
         shell.args(["-euo", "pipefail", "-c", &script]).current_dir(home.folder.path());
         shell.env_clear().env("PATH", &path).env("XDG_DATA_HOME", home.folder.path());
         let output = shell.output().unwrap();
-        let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (said, wrong) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{block}\n{said}\n{wrong}");
         assert!(!said.contains("\"error\""), "{block}\n{said}");
     }
