@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use crate::store::Row;
-use crate::types::{AccountId, Actor, KeyHint, KeyId, KeyName, KeyRecord, KeyStatus, Timestamp};
+use crate::types::{AccountId, Actor, Key, KeyHint, KeyId, KeyName, KeyRecord, KeyStanding, Timestamp};
 
 use super::access::{administrators_only, visible};
 use super::keys::KeyFilter;
@@ -11,7 +11,7 @@ use super::record::decode_key;
 use super::table::{KEY_INDEX, KEYS, by_account, by_hint, by_name, end_of};
 use super::{PAGE_MAX, Page, Registry, RegistryError};
 
-/// The most keys looked at, or listed, for one ambiguous text.
+/// The most keys listed for one ambiguous text.
 const CANDIDATES_MAX: usize = 20;
 
 impl Registry {
@@ -21,13 +21,8 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::NotFound`], [`RegistryError::Ambiguous`], [`RegistryError::Store`].
     pub fn key(&self, actor: Actor, text: &str) -> Result<KeyRecord, RegistryError> {
-        let mut found = self.candidates(text)?;
-        found.retain(|key| visible(actor, key));
+        let mut found = self.shortlist(actor, text)?.into_keys();
         let now = self.clock.now();
-        if found.len() > 1 {
-            let live = found.iter().filter(|key| key.status(now) != KeyStatus::Revoked).count();
-            found.retain(|key| live == 0 || key.status(now) != KeyStatus::Revoked);
-        }
         match found.len() {
             0 => Err(RegistryError::NotFound(format!(
                 "there is no key '{}'; `ember key list` shows those there are",
@@ -113,28 +108,51 @@ impl Registry {
         }
     }
 
-    fn candidates(&self, text: &str) -> Result<Vec<KeyRecord>, RegistryError> {
+    fn shortlist(&self, actor: Actor, text: &str) -> Result<Shortlist, RegistryError> {
+        let mut list = Shortlist::new(actor);
         if let Ok(id) = text.parse::<KeyId>() {
-            return self.load_all(vec![id]);
+            list.offer(self.load_all(vec![id])?);
+            return Ok(list);
         }
         if let Some((first, last)) = KeyId::range_of_prefix(text) {
-            let bounds = (Bound::Included(&first.as_bytes()[..]), Bound::Included(&last.as_bytes()[..]));
-            let rows = self.store.scan(KEYS, bounds.0, bounds.1, CANDIDATES_MAX)?;
-            let found: Vec<_> = rows.iter().map(decoded).collect::<Result<_, _>>()?;
-            if !found.is_empty() {
-                return Ok(found);
+            self.offer_range(&mut list, first, last)?;
+            if !list.is_empty() {
+                return Ok(list);
             }
         }
-        let mut ids = Vec::new();
         if let Ok(name) = text.parse::<KeyName>() {
-            ids.extend(self.indexed(by_name(&name), None, CANDIDATES_MAX)?);
+            self.offer_indexed(&mut list, &by_name(&name))?;
         }
         if let Some(hint) = text.as_bytes().try_into().ok().and_then(KeyHint::from_bytes) {
-            ids.extend(self.indexed(by_hint(hint), None, CANDIDATES_MAX)?);
+            self.offer_indexed(&mut list, &by_hint(hint))?;
         }
-        ids.sort_unstable();
-        ids.dedup();
-        self.load_all(ids)
+        Ok(list)
+    }
+
+    fn offer_range(&self, list: &mut Shortlist, first: KeyId, last: KeyId) -> Result<(), RegistryError> {
+        let to = Bound::Included(&last.as_bytes()[..]);
+        let mut seen: Option<KeyId> = None;
+        loop {
+            let from = seen.as_ref().map_or(Bound::Included(&first), Bound::Excluded);
+            let rows = self.store.scan(KEYS, from.map(|id| &id.as_bytes()[..]), to, PAGE_MAX)?;
+            let keys: Vec<_> = rows.iter().map(decoded).collect::<Result<_, _>>()?;
+            seen = keys.last().map(|key| key.id);
+            if !list.offer(keys) || rows.len() < PAGE_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    fn offer_indexed(&self, list: &mut Shortlist, prefix: &[u8]) -> Result<(), RegistryError> {
+        let mut seen = None;
+        loop {
+            let ids = self.indexed(prefix.to_vec(), seen, PAGE_MAX)?;
+            seen = ids.last().copied();
+            let is_last = ids.len() < PAGE_MAX;
+            if !list.offer(self.load_all(ids)?) || is_last {
+                return Ok(());
+            }
+        }
     }
 
     fn indexed(
@@ -165,6 +183,44 @@ impl Registry {
     }
 }
 
+/// The keys that fit a text and that the actor may see, the revoked ones apart.
+struct Shortlist {
+    actor: Actor,
+    live: Vec<KeyRecord>,
+    revoked: Vec<KeyRecord>,
+}
+
+impl Shortlist {
+    const fn new(actor: Actor) -> Self {
+        Self { actor, live: Vec::new(), revoked: Vec::new() }
+    }
+
+    /// Whether more would make a difference.
+    fn offer(&mut self, keys: Vec<KeyRecord>) -> bool {
+        for key in keys {
+            let list = match key.standing {
+                KeyStanding::Active | KeyStanding::Disabled => &mut self.live,
+                KeyStanding::Revoked { .. } => &mut self.revoked,
+            };
+            let is_new = list.iter().all(|known| known.id != key.id);
+            if is_new && list.len() < CANDIDATES_MAX && visible(self.actor, &key) {
+                list.push(key);
+            }
+        }
+        self.live.len() < CANDIDATES_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.revoked.is_empty()
+    }
+
+    fn into_keys(self) -> Vec<KeyRecord> {
+        let mut keys = if self.live.is_empty() { self.revoked } else { self.live };
+        keys.sort_unstable_by_key(|key| key.id);
+        keys
+    }
+}
+
 fn decoded((id, bytes): &Row) -> Result<KeyRecord, RegistryError> {
     Ok(decode_key(id, bytes)?)
 }
@@ -179,9 +235,9 @@ fn candidate_line(key: &KeyRecord, now: Timestamp) -> String {
     format!("  {}  {}  {}  ...{hint}  {}", key.id, key.name, key.environment, key.status(now).as_str())
 }
 
-/// What was typed may be a whole key by mistake: never given back.
+/// What was typed may be a key by mistake, with something around it or cut short: never given back.
 fn shown(text: &str) -> String {
-    if crate::types::Key::parse(text.as_bytes()).is_ok() {
+    if Key::may_be_in(text) {
         return "(a whole key; name it by its id, its name or its last 4 characters)".to_string();
     }
     text.chars().filter(|c| !c.is_control()).take(80).collect()

@@ -350,9 +350,9 @@ fn law_3_a_client_that_reads_nothing_is_cut_too() {
 fn law_3_a_cut_over_http_2_resets_the_stream_and_spares_the_others() {
     let scene = scene("");
     let other = scene.home.key("other");
-    crate::framing::run(async {
-        let (mut client, _ended) = crate::framing::http2_client(&scene.ember, None).await;
-        let ask = |key: &str| crate::framing::http2_request("POST", CHAT, Some(key), ASK.to_string());
+    crate::http2::run(async {
+        let (mut client, _ended) = crate::http2::http2_client(&scene.ember, None).await;
+        let ask = |key: &str| crate::http2::http2_request("POST", CHAT, Some(key), ASK.to_string());
         let cut = tokio::spawn(client.send_request(ask(&scene.key)));
         let mut cut_call = scene.model.call();
         cut_call.say(STREAM);
@@ -627,10 +627,10 @@ fn law_9_a_stray_crlf_before_the_hang_up_hides_nothing() {
 #[test]
 fn law_9_over_http_2_a_stream_that_is_given_up_frees_the_model() {
     let scene = scene("");
-    crate::framing::run(async {
-        let (mut client, _ended) = crate::framing::http2_client(&scene.ember, None).await;
+    crate::http2::run(async {
+        let (mut client, _ended) = crate::http2::http2_client(&scene.ember, None).await;
         for begun in [false, true] {
-            let request = crate::framing::http2_request("POST", CHAT, Some(&scene.key), ASK.to_string());
+            let request = crate::http2::http2_request("POST", CHAT, Some(&scene.key), ASK.to_string());
             let asking = tokio::spawn(client.send_request(request));
             let mut call = scene.model.call();
             if begun {

@@ -148,11 +148,11 @@ fn a_client_that_takes_nothing_of_its_answer_is_gone() {
 #[test]
 fn an_http_2_connection_without_a_request_is_ended_too() {
     let (_home, ember, key) = served("");
-    crate::framing::run(async {
+    crate::http2::run(async {
         for asks in [false, true] {
-            let (mut client, ended) = crate::framing::http2_client(&ember, None).await;
+            let (mut client, ended) = crate::http2::http2_client(&ember, None).await;
             if asks {
-                let request = crate::framing::http2_request("GET", "/v1/models", Some(&key), String::new());
+                let request = crate::http2::http2_request("GET", "/v1/models", Some(&key), String::new());
                 client.send_request(request).await.unwrap().into_body().collect().await.unwrap();
             }
             tokio::time::timeout(LATE, ended).await.expect("an idle connection stays").unwrap();

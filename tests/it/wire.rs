@@ -23,7 +23,9 @@ pub struct Wire {
 
 impl Wire {
     pub fn open(ember: &Ember) -> Self {
-        Self { stream: ember.connect(), unread: Vec::new() }
+        let stream = ember.connect();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, unread: Vec::new() }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
