@@ -1,7 +1,16 @@
 //! Tests through the front door, and of the house itself.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on ends there")]
+#![expect(unreachable_pub, reason = "what the modules give each other")]
 
+mod drain;
 mod ember;
+mod framing;
+mod guard;
+mod http2;
+mod model;
 mod readme;
+mod streams;
 mod tidy;
+mod timers;
+mod wire;
