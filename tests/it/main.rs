@@ -2,4 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on ends there")]
 
+mod cli;
+mod ember;
 mod tidy;
+mod transcript;

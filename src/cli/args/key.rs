@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 
 use crate::cli::value::{Expiry, duration, models, status};
 use crate::types::{Environment, KeyName, KeyStatus, ModelScope};
@@ -92,7 +92,7 @@ pub(in crate::cli) struct KeyCreate {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = true, args = ["name", "expires", "models"])]
+#[command(group = ArgGroup::new("changes").required(true).multiple(true).args(["name", "expires", "models"]))]
 pub(in crate::cli) struct KeyUpdate {
     #[arg(help = KEY_HELP)]
     pub(in crate::cli) key: String,
