@@ -11,8 +11,10 @@ use super::record::decode_key;
 use super::table::{KEY_INDEX, KEYS, by_account, by_hint, by_name, end_of};
 use super::{PAGE_MAX, Page, Registry, RegistryError};
 
-/// The most keys looked at, or listed, for one ambiguous text.
+/// The most keys listed for one ambiguous text.
 const CANDIDATES_MAX: usize = 20;
+/// The most keys looked at for one text; where more fit, none is taken for the only one.
+const LOOKED_AT_MAX: usize = 10 * PAGE_MAX;
 
 impl Registry {
     /// The one key that `text` names: an id, the beginning of an id, a name or the last four characters. Where
@@ -21,19 +23,16 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::NotFound`], [`RegistryError::Ambiguous`], [`RegistryError::Store`].
     pub fn key(&self, actor: Actor, text: &str) -> Result<KeyRecord, RegistryError> {
-        let mut found = self.candidates(text)?;
-        found.retain(|key| visible(actor, key));
         let now = self.clock.now();
-        if found.len() > 1 {
-            let live = found.iter().filter(|key| key.status(now) != KeyStatus::Revoked).count();
-            found.retain(|key| live == 0 || key.status(now) != KeyStatus::Revoked);
-        }
+        let ids = self.ids_fitting(text)?;
+        let all_seen = ids.len() <= LOOKED_AT_MAX;
+        let mut found = self.candidates(actor, ids, now)?;
         match found.len() {
             0 => Err(RegistryError::NotFound(format!(
                 "there is no key '{}'; `ember key list` shows those there are",
                 shown(text)
             ))),
-            1 => Ok(found.swap_remove(0)),
+            1 if all_seen => Ok(found.swap_remove(0)),
             _ => Err(RegistryError::Ambiguous {
                 text: shown(text),
                 candidates: found.iter().map(|key| candidate_line(key, now)).collect(),
@@ -113,28 +112,62 @@ impl Registry {
         }
     }
 
-    fn candidates(&self, text: &str) -> Result<Vec<KeyRecord>, RegistryError> {
+    /// Ids that the text fits; a few more than [`LOOKED_AT_MAX`] when there are that many.
+    fn ids_fitting(&self, text: &str) -> Result<Vec<KeyId>, RegistryError> {
         if let Ok(id) = text.parse::<KeyId>() {
-            return self.load_all(vec![id]);
+            return Ok(vec![id]);
         }
         if let Some((first, last)) = KeyId::range_of_prefix(text) {
-            let bounds = (Bound::Included(&first.as_bytes()[..]), Bound::Included(&last.as_bytes()[..]));
-            let rows = self.store.scan(KEYS, bounds.0, bounds.1, CANDIDATES_MAX)?;
-            let found: Vec<_> = rows.iter().map(decoded).collect::<Result<_, _>>()?;
-            if !found.is_empty() {
-                return Ok(found);
+            let ids = self.ids_between(first, last)?;
+            if !ids.is_empty() {
+                return Ok(ids);
             }
         }
         let mut ids = Vec::new();
         if let Ok(name) = text.parse::<KeyName>() {
-            ids.extend(self.indexed(by_name(&name), None, CANDIDATES_MAX)?);
+            ids.extend(self.indexed(by_name(&name), None, LOOKED_AT_MAX + 1)?);
         }
         if let Some(hint) = text.as_bytes().try_into().ok().and_then(KeyHint::from_bytes) {
-            ids.extend(self.indexed(by_hint(hint), None, CANDIDATES_MAX)?);
+            ids.extend(self.indexed(by_hint(hint), None, LOOKED_AT_MAX + 1)?);
         }
         ids.sort_unstable();
         ids.dedup();
-        self.load_all(ids)
+        Ok(ids)
+    }
+
+    fn ids_between(&self, first: KeyId, last: KeyId) -> Result<Vec<KeyId>, RegistryError> {
+        let mut ids: Vec<KeyId> = Vec::new();
+        loop {
+            let after = ids.last().map(|id| id.as_bytes().to_vec());
+            let from = after.as_deref().map_or(Bound::Included(&first.as_bytes()[..]), Bound::Excluded);
+            let rows = self.store.scan(KEYS, from, Bound::Included(last.as_bytes()), PAGE_MAX)?;
+            ids.extend(rows.iter().filter_map(|(id, _)| KeyId::from_bytes(id)));
+            if rows.len() < PAGE_MAX || ids.len() > LOOKED_AT_MAX {
+                return Ok(ids);
+            }
+        }
+    }
+
+    /// Of these keys, those that are not revoked; where there are none, the revoked ones. Not all of very many.
+    fn candidates(
+        &self,
+        actor: Actor,
+        ids: Vec<KeyId>,
+        now: Timestamp,
+    ) -> Result<Vec<KeyRecord>, RegistryError> {
+        let (mut live, mut revoked) = (Vec::new(), Vec::new());
+        for id in ids {
+            let keys = self.load_all(vec![id])?.into_iter().filter(|key| visible(actor, key));
+            let (gone, there): (Vec<_>, Vec<_>) =
+                keys.partition(|key| key.status(now) == KeyStatus::Revoked);
+            live.extend(there);
+            revoked.extend(gone);
+            revoked.truncate(CANDIDATES_MAX);
+            if live.len() == CANDIDATES_MAX {
+                break;
+            }
+        }
+        Ok(if live.is_empty() { revoked } else { live })
     }
 
     fn indexed(

@@ -3,7 +3,7 @@
 use crate::store::{Check, Commit, Write};
 use crate::types::{
     AccountId, AccountStatus, Actor, Environment, Key, KeyDigest, KeyId, KeyName, KeyRecord, KeySecret,
-    KeyStanding, KeyStatus, ModelScope, Timestamp,
+    KeyStanding, KeyStatus, ModelScope, Timestamp, is_control,
 };
 
 use super::audit::Action;
@@ -316,7 +316,7 @@ fn refuse_past(end: Option<Timestamp>, now: Timestamp) -> Result<(), RegistryErr
 }
 
 fn checked_reason(text: &str) -> Result<String, RegistryError> {
-    if text.chars().count() > REASON_CHARS_MAX || text.chars().any(char::is_control) {
+    if text.chars().count() > REASON_CHARS_MAX || text.chars().any(is_control) {
         let sentence =
             format!("a reason has {REASON_CHARS_MAX} characters at most and no control characters");
         return Err(RegistryError::Invalid(sentence));

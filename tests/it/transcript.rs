@@ -18,12 +18,14 @@ pub fn replay(home: &Home, golden: &Path, left_out: impl Fn(&str) -> bool) {
         let output = home.run_with(&args, stdin.as_deref().unwrap_or_default());
         let stdout = String::from_utf8(output.stdout).unwrap();
         masks.learn(&stdout);
-        let (stdout, stderr) = (masks.mask(&stdout), masks.mask(&String::from_utf8(output.stderr).unwrap()));
+        let stdout = masks.mask(&stdout);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let stderr: Vec<_> = stderr.lines().filter(|line| !left_out(line)).collect();
+        let stderr = masks.mask(&stderr.join("\n"));
         let exit = output.status.code().unwrap();
         writeln!(told, "$ {line}\nexit {exit}").unwrap();
         stdout.lines().for_each(|line| writeln!(told, "  {}", narrow(line)).unwrap());
-        let stderr = stderr.lines().filter(|line| !left_out(line));
-        stderr.for_each(|line| writeln!(told, "{}", format!("! {}", narrow(line)).trim_end()).unwrap());
+        stderr.lines().for_each(|line| writeln!(told, "{}", format!("! {}", narrow(line)).trim_end()).unwrap());
     }
     if told != wanted {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(golden.file_name().unwrap());
