@@ -16,6 +16,8 @@ mod show;
 mod socket;
 mod table;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::ffi::{OsStr, OsString};
@@ -165,13 +167,16 @@ const KEY_IN_ARGUMENTS: &str = "error: a whole key stands on the command line, w
 hint: name a key by its id, its name or its last 4 characters; `ember key verify` reads one from stdin; if this key is in use, rotate it
 ";
 
+/// More bytes than any key has.
+const KEY_BYTES_MAX: usize = 64;
+
 /// Whether a whole key is anywhere in the text.
 fn has_key(argument: &OsStr) -> bool {
     let text = argument.to_string_lossy();
     let starts = text.match_indices("ember_").map(|(start, _)| &text[start..]);
     starts.into_iter().any(|rest| {
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-        (0..=end).any(|end| Key::parse(&rest.as_bytes()[..end]).is_ok())
+        (0..=end.min(KEY_BYTES_MAX)).any(|end| Key::parse(&rest.as_bytes()[..end]).is_ok())
     })
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod framing;
 mod health;
 mod listen;
+mod pulse;
 mod request;
 mod route;
 mod service;

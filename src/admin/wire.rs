@@ -6,6 +6,8 @@ mod key;
 mod reply;
 mod request;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 

@@ -53,7 +53,7 @@ impl Entry {
 
     /// Requests that hold the key open, apart from the cache itself.
     fn in_use(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) > 1 || self.cut.receiver_count() > 0
+        Arc::strong_count(self) > 1 || Arc::strong_count(&self.cut) > 1 || self.cut.receiver_count() > 0
     }
 }
 

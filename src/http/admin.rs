@@ -6,6 +6,8 @@ mod problem;
 mod route;
 mod server;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 

@@ -3,20 +3,22 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
 use crate::types::Ending;
-use crate::upstream::RelayBody;
 use crate::upstream::tap::error_event;
+use crate::upstream::{Broken, RelayBody};
 
 use super::access::Access;
 use super::error::ApiError;
-use super::socket::OpenRequest;
+use super::pulse::OpenRequest;
 
 /// What an answer is made of.
 pub(super) enum Content {
@@ -34,6 +36,8 @@ const FLUSH_TIME: Duration = Duration::from_secs(5);
 
 enum Stage {
     Flowing(Content),
+    /// The last words are said; nothing follows but the break.
+    Said,
     /// Waits until what was said has gone out: an error right behind it would swallow it.
     Breaking(Pin<Box<dyn Future<Output = ()> + Send>>),
     Over,
@@ -43,53 +47,41 @@ enum Stage {
 pub(super) struct AnswerBody {
     stage: Stage,
     access: Access,
-    /// When what was last said is known to have gone out.
-    said: u64,
     // Dropped last: the request is open until everything else is settled.
     open: OpenRequest,
+    /// Only the connection's close tells the client where this answer ends.
+    ends_with_connection: bool,
 }
 
 impl AnswerBody {
-    pub(super) fn new(content: Content, access: Access, open: OpenRequest) -> Self {
-        let said = open.pulse().flush_mark();
-        Self { stage: Stage::Flowing(content), access, said, open }
+    /// `version` is the caller's.
+    pub(super) fn new(content: Content, access: Access, open: OpenRequest, version: Version) -> Self {
+        let mut body = Self { stage: Stage::Flowing(content), access, open, ends_with_connection: false };
+        body.ends_with_connection = version < Version::HTTP_11 && body.size_hint().exact().is_none();
+        body.open.clients_turn(true);
+        body
     }
 
     fn say(&mut self, bytes: Bytes) -> Frame<Bytes> {
         self.access.bytes_out += bytes.len() as u64;
-        self.said = self.open.pulse().flush_mark();
+        self.open.clients_turn(true);
         Frame::data(bytes)
     }
 
-    fn break_off(&self) -> Stage {
-        let flushed = std::sync::Arc::clone(self.open.pulse()).flushed_since(self.said);
-        Stage::Breaking(Box::pin(async move {
-            // A client that takes nothing does not get to hear it.
-            let _ = timeout(FLUSH_TIME, flushed).await;
-        }))
+    fn last_words(&mut self, broken: &Broken) -> Option<Bytes> {
+        let model = self.access.model.clone().unwrap_or_default();
+        let error = ApiError::of_fault(broken.fault, &model);
+        self.access.code = Some(error.code());
+        (broken.is_stream && broken.at_boundary).then(|| error_event(&error.json_text()))
     }
 
-    fn poll_relay(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
-        let Stage::Flowing(Content::Relay(relay)) = &mut self.stage else { return Poll::Ready(None) };
-        match ready!(Pin::new(relay.as_mut()).poll_frame(cx)) {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(bytes) => Poll::Ready(Some(self.say(bytes))),
-                Err(_) => Poll::Ready(None),
-            },
-            None => Poll::Ready(None),
-            Some(Err(broken)) => {
-                let model = self.access.model.clone().unwrap_or_default();
-                let error = ApiError::of_fault(broken.fault, &model);
-                self.access.code = Some(error.code());
-                if broken.is_stream && broken.at_boundary {
-                    let frame = self.say(error_event(&error.json_text()));
-                    self.stage = self.break_off();
-                    return Poll::Ready(Some(frame));
-                }
-                self.stage = self.break_off();
-                Poll::Pending
-            }
-        }
+    fn flushed(&self) -> Stage {
+        let pulse = Arc::clone(self.open.pulse());
+        let mark = pulse.flush_mark();
+        Stage::Breaking(Box::pin(async move {
+            // A client that takes nothing does not get to hear it.
+            let _ = timeout(FLUSH_TIME, pulse.flushed_since(mark)).await;
+        }))
     }
 }
 
@@ -104,9 +96,9 @@ impl Body for AnswerBody {
         loop {
             match &mut self.stage {
                 Stage::Over => return Poll::Ready(None),
+                Stage::Said => self.stage = self.flushed(),
                 Stage::Breaking(wait) => {
                     ready!(wait.as_mut().poll(cx));
-                    self.stage = Stage::Over;
                     return Poll::Ready(Some(Err(BrokenOff)));
                 }
                 Stage::Flowing(Content::Full(bytes)) => {
@@ -114,13 +106,23 @@ impl Body for AnswerBody {
                     self.stage = Stage::Over;
                     return Poll::Ready((!bytes.is_empty()).then(|| Ok(self.say(bytes))));
                 }
-                Stage::Flowing(Content::Relay(_)) => match self.poll_relay(cx) {
-                    Poll::Pending if matches!(self.stage, Stage::Breaking(_)) => {}
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
-                    Poll::Ready(None) => {
-                        self.stage = Stage::Over;
-                        return Poll::Ready(None);
+                Stage::Flowing(Content::Relay(relay)) => match Pin::new(relay.as_mut()).poll_frame(cx) {
+                    Poll::Pending => {
+                        self.open.clients_turn(false);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(None) => self.stage = Stage::Over,
+                    Poll::Ready(Some(Ok(frame))) => {
+                        // A relay sends nothing but data.
+                        let Ok(bytes) = frame.into_data() else { return Poll::Ready(Some(Err(BrokenOff))) };
+                        return Poll::Ready(Some(Ok(self.say(bytes))));
+                    }
+                    Poll::Ready(Some(Err(broken))) => {
+                        let words = self.last_words(&broken);
+                        self.stage = Stage::Said;
+                        if let Some(words) = words {
+                            return Poll::Ready(Some(Ok(self.say(words))));
+                        }
                     }
                 },
             }
@@ -130,7 +132,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.stage {
             Stage::Over => true,
-            Stage::Breaking(_) => false,
+            Stage::Said | Stage::Breaking(_) => false,
             Stage::Flowing(Content::Full(bytes)) => bytes.is_empty(),
             Stage::Flowing(Content::Relay(relay)) => relay.is_end_stream(),
         }
@@ -138,7 +140,7 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.stage {
-            Stage::Over | Stage::Breaking(_) => SizeHint::default(),
+            Stage::Over | Stage::Said | Stage::Breaking(_) => SizeHint::default(),
             Stage::Flowing(Content::Full(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Stage::Flowing(Content::Relay(relay)) => relay.size_hint(),
         }
@@ -152,6 +154,9 @@ impl Drop for AnswerBody {
         self.stage = Stage::Over;
         if handed_over && self.access.ending == Ending::ClientGone {
             self.access.ending = Ending::Done;
+        }
+        if !handed_over && self.ends_with_connection {
+            self.open.must_reset();
         }
     }
 }

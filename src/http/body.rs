@@ -8,20 +8,26 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::error::ApiError;
 
-/// A body in memory, with its share of the memory that all bodies have together.
-pub(super) struct HeldBody {
-    pub(super) bytes: Bytes,
-    pub(super) share: OwnedSemaphorePermit,
+/// What is reserved at once.
+const STEP_BYTES: usize = 64 * 1024;
+/// A body may take the longest pause and, on top of it, the time its bytes take at this rate.
+const BYTES_PER_SECOND_MIN: usize = 16 * 1024;
+
+/// A body and its share of the memory that all bodies have together; the share is given back with the last byte.
+struct Held {
+    bytes: BytesMut,
+    share: Option<OwnedSemaphorePermit>,
 }
 
-/// What is reserved at once when a body does not say how long it is.
-const STEP_BYTES: usize = 64 * 1024;
-/// A body that says it is long gets its buffer as it comes.
-const FIRST_BYTES_MAX: usize = 1024 * 1024;
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// Reads a body of up to `bytes_max` bytes; `wait` is the longest pause between two parts of it.
 pub(super) async fn read(
@@ -29,28 +35,53 @@ pub(super) async fn read(
     bytes_max: usize,
     wait: Duration,
     memory: &Arc<Semaphore>,
-) -> Result<HeldBody, ApiError> {
+) -> Result<Bytes, ApiError> {
     let announced = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     if announced.is_some_and(|bytes| bytes > bytes_max) {
         return Err(ApiError::BodyTooLarge(bytes_max));
     }
-    let mut share = reserve(memory, announced.unwrap_or(STEP_BYTES))?;
-    let mut bytes = BytesMut::with_capacity(announced.unwrap_or(0).min(FIRST_BYTES_MAX));
+    let began = Instant::now();
+    // Room for an announced body is only addresses until its bytes come.
+    let mut held = Held { bytes: BytesMut::with_capacity(announced.unwrap_or(0)), share: None };
     loop {
-        let frame = timeout(wait, body.frame()).await.map_err(|_| bad("its body stopped coming"))?;
+        let earned = Duration::from_secs((held.bytes.len() / BYTES_PER_SECOND_MIN) as u64);
+        let until = (began + wait + earned).min(Instant::now() + wait);
+        let frame = timeout_at(until, body.frame()).await.map_err(|_| bad("its body comes too slowly"))?;
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| bad("its body broke off or is malformed"))?;
+        let frame = frame.map_err(|_| ApiError::BodyBrokeOff)?;
         // Trailers say nothing that Ember or a model server would listen to.
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > bytes_max {
+        if held.bytes.len() + data.len() > bytes_max {
             return Err(ApiError::BodyTooLarge(bytes_max));
         }
-        while bytes.len() + data.len() > share.num_permits() {
-            share.merge(reserve(memory, STEP_BYTES)?);
-        }
-        bytes.extend_from_slice(&data);
+        held.take(&data, announced, memory)?;
     }
-    Ok(HeldBody { bytes: bytes.freeze(), share })
+    Ok(Bytes::from_owner(held))
+}
+
+impl Held {
+    fn take(
+        &mut self,
+        data: &[u8],
+        announced: Option<usize>,
+        memory: &Arc<Semaphore>,
+    ) -> Result<(), ApiError> {
+        self.bytes.reserve(data.len());
+        let used = self.bytes.len() + data.len();
+        // An unannounced body's buffer doubles as it grows, and counts as it is.
+        let needed = announced.map_or(self.bytes.capacity(), |_| used);
+        let owned = self.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        if needed > owned {
+            let left = announced.map_or(STEP_BYTES, |bytes| bytes - owned);
+            let more = reserve(memory, (needed - owned).max(STEP_BYTES.min(left)))?;
+            match &mut self.share {
+                Some(share) => share.merge(more),
+                None => self.share = Some(more),
+            }
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
 }
 
 fn reserve(memory: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,20 +19,22 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::framing::Framing;
 use super::listen::StopWatch;
+use super::pulse::Pulse;
 use super::service::{Peer, Service};
-use super::socket::{Pulse, Socket};
+use super::socket::Socket;
 
 /// How every HTTP/2 connection begins (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// hyper's own limit of a head; above Ember's, so that Ember's answer has a body and a request id.
+/// How much later than Ember hyper refuses a head.
 const HEAD_ROOM: usize = 32 * 1024;
 const HEADERS_ROOM: usize = 100;
 /// How much of what a refused client still sends is read, so that it gets to read the refusal.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(5);
-/// A connection on which only a handler is at work is looked at this often.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-const H2_HEADER_BYTES_MAX: u32 = 256 * 1024;
+/// A connection without any deadline is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// What a header costs beside its bytes (RFC 9113, 6.5.2).
+const H2_HEADER_OVERHEAD: usize = 32;
 const H2_RESETS_MAX: usize = 64;
 
 /// Serves a connection until it is over.
@@ -45,25 +47,23 @@ pub(super) async fn serve(stream: TcpStream, peer: Peer, service: Arc<Service>, 
         first = timeout_at(accepted + service.limits().header_timeout, first_bytes(&stream)) => first,
         () = stop.clone().draining() => return,
     };
-    let Ok(Ok(first)) = first else { return };
-    if first.starts_with(PREFACE) {
-        serve_http2(&stream, first, peer, service, stop).await;
-    } else if !first.is_empty() {
-        serve_http1(&stream, first, peer, service, stop).await;
+    match first {
+        Ok(Ok(first)) if first.starts_with(PREFACE) => serve_http2(stream, first, peer, service, stop).await,
+        Ok(Ok(first)) if !first.is_empty() => serve_http1(stream, first, peer, service, stop).await,
+        _ => {}
     }
-    linger(stream).await;
 }
 
 async fn serve_http1(
-    stream: &Arc<TcpStream>,
+    stream: Arc<TcpStream>,
     first: Bytes,
     peer: Peer,
     service: Arc<Service>,
     stop: StopWatch,
 ) {
-    let head_bytes = service.limits().header_bytes_max + service.limits().target_bytes_max + HEAD_ROOM;
+    let head_bytes = head_bytes(&service);
     let pulse = Arc::new(Pulse::new(Some(Framing::new(head_bytes))));
-    let socket = Socket::new(Arc::clone(stream), Arc::clone(&pulse), first);
+    let socket = Socket::new(Arc::clone(&stream), Arc::clone(&pulse), first);
     let handler = handler(&service, &pulse, peer, &stop);
     let mut builder = http1::Builder::new();
     builder
@@ -72,44 +72,51 @@ async fn serve_http1(
         .header_read_timeout(None)
         .max_headers(service.limits().headers_max + HEADERS_ROOM)
         .max_buf_size(head_bytes);
-    let mut connection = Box::pin(builder.serve_connection(TokioIo::new(socket), service_fn(handler)));
-    let mut watch = Supervisor::new(Arc::clone(stream), pulse, service, &stop);
-    let mut asked = false;
-    poll_fn(|cx| {
-        if watch.stops(cx) && !std::mem::replace(&mut asked, true) {
-            connection.as_mut().graceful_shutdown();
-        }
-        let over = connection.as_mut().poll(cx).is_ready();
-        if over || watch.is_over(cx) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
+    let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
+    let watch = Supervisor::new(Arc::clone(&stream), Arc::clone(&pulse), service, &stop);
+    drive(connection, http1::Connection::graceful_shutdown, watch).await;
+    close(stream, &pulse).await;
 }
 
 async fn serve_http2(
-    stream: &Arc<TcpStream>,
+    stream: Arc<TcpStream>,
     first: Bytes,
     peer: Peer,
     service: Arc<Service>,
     stop: StopWatch,
 ) {
     let pulse = Arc::new(Pulse::new(None));
-    let socket = Socket::new(Arc::clone(stream), Arc::clone(&pulse), first);
+    let socket = Socket::new(Arc::clone(&stream), Arc::clone(&pulse), first);
     let handler = handler(&service, &pulse, peer, &stop);
+    let headers_max = service.limits().headers_max + HEADERS_ROOM;
+    let list_bytes = head_bytes(&service) + headers_max * H2_HEADER_OVERHEAD;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(service.limits().streams_max)
-        .max_header_list_size(H2_HEADER_BYTES_MAX)
+        .max_header_list_size(u32::try_from(list_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(H2_RESETS_MAX)
         .max_local_error_reset_streams(H2_RESETS_MAX)
         .keep_alive_interval(service.limits().idle_timeout)
         .keep_alive_timeout(service.limits().write_timeout);
-    let mut connection = Box::pin(builder.serve_connection(TokioIo::new(socket), service_fn(handler)));
-    let mut watch = Supervisor::new(Arc::clone(stream), pulse, service, &stop);
+    let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
+    let watch = Supervisor::new(Arc::clone(&stream), Arc::clone(&pulse), service, &stop);
+    drive(connection, http2::Connection::graceful_shutdown, watch).await;
+    close(stream, &pulse).await;
+}
+
+/// hyper's limit of a head; above Ember's, so that Ember's answer has a body and a request id.
+fn head_bytes(service: &Service) -> usize {
+    service.limits().header_bytes_max + service.limits().target_bytes_max + HEAD_ROOM
+}
+
+/// Lets hyper work until it is done or the supervisor says that it is over.
+async fn drive<C: Future>(connection: C, end_soon: impl Fn(Pin<&mut C>), mut watch: Supervisor) {
+    let mut connection = pin!(connection);
     let mut asked = false;
     poll_fn(|cx| {
-        if watch.stops(cx) && !std::mem::replace(&mut asked, true) {
-            connection.as_mut().graceful_shutdown();
+        if watch.ends_soon(cx) && !std::mem::replace(&mut asked, true) {
+            end_soon(connection.as_mut());
         }
         let over = connection.as_mut().poll(cx).is_ready();
         if over || watch.is_over(cx) { Poll::Ready(()) } else { Poll::Pending }
@@ -148,23 +155,27 @@ async fn first_bytes(stream: &TcpStream) -> io::Result<Bytes> {
     }
 }
 
-/// Lets a client that is still sending read its answer: without this the kernel would throw the answer away.
-async fn linger(stream: Arc<TcpStream>) {
+/// Closes the socket. A client that is still sending gets to read its answer: without that the kernel would throw
+/// the answer away.
+async fn close(stream: Arc<TcpStream>, pulse: &Pulse) {
+    // hyper and the supervisor are gone, and their handles with them.
     let Ok(mut stream) = Arc::try_unwrap(stream) else { return };
-    if stream.shutdown().await.is_err() {
-        return;
+    if pulse.must_reset() {
+        let _ = stream.set_zero_linger();
+    } else if pulse.has_unread() && stream.shutdown().await.is_ok() {
+        let _ = timeout(LINGER_TIME, swallow(&stream)).await;
     }
-    let _ = timeout(LINGER_TIME, async {
-        let (mut scratch, mut left) = (vec![0; 16 * 1024], LINGER_BYTES_MAX);
-        while left > 0 && stream.readable().await.is_ok() {
-            match stream.try_read(&mut scratch) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) | Ok(0) => return,
-                Ok(count) => left = left.saturating_sub(count),
-            }
+}
+
+async fn swallow(stream: &TcpStream) {
+    let (mut scratch, mut left) = (vec![0; 16 * 1024], LINGER_BYTES_MAX);
+    while left > 0 && stream.readable().await.is_ok() {
+        match stream.try_read(&mut scratch) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) | Ok(0) => return,
+            Ok(count) => left = left.saturating_sub(count),
         }
-    })
-    .await;
+    }
 }
 
 /// Looks after a connection beside hyper: its deadlines, its client's hang-up, the order to stop.
@@ -184,12 +195,13 @@ impl Supervisor {
     }
 
     /// Whether this connection is to end with the answers that are under way.
-    fn stops(&mut self, cx: &mut Context<'_>) -> bool {
+    fn ends_soon(&mut self, cx: &mut Context<'_>) -> bool {
         self.drained = self.drained || self.draining.as_mut().poll(cx).is_ready();
         self.drained || self.pulse.must_close()
     }
 
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.pulse.listen(cx);
         self.has_hung_up(cx) || self.is_late(cx)
     }
 
@@ -211,18 +223,23 @@ impl Supervisor {
         false
     }
 
+    /// The timer is not touched when something happens, only moved on when it rings too early. It is set anew when a
+    /// deadline comes before it.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        while self.timer.as_mut().poll(cx).is_ready() {
-            let limits = self.service.limits();
-            let now = Instant::now();
-            let deadline =
-                self.pulse.deadline(limits.header_timeout, limits.idle_timeout, limits.write_timeout);
-            match deadline {
-                Some(deadline) if deadline <= now => return true,
-                // Looked at again soon enough for a shorter deadline that begins meanwhile.
-                other => self.timer.as_mut().reset(other.unwrap_or(now + LOOK_AGAIN).min(now + LOOK_AGAIN)),
+        loop {
+            let deadline = self.pulse.deadline(self.service.limits());
+            let rings = self.timer.deadline();
+            if deadline.is_some_and(|deadline| deadline < rings) {
+                self.timer.as_mut().reset(deadline.unwrap_or(rings));
             }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return true;
+            }
+            self.timer.as_mut().reset(deadline.unwrap_or(now + LOOK_AGAIN));
         }
-        false
     }
 }

@@ -24,6 +24,8 @@ pub(super) enum ApiError {
     InvalidJson(String),
     MissingModel,
     BadRequest(String),
+    /// The caller stopped in the middle of its body, or sent it malformed.
+    BodyBrokeOff,
     UnsupportedEncoding,
     StateNotAllowed(&'static str),
     BodyTooLarge(usize),
@@ -78,7 +80,7 @@ impl ApiError {
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed"),
             Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, INVALID, "invalid_json"),
             Self::MissingModel => (StatusCode::BAD_REQUEST, INVALID, "missing_model"),
-            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, INVALID, "bad_request"),
+            Self::BadRequest(_) | Self::BodyBrokeOff => (StatusCode::BAD_REQUEST, INVALID, "bad_request"),
             Self::UnsupportedEncoding => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID, "unsupported_encoding")
             }
@@ -128,6 +130,7 @@ impl ApiError {
             Self::InvalidJson(detail) => format!("The body can't be used: {detail}."),
             Self::MissingModel => "The body names no model. Put a string 'model' into it.".into(),
             Self::BadRequest(detail) => format!("The request can't be used: {detail}."),
+            Self::BodyBrokeOff => "The request can't be used: its body broke off or is malformed.".into(),
             Self::UnsupportedEncoding => "The body is compressed. Send it without Content-Encoding.".into(),
             Self::StateNotAllowed(member) => {
                 format!(
@@ -256,6 +259,7 @@ mod tests {
             ApiError::InvalidJson("it is not JSON (line 1, column 2)".to_string()),
             ApiError::MissingModel,
             ApiError::BadRequest("it has two Host headers".to_string()),
+            ApiError::BodyBrokeOff,
             ApiError::UnsupportedEncoding,
             ApiError::StateNotAllowed("previous_response_id"),
             ApiError::BodyTooLarge(33_554_432),

@@ -9,6 +9,8 @@ pub(super) enum FramingFault {
     TwoLengths,
     Encoding,
     Whitespace,
+    /// It came before the last answer was over, so nobody looked at its head.
+    TooEarly,
 }
 
 impl FramingFault {
@@ -20,6 +22,7 @@ impl FramingFault {
             Self::TwoLengths => "it has more than one Content-Length or Transfer-Encoding",
             Self::Encoding => "its Transfer-Encoding is something other than chunked",
             Self::Whitespace => "a header has a space before its colon, or goes on in the next line",
+            Self::TooEarly => "it was sent before the last answer was over",
         }
     }
 }
@@ -45,7 +48,10 @@ enum State {
 pub(super) struct Framing {
     state: State,
     head_bytes_max: usize,
-    fault: Option<FramingFault>,
+    /// What was found of the last head, until its request takes it.
+    judgement: Option<Option<FramingFault>>,
+    /// The last request was answered, so what comes after its body is a new head.
+    answered: bool,
     /// More came than one request, or it can't be told.
     must_close: bool,
 }
@@ -53,38 +59,29 @@ pub(super) struct Framing {
 impl Framing {
     /// Heads longer than `head_bytes_max` are not kept; the parser refuses them.
     pub(super) fn new(head_bytes_max: usize) -> Self {
-        Self { state: State::Head(Vec::new()), head_bytes_max, fault: None, must_close: false }
+        let state = State::Head(Vec::new());
+        Self { state, head_bytes_max, judgement: None, answered: false, must_close: false }
     }
 
     /// Takes bytes that were read, in order.
     pub(super) fn read(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            match &mut self.state {
-                State::Head(head) => {
-                    let from = head.len().saturating_sub(3);
-                    head.extend_from_slice(bytes);
-                    let Some(end) = end_of_head(head, from) else {
-                        self.must_close |= head.len() > self.head_bytes_max;
-                        if self.must_close {
-                            head.clear();
-                        }
-                        return;
-                    };
-                    let after = head.len() - end;
-                    let (length, fault) = judge(&head[..end]);
-                    self.fault = self.fault.or(fault);
-                    self.must_close |= fault.is_some() || length == BodyLength::Chunked;
-                    bytes = &bytes[bytes.len() - after..];
-                    self.state = State::Body(length);
-                }
+            bytes = match &mut self.state {
+                State::Head(_) => self.read_head(bytes),
+                State::Body(BodyLength::Chunked) => return,
                 State::Body(BodyLength::Bytes(left)) => {
                     let body = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                     *left -= body as u64;
-                    self.must_close |= body < bytes.len();
-                    return;
+                    if body < bytes.len() && !self.answered {
+                        self.must_close = true;
+                        return;
+                    }
+                    if body < bytes.len() {
+                        self.state = State::Head(Vec::new());
+                    }
+                    &bytes[body..]
                 }
-                State::Body(BodyLength::Chunked) => return,
-            }
+            };
         }
     }
 
@@ -93,19 +90,45 @@ impl Framing {
         matches!(&self.state, State::Head(head) if !head.is_empty())
     }
 
-    /// The last request was answered: the next bytes are a new head.
-    pub(super) fn answered(&mut self) {
-        if matches!(self.state, State::Body(BodyLength::Bytes(0))) {
-            self.state = State::Head(Vec::new());
-        }
+    /// Whether a body has not come whole, as far as can be told.
+    pub(super) fn is_in_body(&self) -> bool {
+        !matches!(&self.state, State::Head(_) | State::Body(BodyLength::Bytes(0)))
     }
 
-    pub(super) fn fault(&self) -> Option<FramingFault> {
-        self.fault
+    /// A request begins: what is wrong with its head. One whose head nobody has seen came too early.
+    pub(super) fn take_judgement(&mut self) -> Option<FramingFault> {
+        self.answered = false;
+        let fault = self.judgement.take().unwrap_or(Some(FramingFault::TooEarly));
+        self.must_close |= fault.is_some();
+        fault
+    }
+
+    /// The last request was answered.
+    pub(super) fn answered(&mut self) {
+        self.answered = true;
     }
 
     pub(super) fn must_close(&self) -> bool {
         self.must_close
+    }
+
+    /// Takes bytes of a head; gives back those after it.
+    fn read_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let State::Head(head) = &mut self.state else { return bytes };
+        let before = head.len();
+        head.extend_from_slice(bytes);
+        let Some(end) = end_of_head(head, before.saturating_sub(3)) else {
+            if head.len() > self.head_bytes_max {
+                self.must_close = true;
+                head.clear();
+            }
+            return &[];
+        };
+        let (length, fault) = judge(&head[..end]);
+        self.judgement = Some(fault);
+        self.must_close |= fault.is_some() || length == BodyLength::Chunked;
+        self.state = State::Body(length);
+        &bytes[end - before..]
     }
 }
 
@@ -169,17 +192,15 @@ fn body_length(lengths: &[&[u8]], encodings: &[&[u8]]) -> (BodyLength, Option<Fr
 mod tests {
     use super::*;
 
-    fn after(bytes: &[u8]) -> Framing {
+    /// After one head, however its bytes are split.
+    fn after(bytes: &[u8]) -> (Option<FramingFault>, bool) {
         let mut whole = Framing::new(1000);
         whole.read(bytes);
         let mut single = Framing::new(1000);
         bytes.iter().for_each(|byte| single.read(&[*byte]));
-        assert_eq!(
-            (whole.fault, whole.must_close),
-            (single.fault, single.must_close),
-            "splits must not matter"
-        );
-        whole
+        let outcome = (whole.take_judgement(), whole.must_close());
+        assert_eq!(outcome, (single.take_judgement(), single.must_close()), "splits must not matter");
+        outcome
     }
 
     #[test]
@@ -190,8 +211,7 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
             "POST / HTTP/1.1\r\nHost: a\r\ncontent-length:3\r\n\r\nab",
         ] {
-            let framing = after(text.as_bytes());
-            assert_eq!((framing.fault(), framing.must_close()), (None, false), "{text:?}");
+            assert_eq!(after(text.as_bytes()), (None, false), "{text:?}");
         }
     }
 
@@ -214,27 +234,43 @@ mod tests {
             ("POST / HTTP/1.1\r\nContent-Length : 3\r\n\r\n", FramingFault::Whitespace),
             ("POST / HTTP/1.1\r\nX: a\r\n Content-Length: 3\r\n\r\n", FramingFault::Whitespace),
         ] {
-            assert_eq!(after(text.as_bytes()).fault(), Some(fault), "{text:?}");
+            assert_eq!(after(text.as_bytes()), (Some(fault), true), "{text:?}");
         }
     }
 
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
     #[test]
-    fn a_second_request_before_the_answer_closes_the_connection() {
-        let one = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert!(after(&one.repeat(2)).must_close());
-        let mut framing = after(one);
-        framing.answered();
-        framing.read(one);
-        assert!(!framing.must_close());
+    fn each_request_after_an_answer_is_judged_anew() {
+        let mut framing = Framing::new(1000);
+        for _ in 0..3 {
+            framing.read(GET);
+            assert_eq!(framing.take_judgement(), None);
+            framing.answered();
+        }
+        framing.read(b"GET / HTTP/1.1\n\n");
+        assert_eq!(framing.take_judgement(), Some(FramingFault::BareLineFeed));
     }
 
     #[test]
-    fn a_body_that_has_not_come_whole_belongs_to_the_last_request() {
-        let mut framing = after(b"POST / HTTP/1.1\r\nContent-Length: 30\r\n\r\nabc");
+    fn a_request_before_the_answer_is_never_let_through_unjudged() {
+        let mut framing = Framing::new(1000);
+        framing.read(&GET.repeat(2));
+        assert_eq!(framing.take_judgement(), None);
+        assert!(framing.must_close());
         framing.answered();
-        framing.read(b"GET / HTTP/1.1\n\n");
-        assert_eq!(framing.fault(), None);
-        assert!(!framing.is_in_head());
+        assert_eq!(framing.take_judgement(), Some(FramingFault::TooEarly));
+    }
+
+    #[test]
+    fn the_rest_of_a_refused_body_is_not_taken_for_a_head() {
+        let mut framing = Framing::new(1000);
+        framing.read(b"POST / HTTP/1.1\r\nContent-Length: 30\r\n\r\nabc");
+        assert_eq!(framing.take_judgement(), None);
+        assert!(framing.is_in_body());
+        framing.answered();
+        framing.read(b"GET / HTTP/1.1\r\n\r\n123456789GET / HTTP/1.1\n\n");
+        assert_eq!(framing.take_judgement(), Some(FramingFault::BareLineFeed));
     }
 
     #[test]
@@ -243,6 +279,7 @@ mod tests {
         for _ in 0..1000 {
             framing.read(b"X-Header: value\r\n");
         }
-        assert!(framing.must_close() && !framing.is_in_head());
+        let State::Head(head) = &framing.state else { panic!("{framing:?}") };
+        assert!(framing.must_close() && head.len() <= 100 + 17);
     }
 }

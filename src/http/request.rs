@@ -5,11 +5,11 @@ use http::header::{AUTHORIZATION, CONTENT_ENCODING, HOST};
 use http::{HeaderMap, HeaderValue, Request, Version};
 use hyper::body::Incoming;
 
-use crate::types::{Random, RequestId, Timestamp};
+use crate::types::{Key, Random, RequestId, Timestamp};
 
 use super::Limits;
 use super::error::ApiError;
-use super::socket::Pulse;
+use super::pulse::OpenRequest;
 
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
@@ -32,7 +32,9 @@ pub(super) fn request_id(headers: &HeaderMap, now: Timestamp, random: &dyn Rando
     let usable = |value: &&HeaderValue| {
         let text = value.as_bytes();
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
-        (1..=REQUEST_ID_CHARS_MAX).contains(&text.len()) && text.iter().all(plain)
+        let usable = (1..=REQUEST_ID_CHARS_MAX).contains(&text.len()) && text.iter().all(plain);
+        // An id is logged and sent on; a key, put there by mistake, must not be.
+        usable && Key::parse(text).is_err()
     };
     headers.get("x-request-id").filter(usable).cloned().unwrap_or_else(|| {
         let made = RequestId::generate(now, random).ok().map(|id| id.to_string());
@@ -42,8 +44,12 @@ pub(super) fn request_id(headers: &HeaderMap, now: Timestamp, random: &dyn Rando
 }
 
 /// Refuses heads that another HTTP implementation could understand differently, or that are out of bounds.
-pub(super) fn check(request: &Request<Incoming>, pulse: &Pulse, limits: &Limits) -> Result<(), ApiError> {
-    if let Some(fault) = pulse.framing_fault() {
+pub(super) fn check(
+    request: &Request<Incoming>,
+    open: &OpenRequest,
+    limits: &Limits,
+) -> Result<(), ApiError> {
+    if let Some(fault) = open.fault() {
         return Err(bad(fault.as_str()));
     }
     check_size(request, limits)?;

@@ -72,13 +72,13 @@ pub(super) enum Found<'a> {
 
 /// Finds the route for a method and a raw path. HEAD is GET without the body.
 pub(super) fn find<'a>(method: &Method, path: &'a str) -> Found<'a> {
-    let Some((route, rest)) = ROUTES.iter().find_map(|route| Some((route, rest(route.pattern, path)?)))
-    else {
-        return if is_odd(path) { Found::Odd } else { Found::Nothing };
-    };
     if is_odd(path) {
         return Found::Odd;
     }
+    let Some((route, rest)) = ROUTES.iter().find_map(|route| Some((route, rest(route.pattern, path)?)))
+    else {
+        return Found::Nothing;
+    };
     let wanted = if method == Method::HEAD { &Method::GET } else { method };
     if *wanted == route.method {
         Found::Route(route, rest)

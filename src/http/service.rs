@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -23,8 +23,8 @@ use super::answer::{AnswerBody, Content};
 use super::error::ApiError;
 use super::health::{self, Readiness};
 use super::listen::StopWatch;
+use super::pulse::OpenRequest;
 use super::route::{self, Authority, Found, Target};
-use super::socket::OpenRequest;
 use super::{Limits, request, v1};
 
 /// What the public door is built from.
@@ -92,11 +92,12 @@ impl Service {
         let mut access = Access::begin(text, request.method().clone(), peer.0.ip().to_canonical());
         let asked = v1::Asked { id: id.clone(), open: &open, stop };
         if request.body().is_end_stream() {
-            open.pulse().body_done();
+            open.body_done();
         }
+        let version = request.version();
         let drafted = contained(self.draft(request, asked, &mut access)).await;
         let draft = drafted.unwrap_or_else(|error| refusal(&error, &mut access));
-        seal(draft, id, access, open)
+        seal(draft, id, access, open, version)
     }
 
     async fn draft(
@@ -110,12 +111,12 @@ impl Service {
         if let Found::Route(route, _) | Found::WrongMethod(route, _) = &found {
             access.route = route.pattern;
             if route.authority == Authority::Anyone {
-                request::check(&request, asked.open.pulse(), self.limits())?;
-                return self.open_route(&found, &asked, access);
+                request::check(&request, asked.open, self.limits())?;
+                return self.open_route(&found, &asked);
             }
         }
         let caller = v1::identify(self, request.headers(), access).await?;
-        request::check(&request, asked.open.pulse(), self.limits())?;
+        request::check(&request, asked.open, self.limits())?;
         match found {
             Found::Odd => {
                 Err(ApiError::BadRequest("its path has empty, dotted or escaped parts".to_string()))
@@ -131,12 +132,7 @@ impl Service {
         }
     }
 
-    fn open_route(
-        &self,
-        found: &Found<'_>,
-        asked: &v1::Asked<'_>,
-        access: &mut Access,
-    ) -> Result<Draft, ApiError> {
+    fn open_route(&self, found: &Found<'_>, asked: &v1::Asked<'_>) -> Result<Draft, ApiError> {
         let (status, json) = match found {
             Found::WrongMethod(_, allowed) => return Err(ApiError::MethodNotAllowed(allowed)),
             Found::Route(route, _) if route.target == Target::Ready => {
@@ -144,7 +140,6 @@ impl Service {
             }
             Found::Route(..) | Found::Nothing | Found::Odd => health::alive(),
         };
-        access.ending = Ending::Done;
         Ok(Draft::json(status, json))
     }
 }
@@ -159,7 +154,11 @@ impl Draft {
 
 /// The draft of a refusal.
 fn refusal(error: &ApiError, access: &mut Access) -> Draft {
-    access.ending = Ending::Refused;
+    access.ending = if *error == ApiError::BodyBrokeOff { Ending::ClientGone } else { Ending::Refused };
+    if *error == ApiError::Internal {
+        // The relay's report was never finished.
+        access.report = None;
+    }
     access.code = Some(error.code());
     let mut draft = Draft::json(error.status(), error.json());
     if draft.status == StatusCode::UNAUTHORIZED {
@@ -174,7 +173,7 @@ fn refusal(error: &ApiError, access: &mut Access) -> Draft {
     draft
 }
 
-fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest) -> Answer {
+fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest, version: Version) -> Answer {
     let Draft { status, mut headers, content } = draft;
     access.status = Some(status);
     let waited = access.report.as_ref().and_then(|report| report.read().first_byte).unwrap_or_default();
@@ -185,10 +184,10 @@ fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest) ->
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
         headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     }
-    if open.pulse().must_close() {
+    if open.pulse().has_unread() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let mut answer = Response::new(AnswerBody::new(content, access, open));
+    let mut answer = Response::new(AnswerBody::new(content, access, open, version));
     *answer.status_mut() = status;
     *answer.headers_mut() = headers;
     answer

@@ -14,8 +14,8 @@ use super::access::Access;
 use super::answer::Content;
 use super::error::ApiError;
 use super::listen::StopWatch;
+use super::pulse::OpenRequest;
 use super::service::{Draft, Service};
-use super::socket::OpenRequest;
 use super::{body, request, route};
 
 /// What a handler knows of the request beside its head and body.
@@ -79,10 +79,10 @@ pub(super) async fn relay(
     let (head, incoming) = request.into_parts();
     request::refuse_encoded(&head.headers)?;
     let limits = service.limits();
-    let held = body::read(incoming, limits.body_bytes_max, limits.body_timeout, &service.memory).await?;
-    access.bytes_in = held.bytes.len();
-    asked.open.pulse().body_done();
-    let facts = RequestFacts::read(&held.bytes).map_err(|fault| body_error(&fault))?;
+    let body = body::read(incoming, limits.body_bytes_max, limits.body_timeout, &service.memory).await?;
+    access.bytes_in = body.len();
+    asked.open.body_done();
+    let facts = RequestFacts::read(&body).map_err(|fault| body_error(&fault))?;
     if endpoint == Endpoint::Responses
         && let Some(member) = facts.state
     {
@@ -93,6 +93,13 @@ pub(super) async fn relay(
     access.model = Some(asked_for.clone());
     let pass = service.parts.gate.admit(caller, model, service.parts.clock.now());
     let pass = pass.map_err(|refusal| ApiError::of_refusal(&refusal, &asked_for))?;
+    let (cut, stopped) = (pass.caller().cut(), asked.stop.clone());
+    asked.open.ends_with(Box::pin(async move {
+        tokio::select! {
+            _ = cut => {}
+            () = stopped.cutting() => {}
+        }
+    }));
     let report = ReportHandle::default();
     access.report = Some(report.clone());
     let relayed = service.parts.upstreams.relay(
@@ -101,15 +108,13 @@ pub(super) async fn relay(
             endpoint,
             headers: head.headers,
             request_id: asked.id,
-            body: held.bytes,
+            body,
             facts,
             stop: Box::pin(asked.stop.cutting()),
             report,
         },
     );
     let outcome = relayed.await;
-    // The model server has the body now, or will never get it.
-    drop(held.share);
     let reply = outcome.map_err(|refused| ApiError::of_fault(refused.fault, &asked_for))?;
     let mut headers = reply.headers;
     headers.remove(CONTENT_LENGTH);

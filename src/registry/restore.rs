@@ -156,3 +156,153 @@ fn action(restored: &KeyRecord, new: &KeyRecord) -> Action {
         KeyStanding::Active => Action::KeyUpdated,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::registry::{KeyChanges, NewAccount, NewKey, Rotation};
+    use crate::store::{Commit, MemoryStore, Store, Write};
+    use crate::types::{Clock, Environment, Key, ModelScope, Random, RandomUnavailable, Role};
+
+    struct Ticking(AtomicI64);
+    impl Clock for Ticking {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(1_795_000_000_000 + self.0.fetch_add(1, Ordering::Relaxed))
+        }
+    }
+
+    struct Counting(AtomicU64);
+    impl Random for Counting {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
+            for byte in bytes {
+                let step = self.0.fetch_add(1, Ordering::Relaxed);
+                *byte = (step.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+            }
+            Ok(())
+        }
+    }
+
+    const ME: Actor = Actor::Machine { uid: 7 };
+
+    fn registry(store: Arc<MemoryStore>, seed: u64) -> Registry {
+        Registry::new(store, Arc::new(Ticking(0.into())), Arc::new(Counting(seed.into())), None)
+    }
+
+    /// A registry and a copy of it as it is now.
+    struct Pair {
+        present: Registry,
+        backup: Registry,
+    }
+
+    impl Pair {
+        fn new(prepare: impl FnOnce(&Registry)) -> Self {
+            let store = Arc::new(MemoryStore::new());
+            let present = registry(store.clone(), 1);
+            prepare(&present);
+            let copy = Arc::new(MemoryStore::new());
+            for table in ["accounts", "emails", "passwords", "keys", "digests", "key_index"].map(Table) {
+                let rows = store.scan(table, Bound::Unbounded, Bound::Unbounded, 1000).unwrap();
+                let writes = rows.into_iter().map(|(key, value)| Write::Put { table, key, value }).collect();
+                copy.commit(Commit { writes, ..Commit::default() }).unwrap();
+            }
+            Self { present, backup: registry(copy, 99) }
+        }
+
+        fn carry(&self) -> Vec<Carried> {
+            self.backup.carry_over(ME, &self.present).unwrap()
+        }
+    }
+
+    fn account(registry: &Registry, email: &str) {
+        let email = email.parse().unwrap();
+        registry
+            .create_account(ME, &NewAccount { email, name: None, role: Role::Member, password: None })
+            .unwrap();
+    }
+
+    fn issue(registry: &Registry, account: &str, name: &str) -> Key {
+        let new = NewKey {
+            account: account.to_string(),
+            name: name.parse().unwrap(),
+            environment: Environment::Prod,
+            models: ModelScope::All,
+            expires_at: None,
+        };
+        registry.create_key(ME, &new).unwrap().1
+    }
+
+    fn works(registry: &Registry, key: &Key) -> bool {
+        let Some((record, active)) = registry.by_digest(&key.digest()).unwrap() else { return false };
+        let now = registry.clock.now();
+        let fresh = |secret: &KeySecret| secret.valid_until.is_none_or(|end| end > now);
+        active
+            && record.status(now) == crate::types::KeyStatus::Active
+            && record.secret(&key.digest()).is_some_and(fresh)
+    }
+
+    #[test]
+    fn what_was_taken_away_since_stays_taken_away_and_the_rest_comes_back() {
+        let mut keys = Vec::new();
+        let pair = Pair::new(|registry| {
+            account(registry, "ana@example.com");
+            for name in ["kept", "revoked", "disabled", "rotated", "in-grace", "shortened"] {
+                keys.push(issue(registry, "ana@example.com", name));
+            }
+        });
+        let present = &pair.present;
+        present.revoke_key(ME, "revoked", Some("lost")).unwrap();
+        present.disable_key(ME, "disabled").unwrap();
+        present.rotate_key(ME, "rotated", Rotation::Now).unwrap();
+        present.rotate_key(ME, "in-grace", Rotation::Grace(Duration::from_secs(3600))).unwrap();
+        let end = Timestamp::from_millis(1_795_000_100_000);
+        let changes = KeyChanges { expires_at: Some(Some(end)), ..KeyChanges::default() };
+        present.update_key(ME, "shortened", &changes).unwrap();
+        assert!(keys.iter().all(|key| works(&pair.backup, key)), "all work in the backup");
+        assert_eq!(pair.carry().len(), 5);
+        let alive: Vec<bool> = keys.iter().map(|key| works(&pair.backup, key)).collect();
+        assert_eq!(alive, [true, false, false, false, true, true]);
+        let shown = |name| pair.backup.key(ME, name).unwrap();
+        assert_eq!(shown("revoked").standing, present.key(ME, "revoked").unwrap().standing);
+        assert!(shown("in-grace").secrets[0].valid_until.is_some());
+        assert_eq!(shown("shortened").expires_at, Some(end));
+        assert!(pair.carry().is_empty(), "once is enough");
+        let history = pair.backup.key_history(shown("revoked").id).unwrap();
+        assert!(history.last().is_some_and(|event| event.detail.contains("restore")), "{history:?}");
+    }
+
+    #[test]
+    fn accounts_that_were_stopped_since_stay_stopped_with_their_keys() {
+        let mut keys = Vec::new();
+        let pair = Pair::new(|registry| {
+            for email in ["a@example.com", "b@example.com", "c@example.com"] {
+                account(registry, email);
+                keys.push(issue(registry, email, "app"));
+            }
+        });
+        pair.present.disable_account(ME, "a@example.com").unwrap();
+        pair.present.delete_account(ME, "b@example.com").unwrap();
+        let carried = pair.carry();
+        let accounts = carried.iter().filter(|one| matches!(one, Carried::Account(_))).count();
+        assert_eq!(accounts, 2);
+        let alive: Vec<bool> = keys.iter().map(|key| works(&pair.backup, key)).collect();
+        assert_eq!(alive, [false, false, true]);
+        assert!(pair.backup.account(ME, "b@example.com").is_err());
+    }
+
+    #[test]
+    fn what_was_revoked_in_the_backup_is_never_given_back() {
+        let mut key = None;
+        let pair = Pair::new(|registry| {
+            account(registry, "a@example.com");
+            key = Some(issue(registry, "a@example.com", "app"));
+            registry.disable_key(ME, "app").unwrap();
+        });
+        pair.present.enable_key(ME, "app").unwrap();
+        assert!(pair.carry().is_empty());
+        assert!(!works(&pair.backup, &key.unwrap()), "the backup decides what it gives");
+    }
+}

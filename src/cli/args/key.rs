@@ -92,7 +92,7 @@ pub(in crate::cli) struct KeyCreate {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("changes").required(true).multiple(true).args(["name", "expires", "models"]))]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["name", "expires", "models"])))]
 pub(in crate::cli) struct KeyUpdate {
     #[arg(help = KEY_HELP)]
     pub(in crate::cli) key: String,

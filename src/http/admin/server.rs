@@ -137,20 +137,20 @@ async fn answer(door: Arc<AdminDoor>, actor: Actor, request: Request<Incoming>) 
 }
 
 async fn whole(body: Incoming) -> Result<Bytes, Response<AnswerBody>> {
+    let refused = || {
+        let detail = "it broke off, or it is larger than 1 MiB";
+        refusal(StatusCode::PAYLOAD_TOO_LARGE, "body_refused", "The body was refused", detail)
+    };
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(refused());
+    }
     match timeout(READ_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(_)) => Err(refusal(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_refused",
-            "The body was refused",
-            "it broke off, or it is larger than 1 MiB",
-        )),
-        Err(_) => Err(refusal(
-            StatusCode::REQUEST_TIMEOUT,
-            "body_timeout",
-            "The body did not come",
-            "send it within 10 seconds",
-        )),
+        Ok(Err(_)) => Err(refused()),
+        Err(_) => {
+            let detail = "send it within 10 seconds";
+            Err(refusal(StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body did not come", detail))
+        }
     }
 }
 

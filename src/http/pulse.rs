@@ -1,0 +1,239 @@
+//! What is known about one connection: its open requests, when which side last moved, what its bytes looked like.
+//! Shared by its socket, its requests and its supervisor. Never: reads or writes anything itself.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Limits;
+use super::framing::{Framing, FramingFault};
+
+/// Resolves when an answer has to end although the client may not be taking it.
+pub(super) type EndSignal = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How long an answer that has to end gets to say so; then its connection is broken off.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+pub(super) struct Pulse {
+    state: Mutex<State>,
+    flushes: AtomicU64,
+    flushed: Notify,
+}
+
+struct State {
+    /// None on HTTP/2, whose frames need no watching.
+    framing: Option<Framing>,
+    open: Vec<Course>,
+    /// Requests so far.
+    requests: u64,
+    idle_since: Instant,
+    head_since: Option<Instant>,
+    /// Since when the kernel takes no more bytes for the client.
+    blocked_since: Option<Instant>,
+    /// The connection must end with a reset: a proper close would look like the end of an answer.
+    reset: bool,
+    supervisor: Option<Waker>,
+}
+
+/// The course of one request.
+struct Course {
+    id: u64,
+    /// Its body has come whole, so whatever comes now is no part of it.
+    body_done: bool,
+    /// Since when it is the client's turn to take what was handed over.
+    clients_turn: Option<Instant>,
+    end: Option<EndSignal>,
+    end_heard: Option<Instant>,
+}
+
+impl Pulse {
+    pub(super) fn new(framing: Option<Framing>) -> Self {
+        let state = State {
+            framing,
+            open: Vec::new(),
+            requests: 0,
+            idle_since: Instant::now(),
+            head_since: None,
+            blocked_since: None,
+            reset: false,
+            supervisor: None,
+        };
+        Self { state: Mutex::new(state), flushes: AtomicU64::new(0), flushed: Notify::new() }
+    }
+
+    /// A request has come; it is open until the guard is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> OpenRequest {
+        let mut state = self.state();
+        let fault = state.framing.as_mut().and_then(Framing::take_judgement);
+        state.requests += 1;
+        state.head_since = None;
+        let id = state.requests;
+        let course = Course { id, body_done: false, clients_turn: None, end: None, end_heard: None };
+        state.open.push(course);
+        drop(state);
+        OpenRequest { pulse: Arc::clone(self), id, fault }
+    }
+
+    /// Whether a hang-up, and nothing else, is expected from the client.
+    pub(super) fn is_answering(&self) -> bool {
+        let state = self.state();
+        state.framing.is_some() && state.open.iter().any(|course| course.body_done)
+    }
+
+    /// Whether no further request may be read from this connection.
+    pub(super) fn must_close(&self) -> bool {
+        self.state().framing.as_ref().is_some_and(Framing::must_close)
+    }
+
+    /// Whether the client has sent, or may still be sending, what nobody reads.
+    pub(super) fn has_unread(&self) -> bool {
+        self.state().framing.as_ref().is_some_and(|framing| framing.must_close() || framing.is_in_body())
+    }
+
+    pub(super) fn must_reset(&self) -> bool {
+        self.state().reset
+    }
+
+    /// How often everything written has gone to the kernel.
+    pub(super) fn flush_mark(&self) -> u64 {
+        self.flushes.load(Ordering::SeqCst)
+    }
+
+    /// Resolves with the next flush after the mark.
+    pub(super) async fn flushed_since(self: Arc<Self>, mark: u64) {
+        loop {
+            let notified = self.flushed.notified();
+            if self.flush_mark() > mark {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// When this connection has to go if nothing happens on it until then; none while only Ember is at work.
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        let state = self.state();
+        let blocked = state.blocked_since.map(|since| since + limits.write_timeout);
+        let courses = state.open.iter().flat_map(|course| {
+            let turn = course.clients_turn.map(|since| since + limits.write_timeout);
+            let end = course.end_heard.map(|heard| heard + LAST_WORDS);
+            [turn, end]
+        });
+        let idle = state.open.is_empty().then(|| match state.head_since {
+            Some(since) => since + limits.header_timeout,
+            None if state.requests == 0 => state.idle_since + limits.header_timeout,
+            None => state.idle_since + limits.idle_timeout,
+        });
+        courses.chain([blocked, idle]).flatten().min()
+    }
+
+    /// Listens to the end signals of all open requests; called by the supervisor whenever it looks.
+    pub(super) fn listen(&self, cx: &mut Context<'_>) {
+        let mut state = self.state();
+        if !state.supervisor.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            state.supervisor = Some(cx.waker().clone());
+        }
+        for course in &mut state.open {
+            if let Some(end) = &mut course.end
+                && end.as_mut().poll(cx) == Poll::Ready(())
+            {
+                course.end = None;
+                course.end_heard = Some(Instant::now());
+            }
+        }
+    }
+
+    /// Takes note of bytes that came from the client.
+    pub(super) fn has_read(&self, bytes: &[u8]) {
+        let mut state = self.state();
+        if let Some(framing) = &mut state.framing {
+            framing.read(bytes);
+            if framing.is_in_head() && state.head_since.is_none() {
+                state.head_since = Some(Instant::now());
+            }
+        }
+    }
+
+    /// Takes note of the kernel taking bytes for the client, or not.
+    pub(super) fn has_written(&self, blocked: bool) {
+        let mut state = self.state();
+        if blocked != state.blocked_since.is_some() {
+            state.blocked_since = blocked.then(Instant::now);
+        }
+    }
+
+    /// Takes note of the kernel having taken everything.
+    pub(super) fn has_flushed(&self) {
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        self.flushed.notify_waiters();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Held from a request's head until the last byte of its answer was handed over.
+pub(super) struct OpenRequest {
+    pulse: Arc<Pulse>,
+    id: u64,
+    fault: Option<FramingFault>,
+}
+
+impl OpenRequest {
+    pub(super) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
+    /// What is wrong with how the request was framed.
+    pub(super) fn fault(&self) -> Option<FramingFault> {
+        self.fault
+    }
+
+    /// The request's body has come whole: what comes before the answer is over can only be a hang-up.
+    pub(super) fn body_done(&self) {
+        self.course(|course| course.body_done = true);
+    }
+
+    /// Whether it is the client's turn: to take what was handed over.
+    pub(super) fn clients_turn(&self, turn: bool) {
+        self.course(|course| course.clients_turn = turn.then(Instant::now));
+    }
+
+    /// From now on `end` ends the answer, whether or not the client takes it.
+    pub(super) fn ends_with(&self, end: EndSignal) {
+        self.course(|course| course.end = Some(end));
+        let supervisor = self.pulse.state().supervisor.clone();
+        if let Some(supervisor) = supervisor {
+            supervisor.wake();
+        }
+    }
+
+    /// The answer was broken off, and a proper close of the connection would hide it.
+    pub(super) fn must_reset(&self) {
+        self.pulse.state().reset = true;
+    }
+
+    fn course(&self, change: impl FnOnce(&mut Course)) {
+        if let Some(course) = self.pulse.state().open.iter_mut().find(|course| course.id == self.id) {
+            change(course);
+        }
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        let mut state = self.pulse.state();
+        state.open.retain(|course| course.id != self.id);
+        state.idle_since = Instant::now();
+        if let Some(framing) = &mut state.framing {
+            framing.answered();
+        }
+    }
+}
