@@ -153,6 +153,7 @@ fn actor() -> Actor {
 fn run(config: Config, opened: OpenStore, announce: Option<Announce>) -> Result<(), ServeFault> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeFault::Process)?;
+    let store = Arc::clone(&opened.store);
     let end = runtime.block_on(async {
         let listener = Listener::bind(&config.server.listen)
             .map_err(|(address, error)| ServeFault::Listen { address, error })?;
@@ -160,6 +161,8 @@ fn run(config: Config, opened: OpenStore, announce: Option<Announce>) -> Result<
     });
     // What still runs is a request that was cut or a look-up nobody waits for.
     runtime.shutdown_timeout(Duration::from_millis(500));
+    // The last to let go closes the file. Here, the process does not end before that is done.
+    drop(store);
     match end? {
         End::Drained => Ok(()),
         End::Interrupted => Err(ServeFault::Interrupted),
