@@ -158,8 +158,7 @@ impl Registry {
         let (mut live, mut revoked) = (Vec::new(), Vec::new());
         for id in ids {
             let keys = self.load_all(vec![id])?.into_iter().filter(|key| visible(actor, key));
-            let (gone, there): (Vec<_>, Vec<_>) =
-                keys.partition(|key| key.status(now) == KeyStatus::Revoked);
+            let (gone, there): (Vec<_>, Vec<_>) = keys.partition(|key| key.status(now) == KeyStatus::Revoked);
             live.extend(there);
             revoked.extend(gone);
             revoked.truncate(CANDIDATES_MAX);

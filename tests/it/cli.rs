@@ -208,7 +208,9 @@ fn a_closed_pipe_is_no_error_unless_a_key_was_lost_in_it() {
         drop(reader);
         home.command(args).stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap()
     };
-    for args in [&["key", "list"][..], &["account", "list", "-o", "json"], &["config", "default"], &["--help"]] {
+    for args in
+        [&["key", "list"][..], &["account", "list", "-o", "json"], &["config", "default"], &["--help"]]
+    {
         let output = closed(args);
         assert_eq!((exit(&output), text(&output.stderr)), (0, String::new()), "{args:?}");
     }
@@ -221,7 +223,8 @@ fn a_closed_pipe_is_no_error_unless_a_key_was_lost_in_it() {
 /// What would act on a terminal, tabs and line ends aside. JSON is for programs and has invisible characters as they
 /// are.
 fn acts(text: &str, json: bool) -> BTreeSet<char> {
-    let formats = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let formats =
+        |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().filter(|c| (c.is_control() && !"\n\t".contains(*c)) || (!json && formats(*c))).collect()
 }
 
@@ -259,7 +262,11 @@ fn nothing_that_acts_on_a_terminal_is_printed() {
         vec!["restore", nasty],
     ];
     for (args, output) in outputs.iter().map(|args| (args, home.run(args))) {
-        assert_eq!(acts(&text(&output.stdout), args.contains(&"json")), BTreeSet::new(), "stdout of {args:?}");
+        assert_eq!(
+            acts(&text(&output.stdout), args.contains(&"json")),
+            BTreeSet::new(),
+            "stdout of {args:?}"
+        );
         assert_eq!(acts(&text(&output.stderr), false), BTreeSet::new(), "stderr of {args:?}");
     }
 }

@@ -101,7 +101,9 @@ impl Ember {
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 if let Some((_, rest)) = line.split_once("listening on http://") {
-                    let end = rest.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).unwrap_or(rest.len());
+                    let end = rest
+                        .find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit())
+                        .unwrap_or(rest.len());
                     let _ = found.send(rest[..end].parse::<SocketAddr>().unwrap());
                 }
                 let mut kept = kept.lock().unwrap();
@@ -157,7 +159,8 @@ impl Ember {
     }
 
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
         assert!(status.success());
     }
 
@@ -225,7 +228,8 @@ impl Answer {
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let pairs = lines.map(|line| line.split_once(':').unwrap());
-        let headers = pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_string())).collect();
+        let headers =
+            pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_string())).collect();
         let mut answer = Self { status, headers, body: bytes[end + 4..].to_vec(), whole: true };
         if answer.header("transfer-encoding") == Some("chunked") {
             (answer.body, answer.whole) = unchunked(&answer.body);

@@ -4,6 +4,8 @@
 #![expect(unreachable_pub, reason = "the modules of one test binary share what they need")]
 
 mod cli;
+mod desk;
+mod door;
 mod ember;
 mod tidy;
 mod transcript;

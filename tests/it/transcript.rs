@@ -25,7 +25,9 @@ pub fn replay(home: &Home, golden: &Path, left_out: impl Fn(&str) -> bool) {
         let exit = output.status.code().unwrap();
         writeln!(told, "$ {line}\nexit {exit}").unwrap();
         stdout.lines().for_each(|line| writeln!(told, "  {}", narrow(line)).unwrap());
-        stderr.lines().for_each(|line| writeln!(told, "{}", format!("! {}", narrow(line)).trim_end()).unwrap());
+        stderr
+            .lines()
+            .for_each(|line| writeln!(told, "{}", format!("! {}", narrow(line)).trim_end()).unwrap());
     }
     if told != wanted {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(golden.file_name().unwrap());
