@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{Config, UpstreamConfig};
 use crate::http::Listener;
@@ -106,6 +106,24 @@ fn open(path: &Path, create: bool, options: &StoreOptions) -> Result<OpenStore, 
     Ok(OpenStore { dir, store: Arc::new(store) })
 }
 
+/// As [`open`], for a server: a command that has the store open for a moment does not keep it from starting.
+fn open_to_serve(config: &Config) -> Result<OpenStore, ServeFault> {
+    const WAIT: Duration = Duration::from_secs(10);
+    const LOOK_EVERY: Duration = Duration::from_millis(20);
+    let began = Instant::now();
+    loop {
+        match open(&config.data, true, &settings::store(&config.store)) {
+            // Another server answers on its socket, and does not go away by being waited for.
+            Err(ServeFault::Store(OpenError::Locked { .. }))
+                if began.elapsed() < WAIT && !socket_path::answers(&config.data) =>
+            {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            opened => return opened,
+        }
+    }
+}
+
 fn birth() -> Result<Birth, ServeFault> {
     let mut id = [0; 16];
     MachineRandom::new().fill(&mut id).map_err(|error| ServeFault::Registry(error.into()))?;
@@ -115,7 +133,7 @@ fn birth() -> Result<Birth, ServeFault> {
 /// The plain daemon: no minting, no looking for model servers.
 fn serve(config: Config) -> Result<(), ServeFault> {
     machine::forbid_core_dumps();
-    let opened = open(&config.data, true, &settings::store(&config.store))?;
+    let opened = open_to_serve(&config)?;
     if opened.registry().is_empty()? {
         let data = config.data.display();
         tracing::warn!(
@@ -134,7 +152,7 @@ fn serve(config: Config) -> Result<(), ServeFault> {
 /// The first minute: makes what is not there, finds model servers, shows how to use it, serves.
 fn up(mut config: Config, output: Output) -> Result<(), ServeFault> {
     machine::forbid_core_dumps();
-    let opened = open(&config.data, true, &settings::store(&config.store))?;
+    let opened = open_to_serve(&config)?;
     if config.upstreams.is_empty() {
         config.upstreams = found_or_echo()?;
     }
