@@ -102,6 +102,7 @@ fn open(path: &Path, create: bool, options: &StoreOptions) -> Result<OpenStore, 
         }
         opened => opened?,
     };
+    snapshot::clear(&dir);
     dir.hand_over();
     Ok(OpenStore { dir, store: Arc::new(store) })
 }

@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "the modules of one test binary share what they need")]
 
 mod cli;
+mod crash;
 mod desk;
 mod door;
 mod ember;
