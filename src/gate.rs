@@ -48,7 +48,8 @@ pub struct Gate {
 const LOOK_UPS_MAX: usize = 64;
 
 impl Gate {
-    /// A gate that keeps up to `cached_max` key records in memory (and more only while requests hold them).
+    /// A gate that keeps up to `cached_max` key records in memory. It takes more only for keys that requests hold, and
+    /// gives that room back with the first look-up after they have ended.
     #[must_use]
     pub fn new(source: Arc<dyn KeySource>, meter: Arc<Meter>, cached_max: usize) -> Self {
         Self {
@@ -136,3 +137,6 @@ impl Door for Gate {
         self.cache.lift(denial);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,9 +39,11 @@ impl Meter {
         totals.requests += 1;
         totals.unfinished += u64::from(used.ending != Ending::Done);
         if let Some(tokens) = used.tokens {
-            totals.tokens.prompt += tokens.prompt;
-            totals.tokens.completion += tokens.completion;
-            totals.tokens.cached += tokens.cached;
+            // The numbers are a model server's word.
+            let sum = &mut totals.tokens;
+            sum.prompt = sum.prompt.saturating_add(tokens.prompt);
+            sum.completion = sum.completion.saturating_add(tokens.completion);
+            sum.cached = sum.cached.saturating_add(tokens.cached);
         }
     }
 

@@ -29,7 +29,7 @@ pub use keys::{KeyChanges, KeyFilter, NewKey};
 pub use restore::Carried;
 pub use rotation::Rotation;
 
-use denial::Intent;
+use denial::Owed;
 
 /// A part of a list, and where the next part begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,9 @@ pub struct Registry {
     /// Whoever admits requests in this process; none where nobody does.
     door: Option<Arc<dyn Door>>,
     /// What was denied in memory but could not be committed yet.
-    owed: Mutex<Vec<Intent>>,
+    owed: Mutex<Owed>,
+    /// Held while what is owed is written down.
+    settling: Mutex<()>,
 }
 
 impl Registry {
@@ -63,6 +65,9 @@ impl Registry {
         random: Arc<dyn Random>,
         door: Option<Arc<dyn Door>>,
     ) -> Self {
-        Self { store, clock, random, door, owed: Mutex::default() }
+        Self { store, clock, random, door, owed: Mutex::default(), settling: Mutex::default() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ impl Entry {
         })
     }
 
-    /// Requests that hold the key open, apart from the cache itself.
+    /// Whether requests hold the key open, under this entry or under an older one that shares its cut.
     fn in_use(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) > 1 || Arc::strong_count(&self.cut) > 1 || self.cut.receiver_count() > 0
     }
@@ -207,19 +207,21 @@ impl Inner {
         }
     }
 
-    /// Takes out one entry that was not used since the hand last passed and that no request holds. When every
-    /// entry is held, the cache grows instead: by no more than there are requests.
+    /// Takes out entries that were not used since the hand last passed and that no request holds, until one more
+    /// fits. When every entry is held, the cache grows instead: by no more than there are requests.
     fn make_room(&mut self, cached_max: usize) {
-        if self.ring.len() < cached_max {
-            return;
-        }
-        for _ in 0..self.ring.len() * 2 {
-            self.hand = (self.hand + 1) % self.ring.len();
-            let digest = self.ring[self.hand];
-            let Some(entry) = self.entries.get(&digest) else { continue };
-            if !entry.in_use() && !entry.used.swap(false, Ordering::Relaxed) {
+        // Each is met twice, and once more where another's going puts it before the hand again.
+        let mut steps = self.ring.len() * 3;
+        while self.ring.len() >= cached_max && steps > 0 {
+            steps -= 1;
+            self.hand %= self.ring.len();
+            let entry = self.entries.get(&self.ring[self.hand]);
+            let is_spare =
+                entry.is_none_or(|entry| !entry.in_use() && !entry.used.swap(false, Ordering::Relaxed));
+            if is_spare {
                 self.forget(self.hand);
-                return;
+            } else {
+                self.hand += 1;
             }
         }
     }
@@ -234,5 +236,23 @@ impl Inner {
                 self.by_key.remove(&entry.grant.key);
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Cache {
+    /// How many entries there are, after a look at whether all parts tell the same.
+    pub(super) fn checked_len(&self) -> usize {
+        let inner = self.read();
+        let ring: std::collections::HashSet<_> = inner.ring.iter().collect();
+        assert_eq!(ring.len(), inner.ring.len(), "a digest is in the ring twice");
+        assert!(inner.entries.keys().all(|digest| ring.contains(digest)), "an entry the hand never meets");
+        assert_eq!(inner.ring.len(), inner.entries.len(), "the hand meets what is gone");
+        for (digest, entry) in &inner.entries {
+            assert!(inner.by_key[&entry.grant.key].contains(digest), "a key does not know its digest");
+        }
+        assert_eq!(inner.by_key.values().map(Vec::len).sum::<usize>(), inner.entries.len());
+        assert!(inner.denials.values().all(|(_, count)| *count > 0), "a denial nobody made");
+        inner.entries.len()
     }
 }

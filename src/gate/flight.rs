@@ -18,7 +18,8 @@ pub(super) struct Landed {
     pub(super) commits: u64,
 }
 
-type Flight = Arc<OnceCell<Landed>>;
+/// Trouble lands, too: else all who wait would try in line, each for as long as the disk hangs.
+type Flight = Arc<OnceCell<Result<Landed, SourceTrouble>>>;
 
 /// The look-ups under way; at most one per waiting request, so bounded by the connections.
 #[derive(Default)]
@@ -34,7 +35,7 @@ impl Flights {
         read: impl Future<Output = Result<Landed, SourceTrouble>>,
     ) -> Result<Landed, SourceTrouble> {
         let seat = Seat { flights: self, digest, flight: self.open(digest) };
-        seat.flight.get_or_try_init(|| read).await.cloned()
+        seat.flight.get_or_init(|| read).await.clone()
     }
 
     fn open(&self, digest: KeyDigest) -> Flight {
@@ -58,5 +59,13 @@ impl Drop for Seat<'_> {
         if open.get(&self.digest).is_some_and(|known| Arc::ptr_eq(known, &self.flight)) && (landed || last) {
             open.remove(&self.digest);
         }
+    }
+}
+
+#[cfg(test)]
+impl Flights {
+    /// How many look-ups are under way.
+    pub(super) fn open_count(&self) -> usize {
+        self.open.lock().unwrap().len()
     }
 }

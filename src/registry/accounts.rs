@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use crate::store::{Check, Commit, Write};
-use crate::types::{Account, AccountId, AccountStatus, Actor, DisplayName, Email, Role, Secret};
+use crate::types::{Account, AccountId, AccountStatus, Actor, DisplayName, Email, Key, Role, Secret};
 
 use super::access::{administrators_only, may_touch};
 use super::audit::Action;
@@ -141,9 +141,7 @@ impl Registry {
     pub fn delete_account(&self, actor: Actor, text: &str) -> Result<Account, RegistryError> {
         administrators_only(actor)?;
         let account = self.account(actor, text)?.id;
-        let deleted = self.stop_account(&Intent::DeleteAccount { actor, account })?;
-        self.revoke_all_of(actor, account)?;
-        Ok(deleted)
+        self.stop_account(&Intent::DeleteAccount { actor, account })
     }
 
     /// Switches an account on again.
@@ -153,6 +151,7 @@ impl Registry {
     pub fn enable_account(&self, actor: Actor, text: &str) -> Result<Account, RegistryError> {
         administrators_only(actor)?;
         let id = self.account(actor, text)?.id;
+        self.settle_first(id.as_bytes())?;
         self.until_agreed(|| {
             let (account, bytes) = self.load_account(id)?.ok_or_else(|| no_account(text))?;
             match account.status {
@@ -175,7 +174,9 @@ impl Registry {
         let id = self.account(actor, text)?.id;
         let hash = password::hash(new, &*self.random)?;
         self.until_agreed(|| {
-            let (account, bytes) = self.load_account(id)?.ok_or_else(|| no_account(text))?;
+            let found = self.load_account(id)?;
+            let there = found.filter(|(account, _)| account.status != AccountStatus::Deleted);
+            let (account, bytes) = there.ok_or_else(|| no_account(text))?;
             let mut commit = self.replacement(actor, Action::PasswordSet, &account, bytes)?;
             commit.writes.push(password_row(id, &hash));
             Ok(Attempt::Commit(commit, account))
@@ -195,30 +196,41 @@ impl Registry {
     }
 
     pub(super) fn stop_account(&self, intent: &Intent) -> Result<Account, RegistryError> {
-        let (actor, id, status, action) = match *intent {
-            Intent::DisableAccount { actor, account } => {
-                (actor, account, AccountStatus::Disabled, Action::AccountDisabled)
-            }
-            Intent::DeleteAccount { actor, account } => {
-                (actor, account, AccountStatus::Deleted, Action::AccountDeleted)
-            }
+        match *intent {
+            Intent::DisableAccount { actor, account } => self.deny_then(intent, || {
+                self.stopped(actor, Action::AccountDisabled, account, AccountStatus::Disabled)
+            }),
+            Intent::DeleteAccount { actor, account } => self.deny_while(intent, || {
+                let deleted = self.until_agreed(|| {
+                    self.stopped(actor, Action::AccountDeleted, account, AccountStatus::Deleted)
+                })?;
+                self.revoke_all_of(actor, account)?;
+                Ok(deleted)
+            }),
             Intent::RevokeKey { .. } | Intent::DisableKey { .. } | Intent::DropSecrets { .. } => {
-                return Err(RegistryError::Invalid("this does not stop an account".to_string()));
+                Err(RegistryError::Invalid("this does not stop an account".to_string()))
             }
-        };
-        self.deny_then(intent, || {
-            let (account, bytes) = self.load_account(id)?.ok_or_else(|| no_account(&id.to_string()))?;
-            if account.status == status || account.status == AccountStatus::Deleted {
-                return Ok(Attempt::Nothing(account));
-            }
-            let stopped = Account { status, ..account };
-            let mut commit = self.replacement(actor, action, &stopped, bytes)?;
-            if status == AccountStatus::Deleted {
-                commit.writes.push(Write::Delete { table: EMAILS, key: email_row(&stopped.email) });
-                commit.writes.push(Write::Delete { table: PASSWORDS, key: id.as_bytes().to_vec() });
-            }
-            Ok(Attempt::denial(commit, stopped))
-        })
+        }
+    }
+
+    fn stopped(
+        &self,
+        actor: Actor,
+        action: Action,
+        id: AccountId,
+        status: AccountStatus,
+    ) -> Result<Attempt<Account>, RegistryError> {
+        let (account, bytes) = self.load_account(id)?.ok_or_else(|| no_account(&id.to_string()))?;
+        if account.status == status || account.status == AccountStatus::Deleted {
+            return Ok(Attempt::Nothing(account));
+        }
+        let stopped = Account { status, ..account };
+        let mut commit = self.replacement(actor, action, &stopped, bytes)?;
+        if status == AccountStatus::Deleted {
+            commit.writes.push(Write::Delete { table: EMAILS, key: email_row(&stopped.email) });
+            commit.writes.push(Write::Delete { table: PASSWORDS, key: id.as_bytes().to_vec() });
+        }
+        Ok(Attempt::denial(commit, stopped))
     }
 
     /// An account and the bytes it was read from.
@@ -228,6 +240,10 @@ impl Registry {
     }
 
     fn id_of_email(&self, text: &str) -> Result<Option<AccountId>, RegistryError> {
+        if Key::may_be_in(text) {
+            let sentence = "a key does not name an account; use the account's address or id";
+            return Err(RegistryError::Invalid(sentence.to_string()));
+        }
         let email: Email = text.parse().map_err(|error| RegistryError::Invalid(format!("{error}")))?;
         let id = self.store.get(EMAILS, &email_row(&email))?;
         Ok(id.and_then(|bytes| AccountId::from_bytes(&bytes)))

@@ -1,6 +1,7 @@
 //! Taking rights away: denied in memory first, then committed, then acknowledged. Never: giving them.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::store::{Commit, CommitError, Urgency};
 use crate::types::{AccountId, Actor, KeyDigest, KeyId};
@@ -75,6 +76,56 @@ impl Intent {
             }
         }
     }
+
+    /// The id of the key or account that it takes a right from.
+    const fn target(&self) -> &[u8; 16] {
+        match self {
+            Self::RevokeKey { key, .. } | Self::DisableKey { key, .. } | Self::DropSecrets { key, .. } => {
+                key.as_bytes()
+            }
+            Self::DisableAccount { account, .. } | Self::DeleteAccount { account, .. } => account.as_bytes(),
+        }
+    }
+
+    /// Whether both come to the same, whoever wants it and for whatever reason.
+    fn is_same(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+            && self.target() == other.target()
+            && self.denials() == other.denials()
+    }
+}
+
+/// What is denied in memory only. Each entry has one `deny` at the door, lifted when it is on disk.
+#[derive(Default)]
+pub(super) struct Owed {
+    waiting: VecDeque<Intent>,
+    underway: Option<Intent>,
+}
+
+impl Owed {
+    /// False when the same waits already.
+    fn add(&mut self, intent: &Intent) -> bool {
+        let is_new = !self.waiting.iter().any(|known| known.is_same(intent));
+        if is_new {
+            self.waiting.push_back(intent.clone());
+        }
+        is_new
+    }
+
+    /// How much waits, with what was being written down when that ended in a panic.
+    fn due(&mut self) -> usize {
+        self.waiting.extend(self.underway.take());
+        self.waiting.len()
+    }
+
+    fn begin(&mut self) -> Option<Intent> {
+        self.underway = self.waiting.pop_front();
+        self.underway.clone()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Intent> {
+        self.waiting.iter().chain(&self.underway)
+    }
 }
 
 /// How often a commit is built anew because someone else changed the record in between.
@@ -88,16 +139,26 @@ impl Registry {
         intent: &Intent,
         attempt: impl FnMut() -> Result<Attempt<T>, RegistryError>,
     ) -> Result<T, RegistryError> {
-        let denials = intent.denials();
-        self.each_door(&denials, |door, denial| door.deny(denial));
-        let outcome = self.until_agreed(attempt);
-        match (&outcome, &self.door) {
-            (Err(RegistryError::Store(reason)), Some(_)) => {
-                self.owed.lock().unwrap_or_else(PoisonError::into_inner).push(intent.clone());
-                Err(RegistryError::NotDurable(reason.clone()))
+        self.deny_while(intent, || self.until_agreed(attempt))
+    }
+
+    /// The same for what takes more than one commit to write down.
+    pub(super) fn deny_while<T>(
+        &self,
+        intent: &Intent,
+        write_down: impl FnOnce() -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        self.deny(intent);
+        match (write_down(), &self.door) {
+            (Err(RegistryError::Store(reason) | RegistryError::NotDurable(reason)), Some(_)) => {
+                let is_new = self.owed().add(intent);
+                if !is_new {
+                    self.lift(intent);
+                }
+                Err(RegistryError::NotDurable(reason))
             }
-            _ => {
-                self.each_door(&denials, |door, denial| door.lift(denial));
+            (outcome, _) => {
+                self.lift(intent);
                 outcome
             }
         }
@@ -133,28 +194,49 @@ impl Registry {
 
     /// Tries again to write down what was denied in memory only. Returns how much is still owed.
     pub fn settle_denials(&self) -> usize {
-        let owed = std::mem::take(&mut *self.owed.lock().unwrap_or_else(PoisonError::into_inner));
-        for intent in owed {
-            // A second deny and its lift happen inside; what is left is the first deny's lift.
-            if !matches!(self.carry_out(&intent), Err(RegistryError::NotDurable(_))) {
+        let _alone = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = self.owed().due();
+        for _ in 0..due {
+            let Some(intent) = self.owed().begin() else { break };
+            let outcome = self.carry_out(&intent);
+            // Carried out anew it was denied anew; when that failed it waits again, with that denial. Only after a
+            // conflict nothing holds but the first one.
+            let stays = matches!(outcome, Err(RegistryError::Conflict(_))) && self.owed().add(&intent);
+            self.owed().underway = None;
+            if !stays {
+                self.lift(&intent);
+            }
+            if outcome.is_ok() {
                 tracing::info!(target: "audit", "a denial that was owed is on disk now");
             }
-            self.each_door(&intent.denials(), |door, denial| door.lift(denial));
         }
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.owed().all().count()
     }
 
     /// Whether something denied in memory is not on disk yet.
     #[must_use]
     pub fn owes_denials(&self) -> bool {
-        !self.owed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.owed().all().next().is_some()
+    }
+
+    /// Before a right is given back, what took it away must be on disk: else it would be taken away again later.
+    pub(super) fn settle_first(&self, target: &[u8; 16]) -> Result<(), RegistryError> {
+        let is_owed = || self.owed().all().any(|intent| intent.target() == target);
+        if is_owed() {
+            self.settle_denials();
+        }
+        if is_owed() {
+            let sentence = "it is denied, but that is not on disk yet; nothing was changed, try again when the disk is well";
+            return Err(RegistryError::Store(sentence.to_string()));
+        }
+        Ok(())
     }
 
     /// Why a key or secret is denied in memory although the disk does not say so yet.
     #[must_use]
     pub fn owed_denial(&self, targets: &[DenialTarget]) -> Option<DenialReason> {
-        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut denials = owed.iter().flat_map(Intent::denials);
+        let owed = self.owed();
+        let mut denials = owed.all().flat_map(Intent::denials);
         denials.find(|denial| targets.contains(&denial.target)).map(|denial| denial.because)
     }
 
@@ -169,12 +251,22 @@ impl Registry {
         }
     }
 
-    fn each_door(&self, denials: &[Denial], tell: impl Fn(&Arc<dyn Door>, Denial)) {
+    fn deny(&self, intent: &Intent) {
+        self.each_door(intent, |door, denial| door.deny(denial));
+    }
+
+    fn lift(&self, intent: &Intent) {
+        self.each_door(intent, |door, denial| door.lift(denial));
+    }
+
+    fn each_door(&self, intent: &Intent, tell: impl Fn(&Arc<dyn Door>, Denial)) {
         if let Some(door) = &self.door {
-            for denial in denials {
-                tell(door, *denial);
-            }
+            intent.denials().into_iter().for_each(|denial| tell(door, denial));
         }
+    }
+
+    fn owed(&self) -> MutexGuard<'_, Owed> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

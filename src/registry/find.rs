@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use crate::store::Row;
-use crate::types::{AccountId, Actor, KeyHint, KeyId, KeyName, KeyRecord, KeyStatus, Timestamp};
+use crate::types::{AccountId, Actor, Key, KeyHint, KeyId, KeyName, KeyRecord, KeyStanding, Timestamp};
 
 use super::access::{administrators_only, visible};
 use super::keys::KeyFilter;
@@ -13,8 +13,6 @@ use super::{PAGE_MAX, Page, Registry, RegistryError};
 
 /// The most keys listed for one ambiguous text.
 const CANDIDATES_MAX: usize = 20;
-/// The most keys looked at for one text; where more fit, none is taken for the only one.
-const LOOKED_AT_MAX: usize = 10 * PAGE_MAX;
 
 impl Registry {
     /// The one key that `text` names: an id, the beginning of an id, a name or the last four characters. Where
@@ -23,16 +21,14 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::NotFound`], [`RegistryError::Ambiguous`], [`RegistryError::Store`].
     pub fn key(&self, actor: Actor, text: &str) -> Result<KeyRecord, RegistryError> {
+        let mut found = self.shortlist(actor, text)?.into_keys();
         let now = self.clock.now();
-        let ids = self.ids_fitting(text)?;
-        let all_seen = ids.len() <= LOOKED_AT_MAX;
-        let mut found = self.candidates(actor, ids, now)?;
         match found.len() {
             0 => Err(RegistryError::NotFound(format!(
                 "there is no key '{}'; `ember key list` shows those there are",
                 shown(text)
             ))),
-            1 if all_seen => Ok(found.swap_remove(0)),
+            1 => Ok(found.swap_remove(0)),
             _ => Err(RegistryError::Ambiguous {
                 text: shown(text),
                 candidates: found.iter().map(|key| candidate_line(key, now)).collect(),
@@ -112,61 +108,51 @@ impl Registry {
         }
     }
 
-    /// Ids that the text fits; a few more than [`LOOKED_AT_MAX`] when there are that many.
-    fn ids_fitting(&self, text: &str) -> Result<Vec<KeyId>, RegistryError> {
+    fn shortlist(&self, actor: Actor, text: &str) -> Result<Shortlist, RegistryError> {
+        let mut list = Shortlist::new(actor);
         if let Ok(id) = text.parse::<KeyId>() {
-            return Ok(vec![id]);
+            list.offer(self.load_all(vec![id])?);
+            return Ok(list);
         }
         if let Some((first, last)) = KeyId::range_of_prefix(text) {
-            let ids = self.ids_between(first, last)?;
-            if !ids.is_empty() {
-                return Ok(ids);
+            self.offer_range(&mut list, first, last)?;
+            if !list.is_empty() {
+                return Ok(list);
             }
         }
-        let mut ids = Vec::new();
         if let Ok(name) = text.parse::<KeyName>() {
-            ids.extend(self.indexed(by_name(&name), None, LOOKED_AT_MAX + 1)?);
+            self.offer_indexed(&mut list, &by_name(&name))?;
         }
         if let Some(hint) = text.as_bytes().try_into().ok().and_then(KeyHint::from_bytes) {
-            ids.extend(self.indexed(by_hint(hint), None, LOOKED_AT_MAX + 1)?);
+            self.offer_indexed(&mut list, &by_hint(hint))?;
         }
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(ids)
+        Ok(list)
     }
 
-    fn ids_between(&self, first: KeyId, last: KeyId) -> Result<Vec<KeyId>, RegistryError> {
-        let mut ids: Vec<KeyId> = Vec::new();
+    fn offer_range(&self, list: &mut Shortlist, first: KeyId, last: KeyId) -> Result<(), RegistryError> {
+        let to = Bound::Included(&last.as_bytes()[..]);
+        let mut seen: Option<KeyId> = None;
         loop {
-            let after = ids.last().map(|id| id.as_bytes().to_vec());
-            let from = after.as_deref().map_or(Bound::Included(&first.as_bytes()[..]), Bound::Excluded);
-            let rows = self.store.scan(KEYS, from, Bound::Included(last.as_bytes()), PAGE_MAX)?;
-            ids.extend(rows.iter().filter_map(|(id, _)| KeyId::from_bytes(id)));
-            if rows.len() < PAGE_MAX || ids.len() > LOOKED_AT_MAX {
-                return Ok(ids);
+            let from = seen.as_ref().map_or(Bound::Included(&first), Bound::Excluded);
+            let rows = self.store.scan(KEYS, from.map(|id| &id.as_bytes()[..]), to, PAGE_MAX)?;
+            let keys: Vec<_> = rows.iter().map(decoded).collect::<Result<_, _>>()?;
+            seen = keys.last().map(|key| key.id);
+            if !list.offer(keys) || rows.len() < PAGE_MAX {
+                return Ok(());
             }
         }
     }
 
-    /// Of these keys, those that are not revoked; where there are none, the revoked ones. Not all of very many.
-    fn candidates(
-        &self,
-        actor: Actor,
-        ids: Vec<KeyId>,
-        now: Timestamp,
-    ) -> Result<Vec<KeyRecord>, RegistryError> {
-        let (mut live, mut revoked) = (Vec::new(), Vec::new());
-        for id in ids {
-            let keys = self.load_all(vec![id])?.into_iter().filter(|key| visible(actor, key));
-            let (gone, there): (Vec<_>, Vec<_>) = keys.partition(|key| key.status(now) == KeyStatus::Revoked);
-            live.extend(there);
-            revoked.extend(gone);
-            revoked.truncate(CANDIDATES_MAX);
-            if live.len() == CANDIDATES_MAX {
-                break;
+    fn offer_indexed(&self, list: &mut Shortlist, prefix: &[u8]) -> Result<(), RegistryError> {
+        let mut seen = None;
+        loop {
+            let ids = self.indexed(prefix.to_vec(), seen, PAGE_MAX)?;
+            seen = ids.last().copied();
+            let is_last = ids.len() < PAGE_MAX;
+            if !list.offer(self.load_all(ids)?) || is_last {
+                return Ok(());
             }
         }
-        Ok(if live.is_empty() { revoked } else { live })
     }
 
     fn indexed(
@@ -197,6 +183,44 @@ impl Registry {
     }
 }
 
+/// The keys that fit a text and that the actor may see, the revoked ones apart.
+struct Shortlist {
+    actor: Actor,
+    live: Vec<KeyRecord>,
+    revoked: Vec<KeyRecord>,
+}
+
+impl Shortlist {
+    const fn new(actor: Actor) -> Self {
+        Self { actor, live: Vec::new(), revoked: Vec::new() }
+    }
+
+    /// Whether more would make a difference.
+    fn offer(&mut self, keys: Vec<KeyRecord>) -> bool {
+        for key in keys {
+            let list = match key.standing {
+                KeyStanding::Active | KeyStanding::Disabled => &mut self.live,
+                KeyStanding::Revoked { .. } => &mut self.revoked,
+            };
+            let is_new = list.iter().all(|known| known.id != key.id);
+            if is_new && list.len() < CANDIDATES_MAX && visible(self.actor, &key) {
+                list.push(key);
+            }
+        }
+        self.live.len() < CANDIDATES_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.revoked.is_empty()
+    }
+
+    fn into_keys(self) -> Vec<KeyRecord> {
+        let mut keys = if self.live.is_empty() { self.revoked } else { self.live };
+        keys.sort_unstable_by_key(|key| key.id);
+        keys
+    }
+}
+
 fn decoded((id, bytes): &Row) -> Result<KeyRecord, RegistryError> {
     Ok(decode_key(id, bytes)?)
 }
@@ -211,9 +235,9 @@ fn candidate_line(key: &KeyRecord, now: Timestamp) -> String {
     format!("  {}  {}  {}  ...{hint}  {}", key.id, key.name, key.environment, key.status(now).as_str())
 }
 
-/// What was typed may be a whole key by mistake: never given back.
+/// What was typed may be a key by mistake, with something around it or cut short: never given back.
 fn shown(text: &str) -> String {
-    if crate::types::Key::parse(text.as_bytes()).is_ok() {
+    if Key::may_be_in(text) {
         return "(a whole key; name it by its id, its name or its last 4 characters)".to_string();
     }
     text.chars().filter(|c| !c.is_control()).take(80).collect()

@@ -1,15 +1,15 @@
 //! The life of a key from issue to revocation. Never: rotation (`rotation.rs`), admission.
 
-use crate::store::{Check, Commit, Write};
+use crate::store::{Check, Commit, Trouble, Write};
 use crate::types::{
     AccountId, AccountStatus, Actor, Environment, Key, KeyDigest, KeyId, KeyName, KeyRecord, KeySecret,
-    KeyStanding, KeyStatus, ModelScope, Timestamp, is_control,
+    KeyStanding, KeyStatus, ModelScope, Timestamp,
 };
 
 use super::audit::Action;
 use super::denial::{Attempt, Intent};
 use super::record::{decode_key, encode_key};
-use super::table::{DIGESTS, KEY_INDEX, KEYS, by_account, by_hint, by_name, index_row};
+use super::table::{ACCOUNTS, DIGESTS, KEY_INDEX, KEYS, by_account, by_hint, by_name, index_row};
 use super::{PAGE_MAX, Registry, RegistryError};
 
 /// What a key is made of.
@@ -52,6 +52,9 @@ pub struct KeyFilter {
 /// The longest reason of a revocation, in characters.
 const REASON_CHARS_MAX: usize = 200;
 
+/// The most models a key names: their longest names, old and new, fit into one event.
+const MODELS_MAX: usize = 1000;
+
 impl Registry {
     /// Issues a key. The second value is the key itself; it is nowhere else.
     ///
@@ -68,6 +71,7 @@ impl Registry {
         }
         let now = self.clock.now();
         refuse_past(new.expires_at, now)?;
+        refuse_crowded(Some(&new.models))?;
         let key = Key::generate(new.environment, &*self.random)?;
         let record = KeyRecord {
             id: KeyId::generate(now, &*self.random)?,
@@ -86,8 +90,8 @@ impl Registry {
             expires_at: new.expires_at,
         };
         let record = self.until_agreed(|| {
-            self.refuse_stopped(account.id)?;
-            Ok(Attempt::Commit(self.issue(actor, &record, key.digest())?, record.clone()))
+            let owner = self.refuse_stopped(account.id)?;
+            Ok(Attempt::Commit(self.issue(actor, &record, key.digest(), owner)?, record.clone()))
         })?;
         Ok((record, key))
     }
@@ -104,6 +108,7 @@ impl Registry {
     ) -> Result<KeyRecord, RegistryError> {
         let id = self.key(actor, text)?.id;
         refuse_past(changes.expires_at.flatten(), self.clock.now())?;
+        refuse_crowded(changes.models.as_ref())?;
         self.until_agreed(|| {
             let (old, bytes) = self.load_key(id)?;
             refuse_revoked(&old)?;
@@ -141,6 +146,7 @@ impl Registry {
     /// [`RegistryError`].
     pub fn enable_key(&self, actor: Actor, text: &str) -> Result<KeyRecord, RegistryError> {
         let id = self.key(actor, text)?.id;
+        self.settle_first(id.as_bytes())?;
         self.until_agreed(|| {
             let (old, bytes) = self.load_key(id)?;
             refuse_revoked(&old)?;
@@ -183,14 +189,14 @@ impl Registry {
     /// The key behind a digest, and whether its account works; none when it was never issued.
     ///
     /// # Errors
-    /// [`RegistryError::Store`].
+    /// [`RegistryError::Store`]; also when the digest is known and what it leads to is lost, for then the key was good.
     pub fn by_digest(&self, digest: &KeyDigest) -> Result<Option<(KeyRecord, bool)>, RegistryError> {
         let Some(id) = self.store.get(DIGESTS, digest.as_bytes())? else { return Ok(None) };
-        let Some(bytes) = self.store.get(KEYS, &id)? else { return Ok(None) };
+        let bytes = self.store.get(KEYS, &id)?.ok_or(Trouble::Damaged { table: KEYS.0 })?;
         let record = decode_key(&id, &bytes)?;
-        let account = self.load_account(record.account)?;
-        let active = account.is_some_and(|(account, _)| account.status == AccountStatus::Active);
-        Ok(Some((record, active)))
+        let (account, _) =
+            self.load_account(record.account)?.ok_or(Trouble::Damaged { table: ACCOUNTS.0 })?;
+        Ok(Some((record, account.status == AccountStatus::Active)))
     }
 
     pub(super) fn revoke(&self, intent: &Intent) -> Result<KeyRecord, RegistryError> {
@@ -267,18 +273,24 @@ impl Registry {
         })
     }
 
-    /// An account may be stopped between being looked at and the key being committed.
-    fn refuse_stopped(&self, id: AccountId) -> Result<(), RegistryError> {
-        let account = self.load_account(id)?;
-        match account.map(|(account, _)| account.status) {
-            Some(AccountStatus::Active) => Ok(()),
-            Some(AccountStatus::Disabled | AccountStatus::Deleted) | None => Err(RegistryError::Conflict(
-                format!("account {id} was disabled meanwhile; nothing was issued"),
-            )),
+    /// An account may be stopped between being looked at and the key being committed: the commit checks that it still
+    /// has the bytes given here.
+    fn refuse_stopped(&self, id: AccountId) -> Result<Vec<u8>, RegistryError> {
+        match self.load_account(id)? {
+            Some((account, bytes)) if account.status == AccountStatus::Active => Ok(bytes),
+            Some(_) | None => Err(RegistryError::Conflict(format!(
+                "account {id} was disabled or deleted meanwhile; nothing was issued"
+            ))),
         }
     }
 
-    fn issue(&self, actor: Actor, key: &KeyRecord, digest: KeyDigest) -> Result<Commit, RegistryError> {
+    fn issue(
+        &self,
+        actor: Actor,
+        key: &KeyRecord,
+        digest: KeyDigest,
+        owner: Vec<u8>,
+    ) -> Result<Commit, RegistryError> {
         let id = key.id.as_bytes().to_vec();
         let detail = format!("{} {} ...{}", key.environment, key.name, key.secrets[0].hint);
         let mut writes = self.event(actor, Action::KeyCreated, key.id.as_bytes(), detail)?;
@@ -290,6 +302,7 @@ impl Registry {
         let checks = vec![
             Check::Absent { table: DIGESTS, key: digest.as_bytes().to_vec() },
             Check::Absent { table: KEYS, key: id },
+            Check::Equals { table: ACCOUNTS, key: key.account.as_bytes().to_vec(), value: owner },
         ];
         Ok(Commit { checks, writes, ..Commit::default() })
     }
@@ -315,8 +328,23 @@ fn refuse_past(end: Option<Timestamp>, now: Timestamp) -> Result<(), RegistryErr
     }
 }
 
+fn refuse_crowded(models: Option<&ModelScope>) -> Result<(), RegistryError> {
+    match models {
+        Some(ModelScope::Only(models)) if models.len() > MODELS_MAX => Err(RegistryError::Invalid(format!(
+            "a key names {MODELS_MAX} models at most, these are {}; allow it all of them instead",
+            models.len()
+        ))),
+        Some(ModelScope::Only(_) | ModelScope::All) | None => Ok(()),
+    }
+}
+
 fn checked_reason(text: &str) -> Result<String, RegistryError> {
-    if text.chars().count() > REASON_CHARS_MAX || text.chars().any(is_control) {
+    if Key::may_be_in(text) {
+        let sentence =
+            "a reason is kept for good and must not hold a key; name the key by its last 4 characters";
+        return Err(RegistryError::Invalid(sentence.to_string()));
+    }
+    if text.chars().count() > REASON_CHARS_MAX || text.chars().any(char::is_control) {
         let sentence =
             format!("a reason has {REASON_CHARS_MAX} characters at most and no control characters");
         return Err(RegistryError::Invalid(sentence));

@@ -78,11 +78,7 @@ impl Registry {
             | (AccountStatus::Disabled, AccountStatus::Disabled | AccountStatus::Deleted)
             | (AccountStatus::Deleted, AccountStatus::Deleted) => return Ok(None),
         };
-        let stopped = self.stop_account(&intent)?;
-        if stopped.status == AccountStatus::Deleted {
-            self.revoke_all_of(actor, account)?;
-        }
-        Ok(Some(stopped))
+        Ok(Some(self.stop_account(&intent)?))
     }
 
     fn carry_key(&self, actor: Actor, present: &KeyRecord) -> Result<Option<Carried>, RegistryError> {

@@ -71,6 +71,17 @@ impl Key {
         if check.as_bytes() == checksum(checked) { Ok(Self(text.to_string())) } else { Err(MalformedKey) }
     }
 
+    /// Whether a key, or a part of one, may stand somewhere in a text; such a text must not be shown or kept.
+    #[must_use]
+    pub fn may_be_in(text: &str) -> bool {
+        text.split(BRAND).skip(1).any(|rest| {
+            let word = rest.split('_').next();
+            Environment::ALL
+                .iter()
+                .any(|known| word == Some(known.as_str()) && rest.len() > known.as_str().len())
+        })
+    }
+
     /// The whole key, to be shown once.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -208,6 +219,18 @@ mod tests {
             &good.to_uppercase(),
         ] {
             assert!(Key::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_seen_wherever_it_stands_in_a_text() {
+        let good = key(1, Environment::Staging);
+        let good = good.expose();
+        for text in [good, &good[..20], &format!("a {good} b"), &format!("ember_ember_{good}")] {
+            assert!(Key::may_be_in(text), "{text}");
+        }
+        for text in ["", "ember_", "ember_prod", "ember_test_1", "prod_ember", "ember prod_"] {
+            assert!(!Key::may_be_in(text), "{text}");
         }
     }
 

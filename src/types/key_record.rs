@@ -95,7 +95,7 @@ pub struct KeyRecord {
     pub environment: Environment,
     /// What it may use.
     pub models: ModelScope,
-    /// Its secrets, newest first: one or two.
+    /// Its secrets, newest first: one or two; none where a disk failed in the middle of a rotation at once.
     pub secrets: Vec<KeySecret>,
     /// What was last decided.
     pub standing: KeyStanding,

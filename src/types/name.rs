@@ -31,9 +31,11 @@ impl FromStr for Email {
     type Err = EmailError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match fault_of_email(text) {
+        // Lower case can be longer than what it was made of.
+        let address = text.to_lowercase();
+        match fault_of_email(&address) {
             Some(reason) => Err(EmailError { text: shown(text), reason }),
-            None => Ok(Self(text.to_lowercase())),
+            None => Ok(Self(address)),
         }
     }
 }

@@ -8,5 +8,6 @@ mod crash;
 mod desk;
 mod door;
 mod ember;
+mod readme;
 mod tidy;
 mod transcript;

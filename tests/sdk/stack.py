@@ -59,15 +59,16 @@ class Child:
 
     def __init__(self, command: list[str], env: dict[str, str]):
         self.said: deque[str] = deque(maxlen=20_000)
-        self.process = subprocess.Popen(
-            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        pipes = (self.process.stdout, self.process.stderr)
+        self.readers = [threading.Thread(target=self.said.extend, args=(lines,), daemon=True) for lines in pipes]
+        for reader in self.readers:
+            reader.start()
 
-    def _read(self) -> None:
-        for line in self.process.stdout:
-            self.said.append(line)
+    def _read_out(self) -> None:
+        for reader in self.readers:
+            reader.join(5)
 
     def output(self) -> str:
         return "".join(list(self.said))
@@ -78,7 +79,7 @@ class Child:
         def found() -> re.Match | None:
             ended = self.process.poll() is not None
             if ended:
-                self.reader.join(5)
+                self._read_out()
             match = re.search(pattern, self.output())
             assert match or not ended, f"exit {self.process.returncode} before /{pattern}/:\n{self.output()[-2000:]}"
             return match
@@ -93,7 +94,7 @@ class Child:
         finally:
             self.process.kill()
             self.process.wait()
-            self.reader.join(5)
+            self._read_out()
 
 
 class Llama:

@@ -30,8 +30,20 @@ STREAMS = {
 }
 
 
-def begin(stream) -> None:
-    """Reads until the answer is well under way."""
+@pytest.fixture
+def begin():
+    """Opens a stream and reads until the answer is well under way; closes it after the test, however that ends."""
+    with contextlib.ExitStack() as opened:
+
+        def begin(kind, client):
+            stream = opened.enter_context(STREAMS[kind](client))
+            advance(stream)
+            return stream
+
+        yield begin
+
+
+def advance(stream) -> None:
     for _ in range(20):
         next(stream)
 
@@ -43,9 +55,8 @@ def read_on(stream) -> None:
 
 
 @pytest.mark.parametrize("kind", STREAMS)
-def test_law_3_a_revoked_key_is_cut_in_mid_stream(ember, llama, fresh, client, kind):
-    bystander, stream = STREAMS["chat"](client), STREAMS[kind](fresh.client)
-    begin(bystander), begin(stream)
+def test_law_3_a_revoked_key_is_cut_in_mid_stream(ember, llama, fresh, client, begin, kind):
+    bystander, stream = begin("chat", client), begin(kind, fresh.client)
     acknowledged = []
 
     def revoke():
@@ -63,15 +74,14 @@ def test_law_3_a_revoked_key_is_cut_in_mid_stream(ember, llama, fresh, client, k
         fresh.client.chat.completions.create(**CHAT)
     assert refusal.value.code == "api_key_revoked"
     until(lambda: llama.busy() == 1, "the revoked key's slot is free, the other key's is not", 1)
-    begin(bystander)
+    advance(bystander)
     bystander.close()
     until(lambda: llama.busy() == 0, "no slot at work", 1)
 
 
 @pytest.mark.parametrize("kind", STREAMS)
-def test_law_9_a_hang_up_in_mid_stream_frees_the_slot(llama, client, kind):
-    stream = STREAMS[kind](client)
-    begin(stream)
+def test_law_9_a_hang_up_in_mid_stream_frees_the_slot(llama, client, begin, kind):
+    stream = begin(kind, client)
     assert llama.busy() == 1
     stream.close()
     until(lambda: llama.busy() == 0, "the slot is free after the caller hung up", 1)
@@ -105,9 +115,8 @@ def test_law_9_a_hang_up_before_the_first_token_frees_the_slot(ember, llama, fre
 
 
 @pytest.mark.parametrize("kind", STREAMS)
-def test_law_6_a_model_server_killed_in_mid_stream_is_never_a_clean_end(mortal, kind):
-    stream = STREAMS[kind](mortal.client)
-    begin(stream)
+def test_law_6_a_model_server_killed_in_mid_stream_is_never_a_clean_end(mortal, begin, kind):
+    stream = begin(kind, mortal.client)
     mortal.llama.child.end(signal.SIGKILL)
     with pytest.raises(BROKEN) as error:
         read_on(stream)

@@ -1,0 +1,76 @@
+//! Each pass is counted once, however its request ends.
+
+use super::*;
+use crate::meter::Totals;
+use crate::types::{Ending, Tokens};
+
+fn pass(hall: &Hall) -> Pass {
+    let (_, key) = hall.key();
+    hall.admit(&key).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+}
+
+fn tokens(prompt: u64, completion: u64, cached: u64) -> Tokens {
+    Tokens { prompt, completion, cached }
+}
+
+#[test]
+fn a_pass_is_counted_once_with_its_first_word() {
+    for (words, expected) in [
+        (vec![], (1, 1, Tokens::default())),
+        (vec![(None, Ending::Done)], (1, 0, Tokens::default())),
+        (vec![(Some(tokens(5, 7, 1)), Ending::Done)], (1, 0, tokens(5, 7, 1))),
+        (vec![(Some(tokens(5, 7, 1)), Ending::Cut)], (1, 1, tokens(5, 7, 1))),
+        (
+            vec![(Some(tokens(5, 7, 1)), Ending::Done), (Some(tokens(9, 9, 9)), Ending::Cut)],
+            (1, 0, tokens(5, 7, 1)),
+        ),
+        (vec![(None, Ending::ServerDied), (None, Ending::Done)], (1, 1, Tokens::default())),
+    ] {
+        let hall = Hall::new();
+        let mut pass = pass(&hall);
+        words.iter().for_each(|(tokens, ending)| pass.settle(*tokens, *ending));
+        drop(pass);
+        let (requests, unfinished, tokens) = expected;
+        assert_eq!(hall.meter.totals(), Totals { requests, unfinished, tokens }, "{words:?}");
+    }
+}
+
+#[test]
+fn refused_requests_and_mere_callers_are_not_counted() {
+    let hall = Hall::new();
+    let (record, key) = hall.draft();
+    hall.commit(&only(&record, &["x"]));
+    assert_eq!(refusal(hall.admit(&key)), Refusal::ModelNotAllowed);
+    drop(hall.identify(&key));
+    assert_eq!(hall.meter.totals(), Totals::default());
+}
+
+#[test]
+fn passes_of_many_threads_add_up() {
+    let hall = Hall::new();
+    let (_, key) = hall.key();
+    std::thread::scope(|threads| {
+        for _ in 0..8 {
+            threads.spawn(|| {
+                for n in 0..500 {
+                    let mut pass = hall.admit(&key).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+                    if n % 2 == 0 {
+                        pass.settle(Some(tokens(1, 2, 3)), Ending::Done);
+                    }
+                }
+            });
+        }
+    });
+    let expected = Totals { requests: 4000, unfinished: 2000, tokens: tokens(2000, 4000, 6000) };
+    assert_eq!(hall.meter.totals(), expected);
+}
+
+#[test]
+fn bug_a_server_that_claims_endless_tokens_does_not_break_the_counter() {
+    let hall = Hall::new();
+    for _ in 0..2 {
+        pass(&hall).settle(Some(tokens(u64::MAX, u64::MAX, u64::MAX)), Ending::Done);
+    }
+    let totals = hall.meter.totals();
+    assert_eq!((totals.requests, totals.tokens), (2, tokens(u64::MAX, u64::MAX, u64::MAX)));
+}

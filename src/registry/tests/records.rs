@@ -1,0 +1,256 @@
+//! The bytes on disk: they never change under a version, and damage is told as damage.
+
+use proptest::prelude::*;
+
+use super::super::record::{
+    decode_account, decode_event, decode_key, encode_account, encode_event, encode_key,
+};
+use super::*;
+use crate::types::{
+    AccountId, AccountStatus, EventId, KeyDigest, KeyHint, KeyId, KeySecret, KeyStanding, Timestamp,
+};
+
+const ID: [u8; 16] = [7; 16];
+
+fn time(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn account() -> Account {
+    Account {
+        id: AccountId::from_bytes(&ID).unwrap(),
+        email: "ana@example.com".parse().unwrap(),
+        name: "Ana".parse().ok(),
+        role: Role::Admin,
+        status: AccountStatus::Disabled,
+        created_at: time(300),
+    }
+}
+
+fn key(standing: KeyStanding) -> KeyRecord {
+    let secret = |byte, valid_until| KeySecret {
+        digest: KeyDigest::from_bytes([byte; 32]),
+        hint: KeyHint::from_bytes(*b"aB12").unwrap(),
+        created_at: time(1),
+        valid_until,
+    };
+    KeyRecord {
+        id: KeyId::from_bytes(&ID).unwrap(),
+        account: AccountId::from_bytes(&[9; 16]).unwrap(),
+        name: "ci".parse().unwrap(),
+        environment: Environment::Prod,
+        models: scope(&["a", "b/c"]),
+        secrets: vec![secret(0xaa, None), secret(0xbb, Some(time(64)))],
+        standing,
+        created_at: time(2),
+        expires_at: Some(time(3)),
+    }
+}
+
+fn revoked() -> KeyRecord {
+    key(KeyStanding::Revoked { at: time(4), reason: Some("leaked".to_string()) })
+}
+
+fn event(actor: Actor) -> Event {
+    Event {
+        id: EventId::from_bytes(&ID).unwrap(),
+        at: time(5),
+        actor,
+        action: Action::KeyRevoked,
+        target: [8; 16],
+        detail: "why".to_string(),
+    }
+}
+
+fn person() -> Actor {
+    Actor::Person { account: AccountId::from_bytes(&[9; 16]).unwrap(), admin: true }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn words(text: &str) -> String {
+    hex(text.as_bytes())
+}
+
+#[test]
+fn version_1_of_an_account_never_changes() {
+    let golden = format!("010f{}0103{}0101d804", words("ana@example.com"), words("Ana"));
+    let bytes = encode_account(&account());
+    assert_eq!(hex(&bytes), golden);
+    assert_eq!(decode_account(&ID, &bytes).unwrap(), account());
+    let bare = Account { name: None, role: Role::Member, status: AccountStatus::Active, ..account() };
+    assert_eq!(hex(&encode_account(&bare)), format!("010f{}000000d804", words("ana@example.com")));
+    let deleted = Account { status: AccountStatus::Deleted, ..bare };
+    assert_eq!(hex(&encode_account(&deleted)), format!("010f{}000002d804", words("ana@example.com")));
+}
+
+#[test]
+fn version_1_of_a_key_never_changes() {
+    let head = format!("01{}02{}02010201{}03{}", "09".repeat(16), words("ci"), words("a"), words("b/c"));
+    let secrets =
+        format!("02{}{}0200{}{}02018001", "aa".repeat(32), words("aB12"), "bb".repeat(32), words("aB12"));
+    for (standing, golden) in [
+        (KeyStanding::Active, "00".to_string()),
+        (KeyStanding::Disabled, "01".to_string()),
+        (KeyStanding::Revoked { at: time(4), reason: None }, "020800".to_string()),
+        (revoked().standing, format!("02080106{}", words("leaked"))),
+    ] {
+        let bytes = encode_key(&key(standing.clone()));
+        assert_eq!(hex(&bytes), format!("{head}{secrets}{golden}040106"));
+        assert_eq!(decode_key(&ID, &bytes).unwrap(), key(standing));
+    }
+    let bare = KeyRecord {
+        models: ModelScope::All,
+        secrets: Vec::new(),
+        expires_at: None,
+        environment: Environment::Dev,
+        ..key(KeyStanding::Active)
+    };
+    assert_eq!(hex(&encode_key(&bare)), format!("01{}02{}000000000400", "09".repeat(16), words("ci")));
+}
+
+#[test]
+fn version_1_of_an_event_never_changes() {
+    for (actor, golden) in [
+        (Actor::Machine { uid: 1000 }, "00e807".to_string()),
+        (person(), format!("01{}01", "09".repeat(16))),
+        (Actor::Ember, "02".to_string()),
+    ] {
+        let bytes = encode_event(&event(actor));
+        let rest = format!("0b{}{}03{}", words("key.revoked"), "08".repeat(16), words("why"));
+        assert_eq!(hex(&bytes), format!("010a{golden}{rest}"));
+        assert_eq!(decode_event(&ID, &bytes).unwrap(), event(actor));
+    }
+}
+
+#[test]
+fn the_words_of_actions_never_change() {
+    for (action, word) in [
+        (Action::AccountCreated, "account.created"),
+        (Action::AccountDisabled, "account.disabled"),
+        (Action::AccountEnabled, "account.enabled"),
+        (Action::AccountDeleted, "account.deleted"),
+        (Action::PasswordSet, "account.password_set"),
+        (Action::KeyCreated, "key.created"),
+        (Action::KeyUpdated, "key.updated"),
+        (Action::KeyDisabled, "key.disabled"),
+        (Action::KeyEnabled, "key.enabled"),
+        (Action::KeyRevoked, "key.revoked"),
+        (Action::KeyRotated, "key.rotated"),
+    ] {
+        assert_eq!((action.as_str(), Action::from_word(word)), (word, Some(action)));
+    }
+    assert_eq!(Action::from_word("key.sold"), None);
+}
+
+type Decoder = fn(&[u8], &[u8]) -> Result<(), Trouble>;
+
+/// Each kind of record: its bytes, how to read them, and the table that damage is told of.
+fn specimens() -> Vec<(Vec<u8>, Decoder, &'static str)> {
+    vec![
+        (encode_account(&account()), |id, bytes| decode_account(id, bytes).map(drop), "accounts"),
+        (encode_key(&revoked()), |id, bytes| decode_key(id, bytes).map(drop), "keys"),
+        (encode_event(&event(person())), |id, bytes| decode_event(id, bytes).map(drop), "audit"),
+    ]
+}
+
+#[test]
+fn what_is_cut_short_too_long_or_of_another_version_is_damaged() {
+    for (whole, decode, table) in specimens() {
+        let damaged = Err(Trouble::Damaged { table });
+        for end in 0..whole.len() {
+            assert_eq!(decode(&ID, &whole[..end]), damaged, "the first {end} bytes");
+        }
+        assert_eq!(decode(&ID, &[&whole[..], &[0]].concat()), damaged);
+        for version in [0, 2, 255] {
+            assert_eq!(decode(&ID, &[&[version], &whole[1..]].concat()), damaged);
+        }
+        for id in [&[][..], &ID[1..], &[0; 17]] {
+            assert_eq!(decode(id, &whole), damaged, "an id of {} bytes", id.len());
+        }
+    }
+}
+
+#[test]
+fn a_record_is_never_read_as_another_kind() {
+    for (bytes, _, own) in specimens() {
+        for (_, decode, table) in specimens() {
+            assert_eq!(decode(&ID, &bytes).is_ok(), table == own, "{own} read as {table}");
+        }
+    }
+}
+
+#[test]
+fn damage_in_a_record_is_trouble_for_whoever_asks() {
+    let house = House::new();
+    let (record, key) = house.key("ana@example.com", "ci");
+    let garbled = Write::Put { table: table::KEYS, key: record.id.as_bytes().to_vec(), value: vec![1, 2, 3] };
+    house.store.commit(Commit { writes: vec![garbled], ..Commit::default() }).unwrap();
+    for outcome in [
+        house.registry.key(ROOT, "ci").map(drop),
+        house.registry.by_digest(&key.digest()).map(drop),
+        house.registry.keys(ROOT, &KeyFilter::default(), None, 10).map(drop),
+    ] {
+        let (problem, words) = refused(outcome);
+        assert_eq!(problem, Problem::Unavailable);
+        assert!(words.contains("'keys' is damaged"), "{words}");
+    }
+}
+
+#[test]
+fn commits_are_told_as_changes_of_keys_and_accounts() {
+    let house = House::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&seen);
+    house.store.observe(Box::new(move |writes| told.lock().unwrap().extend(changes(writes))));
+    let ana = house.account("ana@example.com");
+    let (key, _) = house.key("ana@example.com", "ci");
+    let revoked = house.registry.revoke_key(ROOT, "ci", None).unwrap();
+    let expected = [Change::Account(ana), Change::Key(key), Change::Key(revoked)];
+    assert_eq!(*seen.lock().unwrap(), expected);
+}
+
+fn honest(read: &Result<(), Trouble>) -> bool {
+    matches!(read, Ok(()) | Err(Trouble::Damaged { .. }))
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic_and_damage_has_one_name(bytes: Vec<u8>) {
+        let versioned = [&[1][..], &bytes].concat();
+        for (_, decode, table) in specimens() {
+            for bytes in [&bytes, &versioned] {
+                prop_assert!(honest(&decode(&ID, bytes)), "{}", table);
+            }
+        }
+    }
+
+    #[test]
+    fn no_changed_bytes_panic(at in 0_usize..1000, byte: u8, more in 0_usize..3) {
+        for (mut bytes, decode, _) in specimens() {
+            let length = bytes.len();
+            for step in 0..=more {
+                bytes[(at + step * 7) % length] = byte;
+            }
+            prop_assert!(honest(&decode(&ID, &bytes)));
+        }
+    }
+
+    #[test]
+    fn whatever_can_be_named_can_be_read_again(
+        email in "\\PC{1,90}@[a-zA-Z\u{130}\u{1e9e}]{1,90}(\\.[a-z]{1,9}){0,3}",
+        name in "\\PC{1,64}",
+        millis in 0_i64..300_000_000_000_000,
+    ) {
+        if let (Ok(email), Ok(name)) = (email.parse(), name.parse()) {
+            let account = Account { email, name: Some(name), created_at: time(millis), ..account() };
+            prop_assert_eq!(decode_account(&ID, &encode_account(&account)), Ok(account));
+        }
+        if let Ok(name) = name.parse() {
+            let key = KeyRecord { name, expires_at: Some(time(millis)), ..revoked() };
+            prop_assert_eq!(decode_key(&ID, &encode_key(&key)), Ok(key));
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A new secret for a key.
+
+use super::*;
+use crate::types::{KeyDigest, KeyStanding};
+
+fn digests(key: &KeyRecord) -> Vec<KeyDigest> {
+    key.secrets.iter().map(|secret| secret.digest).collect()
+}
+
+#[test]
+fn with_a_grace_both_secrets_are_known_until_its_end() {
+    let house = House::new();
+    let (old, first) = house.key("ana@example.com", "ci");
+    let (new, second) = house.registry.rotate_key(ROOT, "ci", Rotation::Grace(DAY)).unwrap();
+    let end = house.clock.now().after(DAY);
+    assert_eq!((new.id, digests(&new)), (old.id, vec![second.digest(), first.digest()]));
+    assert_eq!([new.secrets[0].valid_until, new.secrets[1].valid_until], [None, Some(end)]);
+    assert!(second.expose().starts_with("ember_prod_"));
+    for key in [&first, &second] {
+        assert_eq!(house.registry.verify_key(key).unwrap().0, new);
+    }
+    let (first_hint, second_hint) = (first.hint().to_string(), second.hint().to_string());
+    for text in [first_hint, second_hint] {
+        assert_eq!(house.registry.key(ROOT, &text).unwrap().id, old.id, "{text}");
+    }
+    assert!(!house.log().iter().any(|line| line.starts_with("deny")), "a grace denies nothing");
+}
+
+#[test]
+fn a_second_rotation_waits_for_the_grace_or_ends_both() {
+    let house = House::new();
+    let (_, first) = house.key("ana@example.com", "ci");
+    let (_, second) = house.registry.rotate_key(ROOT, "ci", Rotation::Grace(DAY)).unwrap();
+    house.wait(DAY - Duration::from_millis(1));
+    let (problem, words) = refused(house.registry.rotate_key(ROOT, "ci", Rotation::Grace(MINUTE)));
+    assert_eq!(problem, Problem::Conflict);
+    assert!(words.contains("--now"), "{words}");
+    house.log();
+    let (key, third) = house.registry.rotate_key(ROOT, "ci", Rotation::Now).unwrap();
+    assert_eq!(digests(&key), [third.digest()]);
+    assert_eq!(house.log(), ["deny Replaced", "deny Replaced", "commit", "lift Replaced", "lift Replaced"]);
+    for replaced in [first, second] {
+        let (found, digest) = house.registry.verify_key(&replaced).unwrap();
+        assert_eq!(
+            (found.id, found.secret(&digest)),
+            (key.id, None),
+            "its holder is told that it was replaced"
+        );
+    }
+}
+
+#[test]
+fn once_the_grace_is_over_a_rotation_is_free_again() {
+    let house = House::new();
+    let (_, first) = house.key("ana@example.com", "ci");
+    let (_, second) = house.registry.rotate_key(ROOT, "ci", Rotation::Grace(DAY)).unwrap();
+    house.wait(DAY);
+    let (key, third) = house.registry.rotate_key(ROOT, "ci", Rotation::Grace(MINUTE)).unwrap();
+    assert_eq!(digests(&key), [third.digest(), second.digest()], "two secrets at most");
+    assert_eq!(house.registry.verify_key(&first).unwrap().0.id, key.id);
+}
+
+#[test]
+fn a_grace_has_an_end() {
+    let house = House::new();
+    house.key("ana@example.com", "ci");
+    let grace_max = DAY * 90;
+    for (grace, allowed) in
+        [(Duration::MAX, false), (grace_max + Duration::from_nanos(1), false), (grace_max, true)]
+    {
+        let outcome = house.registry.rotate_key(ROOT, "ci", Rotation::Grace(grace));
+        match allowed {
+            true => assert!(outcome.is_ok()),
+            false => assert_eq!(problem(outcome), Problem::Invalid),
+        }
+    }
+}
+
+#[test]
+fn what_does_not_work_is_not_rotated() {
+    for rotation in [Rotation::Now, Rotation::Grace(DAY)] {
+        let house = House::new();
+        house.key("ana@example.com", "off");
+        house.registry.disable_key(ROOT, "off").unwrap();
+        let new =
+            NewKey { expires_at: Some(house.clock.now().after(MINUTE)), ..new_key("ana@example.com", "old") };
+        house.registry.create_key(ROOT, &new).unwrap();
+        house.wait(MINUTE);
+        house.log();
+        for (name, word) in [("off", "disabled"), ("old", "expired")] {
+            let (problem, words) = refused(house.registry.rotate_key(ROOT, name, rotation));
+            assert_eq!(problem, Problem::Conflict);
+            assert!(words.contains(word), "{words}");
+        }
+        assert_eq!(house.log(), [""; 0], "nothing was denied or committed");
+    }
+}
+
+#[test]
+fn a_key_revoked_meanwhile_is_not_rotated() {
+    for rotation in [Rotation::Now, Rotation::Grace(DAY)] {
+        let house = House::new();
+        house.key("ana@example.com", "ci");
+        let neighbour = house.neighbour();
+        house.store.meanwhile(move || drop(neighbour.revoke_key(ROOT, "ci", None).unwrap()));
+        assert_eq!(problem(house.registry.rotate_key(ROOT, "ci", rotation)), Problem::Conflict);
+        let key = house.registry.key(ROOT, "ci").unwrap();
+        assert!(matches!(key.standing, KeyStanding::Revoked { .. }) && key.secrets.len() == 1);
+        assert!(house.denied().is_empty());
+    }
+}
+
+#[test]
+fn of_two_who_rotate_now_at_once_the_second_is_told() {
+    let house = House::new();
+    house.key("ana@example.com", "ci");
+    let neighbour = house.neighbour();
+    let theirs = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&theirs);
+    house.store.meanwhile(move || {
+        *kept.lock().unwrap() = Some(neighbour.rotate_key(ROOT, "ci", Rotation::Now).unwrap().1.digest());
+    });
+    let (problem, words) = refused(house.registry.rotate_key(ROOT, "ci", Rotation::Now));
+    assert_eq!(problem, Problem::Conflict);
+    assert!(words.contains("someone else"), "{words}");
+    assert_eq!(digests(&house.registry.key(ROOT, "ci").unwrap()), [theirs.lock().unwrap().unwrap()]);
+    assert!(house.denied().is_empty());
+}
