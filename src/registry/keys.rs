@@ -6,6 +6,7 @@ use crate::types::{
     KeyStanding, KeyStatus, ModelScope, Timestamp,
 };
 
+use super::access::administrators_only;
 use super::audit::Action;
 use super::denial::{Attempt, Intent};
 use super::record::{decode_key, encode_key};
@@ -169,9 +170,18 @@ impl Registry {
         text: &str,
         reason: Option<&str>,
     ) -> Result<KeyRecord, RegistryError> {
-        let key = self.key(actor, text)?.id;
         let reason = reason.map(checked_reason).transpose()?;
+        let key = self.key_to_deny(actor, text)?;
         self.revoke(&Intent::RevokeKey { actor, key, reason })
+    }
+
+    /// The key that `text` names. A whole id of an administrator's needs no look-up: a key must be denied although
+    /// the store can't be read.
+    fn key_to_deny(&self, actor: Actor, text: &str) -> Result<KeyId, RegistryError> {
+        match text.parse::<KeyId>() {
+            Ok(id) if administrators_only(actor).is_ok() => Ok(id),
+            _ => Ok(self.key(actor, text)?.id),
+        }
     }
 
     /// Whose key this is, and what it is now.

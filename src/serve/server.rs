@@ -96,9 +96,11 @@ impl Server {
         tracing::info!(longest_s = drain_timeout.as_secs(), "draining; a second signal ends it at once");
         stop.drain();
         tokio::select! {
-            () = &mut serving => Ok(End::Drained),
-            () = asked(&mut terminate, &mut interrupt) => Ok(End::Interrupted),
+            () = &mut serving => {}
+            () = asked(&mut terminate, &mut interrupt) => return Ok(End::Interrupted),
         }
+        settle_once(&built.registry).await;
+        Ok(End::Drained)
     }
 
     fn build(&mut self) -> Result<Built, ServeFault> {
@@ -183,13 +185,18 @@ async fn settle(registry: Arc<Registry>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if registry.owes_denials() {
-            let registry = Arc::clone(&registry);
-            let settled = tokio::task::spawn_blocking(move || registry.settle_denials());
-            if let Ok(left @ 1..) = settled.await {
-                tracing::error!(left, "keys are denied in memory only; the disk does not take it");
-            }
-        }
+        settle_once(&registry).await;
+    }
+}
+
+async fn settle_once(registry: &Arc<Registry>) {
+    if !registry.owes_denials() {
+        return;
+    }
+    let registry = Arc::clone(registry);
+    let settled = tokio::task::spawn_blocking(move || registry.settle_denials());
+    if let Ok(left @ 1..) = settled.await {
+        tracing::error!(left, "denied in memory only: the disk does not take it, and a restart forgets it");
     }
 }
 

@@ -330,3 +330,16 @@ fn stopping_a_stopped_account_changes_nothing() {
     let deleted = house.registry.delete_account(ROOT, "ana@example.com").unwrap();
     assert_eq!(deleted.status, AccountStatus::Deleted);
 }
+
+#[test]
+fn bug_a_key_named_by_its_whole_id_is_denied_although_nothing_can_be_read() {
+    let house = House::new();
+    let (record, key) = house.key("ana@example.com", "ci");
+    house.store.unreadable.store(true, Ordering::SeqCst);
+    let (problem, _) = refused(house.registry.revoke_key(ROOT, &record.id.to_string(), None));
+    assert_eq!(problem, Problem::NotDurable);
+    assert_eq!(house.denied().len(), 1);
+    house.store.unreadable.store(false, Ordering::SeqCst);
+    assert_eq!(house.registry.settle_denials(), 0);
+    assert!(matches!(on_disk(&house, &key.digest()).0.standing, KeyStanding::Revoked { .. }));
+}
