@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{Config, UpstreamConfig};
 use crate::http::Listener;
@@ -102,8 +102,27 @@ fn open(path: &Path, create: bool, options: &StoreOptions) -> Result<OpenStore, 
         }
         opened => opened?,
     };
+    snapshot::clear(&dir);
     dir.hand_over();
     Ok(OpenStore { dir, store: Arc::new(store) })
+}
+
+/// As [`open`], for a server: a command that has the store open for a moment does not keep it from starting.
+fn open_to_serve(config: &Config) -> Result<OpenStore, ServeFault> {
+    const WAIT: Duration = Duration::from_secs(10);
+    const LOOK_EVERY: Duration = Duration::from_millis(20);
+    let began = Instant::now();
+    loop {
+        match open(&config.data, true, &settings::store(&config.store)) {
+            // Another server answers on its socket, and does not go away by being waited for.
+            Err(ServeFault::Store(OpenError::Locked { .. }))
+                if began.elapsed() < WAIT && !socket_path::answers(&config.data) =>
+            {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 fn birth() -> Result<Birth, ServeFault> {
@@ -115,7 +134,7 @@ fn birth() -> Result<Birth, ServeFault> {
 /// The plain daemon: no minting, no looking for model servers.
 fn serve(config: Config) -> Result<(), ServeFault> {
     machine::forbid_core_dumps();
-    let opened = open(&config.data, true, &settings::store(&config.store))?;
+    let opened = open_to_serve(&config)?;
     if opened.registry().is_empty()? {
         let data = config.data.display();
         tracing::warn!(
@@ -134,7 +153,7 @@ fn serve(config: Config) -> Result<(), ServeFault> {
 /// The first minute: makes what is not there, finds model servers, shows how to use it, serves.
 fn up(mut config: Config, output: Output) -> Result<(), ServeFault> {
     machine::forbid_core_dumps();
-    let opened = open(&config.data, true, &settings::store(&config.store))?;
+    let opened = open_to_serve(&config)?;
     if config.upstreams.is_empty() {
         config.upstreams = found_or_echo()?;
     }
@@ -153,6 +172,7 @@ fn actor() -> Actor {
 fn run(config: Config, opened: OpenStore, announce: Option<Announce>) -> Result<(), ServeFault> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeFault::Process)?;
+    let store = Arc::clone(&opened.store);
     let end = runtime.block_on(async {
         let listener = Listener::bind(&config.server.listen)
             .map_err(|(address, error)| ServeFault::Listen { address, error })?;
@@ -160,6 +180,8 @@ fn run(config: Config, opened: OpenStore, announce: Option<Announce>) -> Result<
     });
     // What still runs is a request that was cut or a look-up nobody waits for.
     runtime.shutdown_timeout(Duration::from_millis(500));
+    // The last to let go closes the file. Here, the process does not end before that is done.
+    drop(store);
     match end? {
         End::Drained => Ok(()),
         End::Interrupted => Err(ServeFault::Interrupted),

@@ -20,7 +20,7 @@ pub use id::{AccountId, EventId, IdError, KeyId, RequestId};
 pub use key::{Key, KeyDigest, KeyHint, MalformedKey};
 pub use key_record::{KeyRecord, KeySecret, KeyStanding, KeyStatus, ModelScope};
 pub use model::{ModelId, ModelIdError};
-pub use name::{DisplayName, Email, EmailError, KeyName, NameError};
+pub use name::{DisplayName, Email, EmailError, KeyName, NameError, is_control};
 pub use secret::Secret;
 pub use time::{Clock, DateError, Timestamp};
 pub use usage::{Ending, Tokens, TokensSource};

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use crate::registry::Carried;
@@ -155,7 +155,7 @@ impl Stage {
         let kept = data.join(format!("{DATABASE}.before-restore-{}", compact(now)));
         let owner = fs::metadata(data).map_err(|error| failed(data, &error))?;
         if rustix::process::geteuid().is_root() {
-            chown(&self.file, Some(owner.uid()), Some(owner.gid()))
+            lchown(&self.file, Some(owner.uid()), Some(owner.gid()))
                 .map_err(|error| failed(&self.file, &error))?;
         }
         let had = place.exists();

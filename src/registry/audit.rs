@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use crate::store::Write;
-use crate::types::{AccountId, Actor, EventId, KeyId, Timestamp};
+use crate::types::{AccountId, Actor, EventId, KeyId, Timestamp, is_control};
 
 use super::record::{decode_event, encode_event};
 use super::table::{AUDIT, AUDIT_INDEX, audit_prefix, audit_row, end_of};
@@ -125,7 +125,7 @@ impl Registry {
                 && let Ok(event) = decode_event(key, value)
             {
                 let target = event.target_id();
-                tracing::info!(target: "audit", event = %event.id, actor = %event.actor, action = event.action.as_str(), on = %target, "{}", event.detail);
+                tracing::info!(target: "audit", event = %event.id, actor = %event.actor, action = event.action.as_str(), on = %target, "{}", shown(&event.detail));
             }
         }
     }
@@ -146,4 +146,9 @@ impl Registry {
             Write::Put { table: AUDIT_INDEX, key: audit_row(target, id), value: Vec::new() },
         ])
     }
+}
+
+/// The text as a log line has it, since a log may be read on a terminal.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if is_control(c) { '\u{fffd}' } else { c }).collect()
 }

@@ -3,7 +3,7 @@
 use crate::store::{Check, Commit, Trouble, Write};
 use crate::types::{
     AccountId, AccountStatus, Actor, Environment, Key, KeyDigest, KeyId, KeyName, KeyRecord, KeySecret,
-    KeyStanding, KeyStatus, ModelScope, Timestamp,
+    KeyStanding, KeyStatus, ModelScope, Timestamp, is_control,
 };
 
 use super::access::administrators_only;
@@ -354,7 +354,7 @@ fn checked_reason(text: &str) -> Result<String, RegistryError> {
             "a reason is kept for good and must not hold a key; name the key by its last 4 characters";
         return Err(RegistryError::Invalid(sentence.to_string()));
     }
-    if text.chars().count() > REASON_CHARS_MAX || text.chars().any(char::is_control) {
+    if text.chars().count() > REASON_CHARS_MAX || text.chars().any(is_control) {
         let sentence =
             format!("a reason has {REASON_CHARS_MAX} characters at most and no control characters");
         return Err(RegistryError::Invalid(sentence));

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 /// A directory that only its owner can enter.
@@ -115,8 +115,9 @@ impl DataDir {
         }
         let Ok(entries) = fs::read_dir(&self.path) else { return };
         for entry in entries.flatten() {
-            let foreign = entry.metadata().is_ok_and(|facts| facts.uid() == 0);
-            if foreign && chown(entry.path(), Some(self.uid), Some(self.gid)).is_err() {
+            // The owner can put links here: what they lead to is not his.
+            let foreign = entry.metadata().is_ok_and(|facts| facts.uid() == 0 && facts.nlink() == 1);
+            if foreign && lchown(entry.path(), Some(self.uid), Some(self.gid)).is_err() {
                 tracing::warn!(file = %entry.path().display(), "the file could not be given to the directory's owner");
             }
         }

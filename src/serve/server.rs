@@ -111,8 +111,13 @@ impl Server {
         let meter = Arc::new(Meter::default());
         let source = Arc::new(RegistrySource::new(Arc::new(reading)));
         let gate = Arc::new(Gate::new(source, Arc::clone(&meter), self.config.keys.cached_max));
-        let told = Arc::clone(&gate);
-        store.observe(Box::new(move |writes| changes(writes).iter().for_each(|change| told.changed(change))));
+        // The gate holds the store; were it held in turn, the store would never be closed.
+        let told = Arc::downgrade(&gate);
+        store.observe(Box::new(move |writes| {
+            if let Some(gate) = told.upgrade() {
+                changes(writes).iter().for_each(|change| gate.changed(change));
+            }
+        }));
         let door: Arc<dyn Door> = gate.clone();
         let registry = Arc::new(Registry::new(store, Arc::clone(&clock), random, Some(door)));
         let models_file = Some(self.dir.file(DataDir::MODELS));

@@ -5,6 +5,8 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use tokio::net::UnixListener;
 
@@ -12,6 +14,18 @@ use super::data_dir::DataDir;
 
 /// The longest path that a socket's address holds on Linux (unix(7): 108 bytes with the closing zero).
 const PATH_BYTES_MAX: usize = 107;
+
+/// Whether a server answers on the socket of a data directory.
+pub(super) fn answers(data: &Path) -> bool {
+    let path = data.join(DataDir::SOCKET);
+    if path.as_os_str().len() <= PATH_BYTES_MAX {
+        return UnixStream::connect(&path).is_ok();
+    }
+    let reached = File::open(data).and_then(|folder| {
+        UnixStream::connect(format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), DataDir::SOCKET))
+    });
+    reached.is_ok()
+}
 
 /// Binds the socket, taking away a dead server's. The caller must hold the store's lock.
 pub(super) fn bind(dir: &DataDir) -> io::Result<UnixListener> {

@@ -132,7 +132,8 @@ fn fault_of_name(text: &str) -> Option<&'static str> {
 }
 
 /// Controls, and the marks that turn or hide text on a terminal or a page.
-fn is_control(c: char) -> bool {
+#[must_use]
+pub fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -89,8 +89,18 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    hand_over(&file, path)?;
     file.write_all(text)?;
     file.sync_all()
+}
+
+/// A file that root makes belongs to whoever the directory belongs to.
+fn hand_over(file: &File, path: &Path) -> io::Result<()> {
+    let owner = path.parent().map_or_else(|| fs::metadata("."), fs::metadata)?;
+    if file.metadata()?.uid() == owner.uid() {
+        return Ok(());
+    }
+    fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
 fn place(server: &Server) -> (String, String) {

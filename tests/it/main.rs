@@ -1,8 +1,12 @@
 //! Tests through the front door, and of the house itself.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on ends there")]
-#![expect(unreachable_pub, reason = "what the modules give each other")]
+#![expect(unreachable_pub, reason = "the modules of one test binary share what they need")]
 
+mod cli;
+mod crash;
+mod desk;
+mod door;
 mod drain;
 mod ember;
 mod framing;
@@ -13,4 +17,5 @@ mod readme;
 mod streams;
 mod tidy;
 mod timers;
+mod transcript;
 mod wire;

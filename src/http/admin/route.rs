@@ -216,7 +216,7 @@ fn matched(pattern: &str, path: &str) -> Option<Option<String>> {
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return Some(subject),
-            (Some("{}"), Some(text)) if !text.is_empty() => subject = Some(decode(text)?),
+            (Some("{}"), Some(text)) => subject = Some(decode(text)?),
             (Some(one), Some(other)) if one == other => {}
             _ => return None,
         }

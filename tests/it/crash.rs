@@ -1,0 +1,232 @@
+//! Laws 3 and 4 under `kill -9`. EMBER_PROOF_FACTOR in the environment makes every number here that many times larger.
+
+use std::collections::BTreeSet;
+use std::process::{Child, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::door;
+use crate::ember::{Ember, Home, eventually};
+
+const KILLS_WHILE_CREATING: usize = 40;
+const KILLS_AFTER_A_REVOCATION: usize = 40;
+const KILLS_IN_THE_FIRST_START: usize = 40;
+const KILLS_OF_COMMANDS: usize = 40;
+const CYCLES_OF_ONE_SERVER: usize = 200;
+
+#[expect(clippy::disallowed_methods, reason = "the size of a proof is not Ember's configuration")]
+fn times(count: usize) -> usize {
+    let factor = std::env::var("EMBER_PROOF_FACTOR").map_or(1, |factor| factor.parse().unwrap());
+    count * factor
+}
+
+/// Moments that look random and are the same in every run (Knuth's MMIX generator).
+struct Moments(u64);
+
+impl Moments {
+    fn below(&mut self, end: Duration) -> Duration {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        end.mul_f64((self.0 >> 11) as f64 / (1u64 << 53) as f64)
+    }
+}
+
+fn home() -> Home {
+    let home = Home::new("[models]\necho = true\n[log]\naccess = false\n");
+    home.ok(&["account", "create", "ana@example.com", "--admin"]);
+    home
+}
+
+fn list(home: &Home, what: &str) -> Vec<Value> {
+    let json: Value = serde_json::from_str(&home.ok(&[what, "list", "-o", "json"])).unwrap();
+    json["data"].as_array().unwrap().clone()
+}
+
+fn start(home: &Home, verb: &str) -> Child {
+    home.command(&[verb]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// No key stands there twice, and all that were acknowledged stand there.
+fn nothing_doubled_nothing_lost(home: &Home, acknowledged: &[(String, String)]) {
+    let listed = list(home, "key");
+    let column = |name: &str| -> BTreeSet<String> {
+        listed.iter().map(|key| key[name].as_str().unwrap().to_string()).collect()
+    };
+    assert_eq!(column("name").len(), listed.len(), "every name was asked for once");
+    let ids = column("id");
+    let lost: Vec<_> = acknowledged.iter().filter(|(id, _)| !ids.contains(id)).collect();
+    assert!(lost.is_empty(), "{} of {} lost", lost.len(), acknowledged.len());
+}
+
+/// Law 4.
+#[test]
+fn every_acknowledged_key_survives_a_kill_in_the_midst_of_others() {
+    let home = home();
+    let (mut moments, number) = (Moments(1), AtomicU32::new(0));
+    let mut acknowledged = Vec::new();
+    for _ in 0..times(KILLS_WHILE_CREATING) {
+        let server = home.serve();
+        let made = Mutex::new(Vec::new());
+        let wait = moments.below(Duration::from_millis(30));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let name = || format!("app-{}", number.fetch_add(1, Ordering::Relaxed));
+                    while let Some(key) = door::create(&home, &name()) {
+                        made.lock().unwrap().push(key);
+                    }
+                });
+            }
+            std::thread::sleep(wait);
+            server.kill();
+        });
+        // A start that is killed, too, must not make it worse.
+        let starting = start(&home, "serve");
+        std::thread::sleep(moments.below(Duration::from_millis(30)));
+        kill(starting);
+        acknowledged.extend(made.into_inner().unwrap());
+    }
+    assert!(acknowledged.len() > times(KILLS_WHILE_CREATING), "only {} keys", acknowledged.len());
+    let server = home.serve();
+    nothing_doubled_nothing_lost(&home, &acknowledged);
+    for (id, key) in &acknowledged {
+        assert_eq!(server.get("/v1/models", Some(key)).status, 200, "{id}");
+    }
+}
+
+/// Law 3.
+#[test]
+fn a_revocation_that_was_acknowledged_survives_a_kill_right_after_it() {
+    let home = home();
+    let mut server = home.serve();
+    for round in 0..times(KILLS_AFTER_A_REVOCATION) {
+        let (id, key) = door::create(&home, "app").unwrap();
+        assert_eq!(server.get("/v1/models", Some(&key)).status, 200);
+        assert!(door::revoke(&home, &id));
+        server.kill();
+        server = home.serve();
+        assert_eq!(server.get("/v1/models", Some(&key)).code(), "api_key_revoked", "round {round}");
+    }
+}
+
+/// Law 4, from the very first start on.
+#[test]
+fn a_first_start_that_was_killed_is_begun_again_and_makes_one_administrator() {
+    let fresh = || Home::new("[models]\necho = true\n[log]\naccess = false\n");
+    let began = Instant::now();
+    let whole = fresh();
+    Ember::start(whole.command(&["up"])).kill();
+    let longest = began.elapsed() + Duration::from_millis(10);
+    let rounds = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let round = rounds.fetch_add(1, Ordering::Relaxed);
+                    if round as usize >= times(KILLS_IN_THE_FIRST_START) {
+                        return;
+                    }
+                    // Half of them within the first 30 ms, where the file is made.
+                    let end = if round % 2 == 0 { Duration::from_millis(30) } else { longest };
+                    one_first_start(&fresh(), Moments(u64::from(round) << 20).below(end), round);
+                }
+            });
+        }
+    });
+}
+
+fn one_first_start(home: &Home, wait: Duration, round: u32) {
+    let starting = start(home, "up");
+    std::thread::sleep(wait);
+    kill(starting);
+    let server = Ember::start(home.command(&["up"]));
+    let (accounts, keys) = (list(home, "account"), list(home, "key"));
+    assert_eq!((accounts.len(), keys.len()), (1, 1), "round {round}, killed after {wait:?}");
+    assert_eq!((&accounts[0]["role"], &accounts[0]["email"]), (&"admin".into(), &"admin@localhost".into()));
+    assert!(server.stop().success());
+    let left: Vec<_> =
+        std::fs::read_dir(home.data()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains(".new")), "{left:?}");
+}
+
+/// Law 4 without a server.
+#[test]
+fn a_command_that_was_killed_does_not_harm_the_next_one() {
+    let home = home();
+    let mut moments = Moments(2);
+    let mut acknowledged = Vec::new();
+    for round in 0..times(KILLS_OF_COMMANDS) {
+        let name = format!("app-{round}");
+        let mut command =
+            home.command(&["key", "create", "--account", "ana@example.com", "--name", &name, "-o", "json"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(moments.below(Duration::from_millis(30)));
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        if let Ok(key) = serde_json::from_slice::<Value>(&output.stdout) {
+            acknowledged.push((key["id"].as_str().unwrap().to_string(), String::new()));
+        }
+        nothing_doubled_nothing_lost(&home, &acknowledged);
+    }
+}
+
+/// Law 3: whoever asks after the answer to the revocation is refused, however hard the key is used meanwhile.
+#[test]
+fn a_key_is_never_used_after_its_revocation_was_acknowledged() {
+    let home = home();
+    let server = home.serve();
+    let mut refused_early = 0;
+    for round in 0..times(CYCLES_OF_ONE_SERVER) {
+        let (id, key) = door::create(&home, "app").unwrap();
+        assert_eq!(server.get("/v1/models", Some(&key)).status, 200);
+        let revoked = Mutex::new(false);
+        std::thread::scope(|scope| {
+            let user = scope.spawn(|| {
+                for _ in 0..200 {
+                    let late = *revoked.lock().unwrap();
+                    let answer = server.get("/v1/models", Some(&key));
+                    assert!(answer.status == 401 || !late, "round {round}: used after the revocation");
+                    if answer.status == 401 {
+                        assert_eq!(answer.code(), "api_key_revoked");
+                        return !late;
+                    }
+                }
+                panic!("round {round}: never refused");
+            });
+            assert!(door::revoke(&home, &id));
+            *revoked.lock().unwrap() = true;
+            assert_eq!(server.get("/v1/models", Some(&key)).code(), "api_key_revoked");
+            refused_early += usize::from(user.join().unwrap());
+        });
+    }
+    eprintln!("{refused_early} were refused before the answer was read: denial comes first");
+}
+
+/// What a killed process had begun beside the store does not stay there for good.
+#[test]
+fn a_copy_that_a_killed_server_had_begun_is_cleared_away() {
+    let home = home();
+    let server = home.serve();
+    for number in 0..200 {
+        door::create(&home, &format!("app-{number}")).unwrap();
+    }
+    let copies = || {
+        let names = std::fs::read_dir(home.data()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().contains("snapshot")).count()
+    };
+    let mut backup = home.command(&["backup", "copy.redb"]);
+    let mut child = backup.stderr(Stdio::null()).spawn().unwrap();
+    eventually("a copy under way", || copies() > 0 || child.try_wait().unwrap().is_some());
+    server.kill();
+    child.wait().unwrap();
+    let server = home.serve();
+    assert_eq!(copies(), 0, "a whole copy of the store stays in the data directory");
+    drop(server);
+}
