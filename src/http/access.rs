@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::types::{AccountId, Ending, KeyId};
+use crate::types::{AccountId, Ending, Key, KeyId};
 use crate::upstream::ReportHandle;
 
 /// What is known of a request; printed when dropped.
@@ -65,7 +65,7 @@ impl Drop for Access {
             target: "access",
             request_id = self.request_id,
             peer = %self.peer,
-            method = self.method.as_str(),
+            method = shown(&self.method),
             route = self.route,
             status = self.status.map(|status| status.as_u16()),
             code = self.code,
@@ -85,6 +85,11 @@ impl Drop for Access {
             "request"
         );
     }
+}
+
+/// A method may be any word, a key too.
+fn shown(method: &Method) -> &str {
+    if Key::may_be_in(method.as_str()) { "-" } else { method.as_str() }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -34,7 +34,7 @@ pub(super) fn request_id(headers: &HeaderMap, now: Timestamp, random: &dyn Rando
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
         let usable = (1..=REQUEST_ID_CHARS_MAX).contains(&text.len()) && text.iter().all(plain);
         // An id is logged and sent on; a key, put there by mistake, must not be.
-        usable && Key::parse(text).is_err()
+        usable && std::str::from_utf8(text).is_ok_and(|text| !Key::may_be_in(text))
     };
     headers.get("x-request-id").filter(usable).cloned().unwrap_or_else(|| {
         let made = RequestId::generate(now, random).ok().map(|id| id.to_string());
