@@ -14,6 +14,7 @@ mod guard;
 mod http2;
 mod model;
 mod readme;
+mod requests;
 mod streams;
 mod tidy;
 mod timers;
