@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -98,6 +98,31 @@ impl Service {
         let drafted = contained(self.draft(request, asked, &mut access)).await;
         let draft = drafted.unwrap_or_else(|error| refusal(&error, &mut access));
         seal(draft, id, access, open, version)
+    }
+
+    /// The whole answer, head and all, to bytes that are no request: what hyper would answer by itself has neither a
+    /// body nor an id.
+    pub(super) fn refuse_unread(&self, status: u16, peer: Peer) -> Bytes {
+        let error = match status {
+            431 => ApiError::HeadersTooLarge,
+            414 => ApiError::TargetTooLong(self.limits().target_bytes_max),
+            _ => ApiError::BadRequest("its head is not HTTP/1.1".to_string()),
+        };
+        let id = request::request_id(&HeaderMap::new(), self.parts.clock.now(), &*self.parts.random);
+        let id = String::from_utf8_lossy(id.as_bytes()).into_owned();
+        let json = error.json_text();
+        let answer = format!(
+            "HTTP/1.1 {}\r\ncontent-type: application/json\r\nx-request-id: {id}\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n{json}",
+            error.status(),
+            json.len()
+        );
+        let mut access = Access::begin(id, Method::default(), peer.0.ip().to_canonical());
+        access.status = Some(error.status());
+        access.code = Some(error.code());
+        access.ending = Ending::Refused;
+        access.bytes_out = json.len() as u64;
+        answer.into()
     }
 
     async fn draft(

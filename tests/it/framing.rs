@@ -340,13 +340,17 @@ fn several_requests_on_one_connection_are_each_judged_by_themselves() {
 /// Some requests, one after the other or too early, with bodies full of requests; split anywhere.
 fn conversation(dice: &mut Dice, key: &str) -> Vec<Vec<u8>> {
     let (_, hidden) = HIDDEN[dice.below(HIDDEN.len())];
-    let hidden = filled(&hidden.replace("/v1/models", "/v1/models/hidden"), key).replace("ember-echo", "hidden");
+    let hidden =
+        filled(&hidden.replace("/v1/models", "/v1/models/hidden"), key).replace("ember-echo", "hidden");
     let mut text = String::new();
     for _ in 0..=dice.below(3) {
         let credential = dice.pick(&["", "KEY\r\n", "Authorization: Bearer x\r\n"]);
-        let target = dice.pick(&["POST /v1/chat/completions", "GET /v1/models", "GET /healthz", "PUT /v1/nothing"]);
+        let target =
+            dice.pick(&["POST /v1/chat/completions", "GET /v1/models", "GET /healthz", "PUT /v1/nothing"]);
         let padding = "x".repeat(dice.below(3) * 3000);
-        let body = dice.pick(&["", &hidden, &format!("{padding}{hidden}"), &format!("{hidden}{padding}")]).to_string();
+        let body = dice
+            .pick(&["", &hidden, &format!("{padding}{hidden}"), &format!("{hidden}{padding}")])
+            .to_string();
         let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
         let (framing, body) = match dice.below(4) {
             0 if !body.is_empty() => ("Transfer-Encoding: chunked".to_string(), chunks),
@@ -384,7 +388,11 @@ fn law_1_no_request_hides_in_the_body_of_another() {
         let answers = wire.rest().0;
         let shown = String::from_utf8_lossy(&answers);
         // A hidden request would be told that there is no model of its name.
-        assert!(!shown.contains("hidden"), "seed {seed}: {:?}: {shown}", String::from_utf8_lossy(&parts.concat()));
+        assert!(
+            !shown.contains("hidden"),
+            "seed {seed}: {:?}: {shown}",
+            String::from_utf8_lossy(&parts.concat())
+        );
     };
     std::thread::scope(|scope| {
         for thread in 0..THREADS {

@@ -187,7 +187,8 @@ fn an_http_2_client_that_only_stays_busy_is_ended() {
         ),
         (
             "a body that never comes",
-            [greeting(), frame(HEADERS, END_HEADERS, 1, &head("POST", "/v1/chat/completions", &key))].concat(),
+            [greeting(), frame(HEADERS, END_HEADERS, 1, &head("POST", "/v1/chat/completions", &key))]
+                .concat(),
         ),
     ] {
         for pings in [false, true] {
@@ -197,7 +198,7 @@ fn an_http_2_client_that_only_stays_busy_is_ended() {
             let began = std::time::Instant::now();
             // Answers come and pings are echoed until the server ends it.
             let within_a_head = what.contains("never ends");
-            while pings && !within_a_head && wire.offer(frame(PING, 0, 0, b"stay open")[..17].as_ref()) {
+            while pings && !within_a_head && wire.offer(&frame(PING, 0, 0, b"stay open")[..17]) {
                 assert!(began.elapsed() < LATE, "{what}, with pings: still there");
                 wire.is_silent(Duration::from_millis(40));
             }
@@ -229,18 +230,84 @@ fn law_1_http_2_pseudo_headers_open_nothing() {
     let bearer = format!("Bearer {key}");
     for (what, block) in [
         ("no path", fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "a")])),
-        ("an empty path", fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "")])),
-        ("a path without a slash", fields(&[(":method", "GET"), (":scheme", "http"), (":path", "v1/models")])),
+        (
+            "an empty path",
+            fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "")]),
+        ),
+        (
+            "a path without a slash",
+            fields(&[(":method", "GET"), (":scheme", "http"), (":path", "v1/models")]),
+        ),
         ("a whole URL", fields(&[(":method", "GET"), (":scheme", "http"), (":path", "http://a/v1/models")])),
-        ("two paths", fields(&[(":method", "GET"), (":scheme", "http"), (":path", "/healthz"), (":path", "/v1/models")])),
-        ("a user", fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "u@a"), (":path", "/v1/models")])),
-        ("a fragment", fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/models#x")])),
+        (
+            "two paths",
+            fields(&[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", "/healthz"),
+                (":path", "/v1/models"),
+            ]),
+        ),
+        (
+            "a user",
+            fields(&[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", "u@a"),
+                (":path", "/v1/models"),
+            ]),
+        ),
+        (
+            "a fragment",
+            fields(&[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", "a"),
+                (":path", "/v1/models#x"),
+            ]),
+        ),
         ("a tunnel", fields(&[(":method", "CONNECT"), (":authority", "a:80")])),
-        ("an extended tunnel", fields(&[(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/models")])),
-        ("a capital", fields(&[(":method", "GET"), (":scheme", "http"), (":path", "/v1/models"), ("Authorization", "x")])),
-        ("a connection header", fields(&[(":method", "GET"), (":scheme", "http"), (":path", "/v1/models"), ("connection", "close")])),
-        ("an encoding", fields(&[(":method", "GET"), (":scheme", "http"), (":path", "/v1/models"), ("transfer-encoding", "chunked")])),
-        ("a line feed", fields(&[(":method", "GET"), (":scheme", "http"), (":path", "/v1/models"), ("x", "a\r\nb: c")])),
+        (
+            "an extended tunnel",
+            fields(&[
+                (":method", "CONNECT"),
+                (":protocol", "websocket"),
+                (":scheme", "http"),
+                (":authority", "a"),
+                (":path", "/v1/models"),
+            ]),
+        ),
+        (
+            "a capital",
+            fields(&[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", "/v1/models"),
+                ("Authorization", "x"),
+            ]),
+        ),
+        (
+            "a connection header",
+            fields(&[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", "/v1/models"),
+                ("connection", "close"),
+            ]),
+        ),
+        (
+            "an encoding",
+            fields(&[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", "/v1/models"),
+                ("transfer-encoding", "chunked"),
+            ]),
+        ),
+        (
+            "a line feed",
+            fields(&[(":method", "GET"), (":scheme", "http"), (":path", "/v1/models"), ("x", "a\r\nb: c")]),
+        ),
     ] {
         let mut wire = Wire::open(&ember);
         let block = [block, header("authorization", &bearer)].concat();
