@@ -260,6 +260,13 @@ impl Drop for OpenRequest {
         state.answered_at = Some(self.pulse.flush_mark());
         if let Some(framing) = &mut state.framing {
             framing.answered();
+            return;
+        }
+        // On HTTP/2 requests end in tasks of their own: the supervisor has to look at its deadlines anew.
+        let supervisor = state.supervisor.clone();
+        drop(state);
+        if let Some(supervisor) = supervisor {
+            supervisor.wake();
         }
     }
 }
