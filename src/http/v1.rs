@@ -1,7 +1,6 @@
 //! The routes under /v1: who asks, for what, and the way to a model and back. Never: who may pass, how a model
 //! server is reached.
 
-use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -78,6 +77,7 @@ pub(super) async fn relay(
 ) -> Result<Draft, ApiError> {
     let (head, incoming) = request.into_parts();
     request::refuse_encoded(&head.headers)?;
+    request::refuse_charset(&head.headers)?;
     let limits = service.limits();
     let body = body::read(incoming, limits.body_bytes_max, limits.body_timeout, &service.memory).await?;
     access.bytes_in = body.len();
@@ -116,9 +116,7 @@ pub(super) async fn relay(
     );
     let outcome = relayed.await;
     let reply = outcome.map_err(|refused| ApiError::of_fault(refused.fault, &asked_for))?;
-    let mut headers = reply.headers;
-    headers.remove(CONTENT_LENGTH);
-    Ok(Draft { status: reply.status, headers, content: Content::Relay(Box::new(reply.body)) })
+    Ok(Draft { status: reply.status, headers: reply.headers, content: Content::Relay(Box::new(reply.body)) })
 }
 
 fn body_error(fault: &BodyFault) -> ApiError {
