@@ -18,10 +18,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::framing::Framing;
-use super::listen::StopWatch;
 use super::pulse::Pulse;
 use super::service::{Peer, Service};
 use super::socket::Socket;
+use super::stop::StopWatch;
 
 /// How every HTTP/2 connection begins (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -22,9 +22,9 @@ use super::access::Access;
 use super::answer::{AnswerBody, Content};
 use super::error::ApiError;
 use super::health::{self, Readiness};
-use super::listen::StopWatch;
 use super::pulse::OpenRequest;
 use super::route::{self, Authority, Found, Target};
+use super::stop::StopWatch;
 use super::{Limits, request, v1};
 
 /// What the public door is built from.

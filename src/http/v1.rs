@@ -12,9 +12,9 @@ use crate::upstream::{Endpoint, RelayRequest, ReportHandle};
 use super::access::Access;
 use super::answer::Content;
 use super::error::ApiError;
-use super::listen::StopWatch;
 use super::pulse::OpenRequest;
 use super::service::{Draft, Service};
+use super::stop::StopWatch;
 use super::{body, request, route};
 
 /// What a handler knows of the request beside its head and body.
