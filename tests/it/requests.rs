@@ -1,6 +1,6 @@
 //! What a request may say in its body and headers, what of it is never written down, and how much of it is held.
 
-use crate::ember::{Ember, Home, chat, eventually, request};
+use crate::ember::{Ember, Home, chat, eventually, files_below, request};
 use crate::model::{ModelServer, STREAM, home};
 use crate::wire::Wire;
 
@@ -198,21 +198,25 @@ fn memory_is_given_back_once_the_model_has_the_body() {
     }
 }
 
-#[test]
-fn law_2_and_11_no_log_shows_a_key_or_a_prompt_at_the_finest_level() {
-    const CANARY: &str = "canary-7c1e";
-    let secret = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(secret.path(), "sk-upstream-canary").unwrap();
-    let model = ModelServer::start();
-    let upstream = model.section(&format!("api_key_file = \"{}\"", secret.path().display()));
-    let home = home(&upstream);
-    let (key, unknown) = (home.key("good"), crate::model::home("").key("elsewhere"));
-    let ember = Ember::start(home.command(&["serve", "-vv"]));
+/// Stands for a prompt, and for an answer.
+const CANARY: &str = "canary-7c1e";
+const UPSTREAM_KEY: &str = "sk-upstream-canary";
+
+/// A request with one more header.
+fn request_with(key: &str, body: &str, header: &str) -> String {
+    request("POST", CHAT, Some(key), body).replacen("\r\n", &format!("\r\n{header}\r\n"), 1)
+}
+
+/// Whole and broken answers to a prompt.
+fn talk_about_it(ember: &Ember, model: &ModelServer, key: &str) {
     let prompt = format!("{{\"model\":\"m\",\"stream\":true,\"messages\":[{{\"content\":\"{CANARY}\"}}]}}");
+    let ask = || {
+        let mut wire = Wire::open(ember);
+        wire.send(request("POST", CHAT, Some(key), &prompt));
+        (wire, model.call())
+    };
     for breaks in [false, true] {
-        let mut wire = Wire::open(&ember);
-        wire.send(request("POST", CHAT, Some(&key), &prompt));
-        let mut call = model.call();
+        let (mut wire, mut call) = ask();
         call.say(STREAM);
         call.event(CANARY);
         if breaks {
@@ -223,78 +227,88 @@ fn law_2_and_11_no_log_shows_a_key_or_a_prompt_at_the_finest_level() {
         }
         wire.rest();
     }
-    let mut wire = Wire::open(&ember);
-    wire.send(request("POST", CHAT, Some(&key), &prompt));
-    model.call().json("400 Bad Request", &format!("{{\"error\":\"{CANARY}\"}}"));
+    let (mut wire, mut call) = ask();
+    call.json("400 Bad Request", &format!("{{\"error\":\"{CANARY}\"}}"));
     wire.answer();
-    let mut wire = Wire::open(&ember);
-    wire.send(request("POST", CHAT, Some(&key), &prompt));
-    model.call().say(format!("HTTP/1.1 {CANARY}\r\n\r\n"));
+    drop(call);
+    let (mut wire, mut call) = ask();
+    call.say(format!("HTTP/1.1 {CANARY}\r\n\r\n"));
     wire.answer();
-    for secret in [&key, &unknown] {
-        ember.post(CHAT, Some(secret), &format!("{{\"broken\":\"{CANARY}\""));
-        let answer = ember.post(CHAT, Some(secret), &format!("{{\"model\":\"{secret}\"}}"));
-        assert!(!answer.text().contains(&secret[10..]), "a key comes back");
-        for path in [
-            format!("/v1/models/{secret}"),
-            format!("/v1/{secret}?{CANARY}"),
-            format!("/{secret}"),
-            format!("//{secret}"),
-        ] {
-            ember.get(&path, Some(secret));
-            ember.get(&path, None);
-        }
-        for header in [
-            "X-Request-Id",
-            "User-Agent",
-            "Cookie",
-            "Host",
-            "X-Forwarded-For",
-            "OpenAI-Organization",
-            "Content-Type",
-        ] {
-            let text = request("POST", CHAT, Some(secret), "{}").replacen(
-                "\r\n",
-                &format!("\r\n{header}: {secret}\r\n"),
-                1,
-            );
-            ember.send(text.as_bytes());
-        }
-        ember.raw(
-            format!("{secret} {secret} HTTP/1.1\r\nHost: {secret}\r\nConnection: close\r\n\r\n").as_bytes(),
-        );
-        ember.raw(format!("GET /v1/models HTTP/1.1\r\nAuthorization: Bearer {secret}\n\n").as_bytes());
+}
+
+/// Puts a key wherever a request has room for it.
+fn misplace(ember: &Ember, key: &str) {
+    ember.post(CHAT, Some(key), &format!("{{\"broken\":\"{CANARY}\""));
+    let answer = ember.post(CHAT, Some(key), &format!("{{\"model\":\"{key}\"}}"));
+    assert!(!answer.text().contains(&key[10..]), "a key comes back");
+    for path in ["/v1/models/KEY", "/v1/KEY?canary-7c1e", "/KEY", "//KEY"] {
+        ember.get(&path.replace("KEY", key), Some(key));
+        ember.get(&path.replace("KEY", key), None);
     }
+    for name in [
+        "X-Request-Id",
+        "User-Agent",
+        "Cookie",
+        "Host",
+        "X-Forwarded-For",
+        "OpenAI-Organization",
+        "Content-Type",
+    ] {
+        ember.send(request_with(key, "{}", &format!("{name}: {key}")).as_bytes());
+    }
+    let odd = format!("{key} {key} HTTP/1.1\r\nHost: {key}\r\nConnection: close\r\n\r\n");
+    ember.raw(odd.as_bytes());
+    ember.raw(format!("GET /v1/models HTTP/1.1\r\nAuthorization: Bearer {key}\n\n").as_bytes());
+}
+
+#[test]
+fn law_2_and_11_no_log_shows_a_key_or_a_prompt_at_the_finest_level() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), UPSTREAM_KEY).unwrap();
+    let model = ModelServer::start();
+    let home = model.home("", &format!("api_key_file = \"{}\"", secret.path().display()));
+    let (key, unknown) = (home.key("good"), crate::model::home("").key("elsewhere"));
+    let ember = Ember::start(home.command(&["serve", "-vv"]));
+    talk_about_it(&ember, &model, &key);
+    misplace(&ember, &key);
+    misplace(&ember, &unknown);
     ember.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Request-Id: the-last\r\nConnection: close\r\n\r\n");
     ember.wait_for_log("the-last");
     let log = ember.log();
-    for secret in [key.as_str(), &unknown, &key[10..], CANARY, "sk-upstream-canary"] {
+    for secret in [&key, &unknown, &key[10..], CANARY, UPSTREAM_KEY] {
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret} in the log");
     }
     assert!(ember.stop().success());
-    for (path, bytes) in crate::ember::files_below(&home.data()) {
-        for secret in [key.as_str(), CANARY, "sk-upstream-canary"] {
+    for (path, bytes) in files_below(&home.data()) {
+        for secret in [&key, CANARY, UPSTREAM_KEY] {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{secret} in {}", path.display());
         }
     }
 }
 
+/// The one access line of a request.
+fn access_line(ember: &Ember, id: &str) -> serde_json::Value {
+    let wanted = format!("\"request_id\":\"{id}\"");
+    eventually(id, || ember.log().contains(&wanted));
+    let log = ember.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(&wanted)).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    serde_json::from_str(lines[0]).unwrap()
+}
+
 #[test]
 fn law_8_each_request_leaves_one_line_that_says_how_it_ended() {
+    const USAGE: &str =
+        r#"{"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}"#;
     let model = ModelServer::start();
     let home = model.home("", "");
     let key = home.key("good");
     let ember = home.serve();
     let ask = |id: &str| {
         let mut wire = Wire::open(&ember);
-        let body = r#"{"model":"m","stream":true,"messages":[]}"#;
-        wire.send(request("POST", CHAT, Some(&key), body).replacen(
-            "\r\n",
-            &format!("\r\nX-Request-Id: {id}\r\n"),
-            1,
-        ));
+        wire.send(request_with(&key, r#"{"model":"m","stream":true}"#, &format!("X-Request-Id: {id}")));
         let mut call = model.call();
         call.say(STREAM);
         call.event("one");
@@ -302,7 +316,7 @@ fn law_8_each_request_leaves_one_line_that_says_how_it_ended() {
         (wire, call)
     };
     let (mut wire, mut call) = ask("done");
-    call.chunk("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":7,\"total_tokens\":18}}\n\n");
+    call.chunk(&format!("data: {USAGE}\n\n"));
     call.done();
     wire.rest();
     drop(call);
@@ -316,38 +330,27 @@ fn law_8_each_request_leaves_one_line_that_says_how_it_ended() {
     home.ok(&["key", "disable", "good"]);
     call.time_to_end();
     wire.rest();
-    let line = |id: &str| {
-        let wanted = format!("\"request_id\":\"{id}\"");
-        eventually(id, || ember.log().contains(&wanted));
-        let lines: Vec<String> =
-            ember.log().lines().filter(|line| line.contains(&wanted)).map(String::from).collect();
-        assert_eq!(lines.len(), 1, "{lines:?}");
-        serde_json::from_str::<serde_json::Value>(&lines[0]).unwrap()
-    };
     for (id, ending, source) in [
         ("done", "done", "reported"),
         ("left", "client_gone", "estimated"),
         ("died", "server_died", "estimated"),
         ("cut", "cut", "estimated"),
     ] {
-        let line = line(id);
-        assert_eq!(
-            (line["ending"].as_str(), line["tokens_source"].as_str()),
-            (Some(ending), Some(source)),
-            "{line}"
-        );
-        assert_eq!((line["status"].as_u64(), line["model"].as_str()), (Some(200), Some("m")), "{line}");
-        assert_eq!(
-            (line["upstream"].as_str(), line["route"].as_str()),
-            (Some("scripted"), Some(CHAT)),
-            "{line}"
-        );
+        let line = access_line(&ember, id);
+        for (name, value) in [
+            ("ending", ending),
+            ("tokens_source", source),
+            ("model", "m"),
+            ("upstream", "scripted"),
+            ("route", CHAT),
+        ] {
+            assert_eq!(line[name], value, "{name} in {line}");
+        }
+        assert_eq!(line["status"], 200);
         assert!(line["key"].as_str().is_some_and(|key| key.starts_with("key_")), "{line}");
     }
-    assert_eq!(
-        (line("done")["prompt_tokens"].as_u64(), line("done")["completion_tokens"].as_u64()),
-        (Some(11), Some(7))
-    );
+    let line = access_line(&ember, "done");
+    assert_eq!((&line["prompt_tokens"], &line["completion_tokens"]), (&11.into(), &7.into()));
 }
 
 #[test]

@@ -562,9 +562,12 @@ fn law_6_an_answer_that_breaks_never_ends_cleanly() {
     }
 }
 
+/// A way to go; what it gives back is kept.
+type HangUp = (&'static str, fn(Wire) -> Option<Wire>);
+
 #[test]
 fn law_9_a_client_that_hangs_up_frees_the_model() {
-    let hang_ups: [(&str, fn(Wire) -> Option<Wire>); 4] = [
+    let hang_ups: [HangUp; 4] = [
         ("gone", |_| None),
         ("half closed", |wire| {
             wire.half_close();
