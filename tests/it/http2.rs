@@ -230,14 +230,17 @@ const MODELS: (&str, &str) = (":path", "/v1/models");
 const HERE: (&str, &str) = (":authority", "a");
 
 /// Heads that are wrong in one thing; each would be answered 200 without it.
-const ODD: [(&str, &[(&str, &str)]); 13] = [
+const ODD: [(&str, &[(&str, &str)]); 16] = [
     ("no path", &[GET, HTTP, HERE]),
     ("an empty path", &[GET, HTTP, HERE, (":path", "")]),
     ("a path without a slash", &[GET, HTTP, HERE, (":path", "v1/models")]),
     ("a whole URL", &[GET, HTTP, HERE, (":path", "http://a/v1/models")]),
     ("two paths", &[GET, HTTP, HERE, (":path", "/healthz"), MODELS]),
     ("a user", &[GET, HTTP, (":authority", "u@a"), MODELS]),
-    ("a fragment", &[GET, HTTP, HERE, (":path", "/v1/models#x")]),
+    ("a host with a user", &[GET, HTTP, MODELS, ("host", "u@a")]),
+    ("another host", &[GET, HTTP, HERE, MODELS, ("host", "b")]),
+    ("two hosts", &[GET, HTTP, MODELS, ("host", "a"), ("host", "a")]),
+    ("no host", &[GET, HTTP, MODELS]),
     ("a tunnel", &[(":method", "CONNECT"), (":authority", "a:80")]),
     ("an extended tunnel", &[(":method", "CONNECT"), (":protocol", "websocket"), HTTP, HERE, MODELS]),
     ("a capital", &[GET, HTTP, HERE, MODELS, ("X-Other", "x")]),
@@ -258,7 +261,13 @@ fn law_1_odd_http_2_heads_open_nothing() {
     };
     // All at once; each is over when its connection is.
     let mut wires: Vec<_> = ODD.iter().map(|(what, fields)| (*what, ask(fields))).collect();
-    wires.push(("nothing", ask(&[GET, HTTP, HERE, MODELS])));
+    for fields in [
+        [GET, HTTP, HERE, MODELS].as_slice(),
+        &[GET, HTTP, HERE, MODELS, ("host", "A")],
+        &[GET, HTTP, MODELS, ("host", "a")],
+    ] {
+        wires.push(("nothing", ask(fields)));
+    }
     for (what, mut wire) in wires {
         let is_listed = wire.rest().0.windows(10).any(|window| window == b"ember-echo");
         assert_eq!(is_listed, what == "nothing", "wrong: {what}");
