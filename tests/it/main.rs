@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can not go on ends there")]
 #![expect(unreachable_pub, reason = "the modules of one test binary share what they need")]
 
+mod backup;
 mod cli;
 mod crash;
 mod desk;
