@@ -10,5 +10,6 @@ mod desk;
 mod door;
 mod ember;
 mod readme;
+mod secrets;
 mod tidy;
 mod transcript;
