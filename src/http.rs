@@ -15,13 +15,15 @@ mod request;
 mod route;
 mod service;
 mod socket;
+mod stop;
 mod v1;
 
 use std::time::Duration;
 
 pub use health::Readiness;
-pub use listen::{Listener, Stop};
+pub use listen::Listener;
 pub use service::Parts;
+pub use stop::Stop;
 
 /// The bounds of the public door.
 #[derive(Debug, Clone)]

@@ -18,10 +18,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::framing::Framing;
-use super::listen::StopWatch;
 use super::pulse::Pulse;
 use super::service::{Peer, Service};
 use super::socket::Socket;
+use super::stop::StopWatch;
 
 /// How every HTTP/2 connection begins (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -73,9 +73,10 @@ async fn serve_http1(
         .max_headers(service.limits().headers_max + HEADERS_ROOM)
         .max_buf_size(head_bytes);
     let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let watch = Supervisor::new(Arc::clone(&stream), Arc::clone(&pulse), service, &stop);
+    let watch = Supervisor::new(Arc::clone(&stream), Arc::clone(&pulse), Arc::clone(&service), &stop);
     drive(connection, http1::Connection::graceful_shutdown, watch).await;
-    close(stream, &pulse).await;
+    let refusal = pulse.unasked().map(|status| service.refuse_unread(status, peer));
+    close(stream, &pulse, refusal).await;
 }
 
 async fn serve_http2(
@@ -102,7 +103,7 @@ async fn serve_http2(
     let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
     let watch = Supervisor::new(Arc::clone(&stream), Arc::clone(&pulse), service, &stop);
     drive(connection, http2::Connection::graceful_shutdown, watch).await;
-    close(stream, &pulse).await;
+    close(stream, &pulse, None).await;
 }
 
 /// hyper's limit of a head; above Ember's, so that Ember's answer has a body and a request id.
@@ -157,12 +158,16 @@ async fn first_bytes(stream: &TcpStream) -> io::Result<Bytes> {
 
 /// Closes the socket. A client that is still sending gets to read its answer: without that the kernel would throw
 /// the answer away.
-async fn close(stream: Arc<TcpStream>, pulse: &Pulse) {
+async fn close(stream: Arc<TcpStream>, pulse: &Pulse, last_words: Option<Bytes>) {
     // hyper and the supervisor are gone, and their handles with them.
     let Ok(mut stream) = Arc::try_unwrap(stream) else { return };
+    let has_unread = pulse.has_unread() || last_words.is_some();
+    if let Some(words) = last_words {
+        let _ = timeout(LINGER_TIME, stream.write_all(&words)).await;
+    }
     if pulse.must_reset() {
         let _ = stream.set_zero_linger();
-    } else if pulse.has_unread() && stream.shutdown().await.is_ok() {
+    } else if has_unread && stream.shutdown().await.is_ok() {
         let _ = timeout(LINGER_TIME, swallow(&stream)).await;
     }
 }

@@ -11,6 +11,8 @@ pub(super) enum FramingFault {
     Whitespace,
     /// It came before the last answer was over, so nobody looked at its head.
     TooEarly,
+    /// URL parsers drop what follows a `#`; paths are matched as they come.
+    Fragment,
 }
 
 impl FramingFault {
@@ -22,6 +24,7 @@ impl FramingFault {
             Self::TwoLengths => "it has more than one Content-Length or Transfer-Encoding",
             Self::Encoding => "its Transfer-Encoding is something other than chunked",
             Self::Whitespace => "a header has a space before its colon, or goes on in the next line",
+            Self::Fragment => "its target has a fragment",
             Self::TooEarly => "it was sent before the last answer was over",
         }
     }
@@ -95,6 +98,11 @@ impl Framing {
         !matches!(&self.state, State::Head(_) | State::Body(BodyLength::Bytes(0)))
     }
 
+    /// Whether bytes of a head have come that no request has taken.
+    pub(super) fn is_unclaimed(&self) -> bool {
+        self.judgement.is_some() || self.must_close || self.is_in_head()
+    }
+
     /// A request begins: what is wrong with its head. One whose head nobody has seen came too early.
     pub(super) fn take_judgement(&mut self) -> Option<FramingFault> {
         self.answered = false;
@@ -149,7 +157,11 @@ fn judge(head: &[u8]) -> (BodyLength, Option<FramingFault>) {
             fault = fault.or(Some(FramingFault::BareLineFeed));
             continue;
         };
-        if line.is_empty() || !std::mem::replace(&mut in_headers, true) {
+        if line.is_empty() {
+            continue;
+        }
+        if !std::mem::replace(&mut in_headers, true) {
+            fault = fault.or(memchr::memchr(b'#', line).map(|_| FramingFault::Fragment));
             continue;
         }
         let (name, value) = split_header(line);
@@ -231,6 +243,7 @@ mod tests {
             ("POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", FramingFault::TwoLengths),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", FramingFault::Encoding),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", FramingFault::Encoding),
+            ("GET /healthz#x HTTP/1.1\r\nHost: a\r\n\r\n", FramingFault::Fragment),
             ("POST / HTTP/1.1\r\nContent-Length : 3\r\n\r\n", FramingFault::Whitespace),
             ("POST / HTTP/1.1\r\nX: a\r\n Content-Length: 3\r\n\r\n", FramingFault::Whitespace),
         ] {

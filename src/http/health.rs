@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::upstream::Upstreams;
 
-use super::listen::StopWatch;
+use super::stop::StopWatch;
 
 /// Tells whether the store answers.
 pub type Readiness = Arc<dyn Fn() -> bool + Send + Sync>;

@@ -36,6 +36,10 @@ struct State {
     head_since: Option<Instant>,
     /// Since when the kernel takes no more bytes for the client.
     blocked_since: Option<Instant>,
+    /// Everything of the answers so far has gone to the kernel when the flushes are more than this.
+    answered_at: Option<u64>,
+    /// What hyper wanted to answer by itself to bytes that it could not read.
+    unasked: Option<u16>,
     /// The connection must end with a reset: a proper close would look like the end of an answer.
     reset: bool,
     supervisor: Option<Waker>,
@@ -61,6 +65,8 @@ impl Pulse {
             idle_since: Instant::now(),
             head_since: None,
             blocked_since: None,
+            answered_at: None,
+            unasked: None,
             reset: false,
             supervisor: None,
         };
@@ -98,6 +104,25 @@ impl Pulse {
 
     pub(super) fn must_reset(&self) -> bool {
         self.state().reset
+    }
+
+    /// Whether `bytes` are hyper's own answer to a head that it could not read: empty, and without a request id. It is
+    /// kept from the client, and its status noted.
+    pub(super) fn takes_unasked(&self, bytes: &[u8]) -> bool {
+        let mut state = self.state();
+        let all_gone = state.answered_at.is_none_or(|mark| self.flush_mark() > mark);
+        let unread = state.framing.as_ref().is_some_and(Framing::is_unclaimed);
+        if !(state.open.is_empty() && all_gone && unread && bytes.starts_with(b"HTTP/1.1 4")) {
+            return false;
+        }
+        let status = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+        state.unasked = status.and_then(|digits| digits.parse().ok());
+        state.unasked.is_some()
+    }
+
+    /// The status that hyper wanted to answer by itself.
+    pub(super) fn unasked(&self) -> Option<u16> {
+        self.state().unasked
     }
 
     /// How often everything written has gone to the kernel.
@@ -232,8 +257,16 @@ impl Drop for OpenRequest {
         let mut state = self.pulse.state();
         state.open.retain(|course| course.id != self.id);
         state.idle_since = Instant::now();
+        state.answered_at = Some(self.pulse.flush_mark());
         if let Some(framing) = &mut state.framing {
             framing.answered();
+            return;
+        }
+        // On HTTP/2 requests end in tasks of their own: the supervisor has to look at its deadlines anew.
+        let supervisor = state.supervisor.clone();
+        drop(state);
+        if let Some(supervisor) = supervisor {
+            supervisor.wake();
         }
     }
 }

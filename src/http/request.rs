@@ -1,7 +1,7 @@
 //! What a request's head must be like before anything is done with it, and the key it brings. Never: whether the
 //! key is good.
 
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, HOST};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Request, Version};
 use hyper::body::Incoming;
 
@@ -79,6 +79,23 @@ pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
+/// Ember reads bodies as UTF-8. A model server that went by another charset could read another model.
+pub(super) fn refuse_charset(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+    let kind = kinds.next().map(HeaderValue::as_bytes).unwrap_or_default().to_ascii_lowercase();
+    if kinds.next().is_some() {
+        return Err(bad("it has two Content-Type headers"));
+    }
+    let named =
+        kind.split(|byte| *byte == b';').filter_map(|part| part.trim_ascii().strip_prefix(b"charset"));
+    let plain =
+        |name: &[u8]| name.iter().copied().filter(|byte| !b" =\"'\t".contains(byte)).collect::<Vec<u8>>();
+    match named.map(plain).all(|name| name == b"utf-8" || name == b"utf8") {
+        true => Ok(()),
+        false => Err(bad("its Content-Type names a charset other than UTF-8")),
+    }
+}
+
 fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), ApiError> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > limits.target_bytes_max {
@@ -100,4 +117,47 @@ fn is_host(host: &[u8]) -> bool {
 
 fn bad(detail: &str) -> ApiError {
     ApiError::BadRequest(detail.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_type(kinds: &[&str]) -> bool {
+        let mut headers = HeaderMap::new();
+        kinds.iter().for_each(|kind| drop(headers.append(CONTENT_TYPE, kind.parse().unwrap())));
+        refuse_charset(&headers).is_ok()
+    }
+
+    #[test]
+    fn bug_a_charset_that_hides_a_second_model_is_refused() {
+        for good in
+            [&[][..], &["application/json"], &["application/json; charset=utf-8"], &["a/b;CHARSET=\"UTF-8\""]]
+        {
+            assert!(of_type(good), "{good:?}");
+        }
+        for bad in [
+            &["application/json; charset=utf-7"][..],
+            &["application/json;charset=utf-16le"],
+            &["application/json; charset = \"utf-7\""],
+            &["application/json; charset=utf-8; charset=utf-7"],
+            &["application/json", "application/json; charset=utf-7"],
+        ] {
+            assert!(!of_type(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_is_what_stands_behind_the_word_in_the_only_header() {
+        let one = |text: &str| HeaderMap::from_iter([(AUTHORIZATION, text.parse().unwrap())]);
+        assert_eq!(bearer(&one("Bearer abc")).unwrap(), Some(&b"abc"[..]));
+        assert_eq!(bearer(&one("bEARER  abc ")).unwrap(), Some(&b"abc"[..]));
+        for other in ["Basic abc", "Bearer", "Bearerabc", ""] {
+            assert_eq!(bearer(&one(other)).unwrap(), None, "{other}");
+        }
+        assert_eq!(bearer(&HeaderMap::new()).unwrap(), None);
+        let mut two = one("Bearer abc");
+        two.append(AUTHORIZATION, HeaderValue::from_static("Bearer abc"));
+        assert!(bearer(&two).is_err());
+    }
 }

@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -22,9 +22,9 @@ use super::access::Access;
 use super::answer::{AnswerBody, Content};
 use super::error::ApiError;
 use super::health::{self, Readiness};
-use super::listen::StopWatch;
 use super::pulse::OpenRequest;
 use super::route::{self, Authority, Found, Target};
+use super::stop::StopWatch;
 use super::{Limits, request, v1};
 
 /// What the public door is built from.
@@ -98,6 +98,31 @@ impl Service {
         let drafted = contained(self.draft(request, asked, &mut access)).await;
         let draft = drafted.unwrap_or_else(|error| refusal(&error, &mut access));
         seal(draft, id, access, open, version)
+    }
+
+    /// The whole answer, head and all, to bytes that are no request: what hyper would answer by itself has neither a
+    /// body nor an id.
+    pub(super) fn refuse_unread(&self, status: u16, peer: Peer) -> Bytes {
+        let error = match status {
+            431 => ApiError::HeadersTooLarge,
+            414 => ApiError::TargetTooLong(self.limits().target_bytes_max),
+            _ => ApiError::BadRequest("its head is not HTTP/1.1".to_string()),
+        };
+        let id = request::request_id(&HeaderMap::new(), self.parts.clock.now(), &*self.parts.random);
+        let id = String::from_utf8_lossy(id.as_bytes()).into_owned();
+        let json = error.json_text();
+        let answer = format!(
+            "HTTP/1.1 {}\r\ncontent-type: application/json\r\nx-request-id: {id}\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n{json}",
+            error.status(),
+            json.len()
+        );
+        let mut access = Access::begin(id, Method::default(), peer.0.ip().to_canonical());
+        access.status = Some(error.status());
+        access.code = Some(error.code());
+        access.ending = Ending::Refused;
+        access.bytes_out = json.len() as u64;
+        answer.into()
     }
 
     async fn draft(
@@ -194,7 +219,9 @@ fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest, ve
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+    const KIND: &[u8] = b"text/event-stream";
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..KIND.len()).is_some_and(|start| start.eq_ignore_ascii_case(KIND))
 }
 
 /// Runs a handler; a panic in it harms no other request.

@@ -1,21 +1,21 @@
 //! The routes under /v1: who asks, for what, and the way to a model and back. Never: who may pass, how a model
 //! server is reached.
 
-use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
 
 use crate::gate::Caller;
+use crate::types::Key;
 use crate::upstream::body::{BodyFault, RequestFacts};
 use crate::upstream::{Endpoint, RelayRequest, ReportHandle};
 
 use super::access::Access;
 use super::answer::Content;
 use super::error::ApiError;
-use super::listen::StopWatch;
 use super::pulse::OpenRequest;
 use super::service::{Draft, Service};
+use super::stop::StopWatch;
 use super::{body, request, route};
 
 /// What a handler knows of the request beside its head and body.
@@ -78,6 +78,7 @@ pub(super) async fn relay(
 ) -> Result<Draft, ApiError> {
     let (head, incoming) = request.into_parts();
     request::refuse_encoded(&head.headers)?;
+    request::refuse_charset(&head.headers)?;
     let limits = service.limits();
     let body = body::read(incoming, limits.body_bytes_max, limits.body_timeout, &service.memory).await?;
     access.bytes_in = body.len();
@@ -116,9 +117,7 @@ pub(super) async fn relay(
     );
     let outcome = relayed.await;
     let reply = outcome.map_err(|refused| ApiError::of_fault(refused.fault, &asked_for))?;
-    let mut headers = reply.headers;
-    headers.remove(CONTENT_LENGTH);
-    Ok(Draft { status: reply.status, headers, content: Content::Relay(Box::new(reply.body)) })
+    Ok(Draft { status: reply.status, headers: reply.headers, content: Content::Relay(Box::new(reply.body)) })
 }
 
 fn body_error(fault: &BodyFault) -> ApiError {
@@ -133,7 +132,10 @@ fn json(value: &impl Serialize) -> Draft {
     Draft::json(StatusCode::OK, serde_json::to_vec(value).unwrap_or_default().into())
 }
 
-/// A model's name as it may stand in an answer or a log.
+/// A model's name as it may stand in an answer or a log; a key, put there by mistake, may not.
 fn shown(name: &str) -> String {
+    if Key::may_be_in(name) {
+        return "(a key)".to_string();
+    }
     name.chars().filter(|c| !c.is_control()).take(256).collect()
 }

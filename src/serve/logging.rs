@@ -18,14 +18,27 @@ pub(super) enum Style {
     Json,
 }
 
-/// Starts logging. Lines of the libraries below stay at warnings: the finest level is for Ember's own.
-pub(super) fn start(level: Level, style: Style, access: bool) {
+/// Which lines are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lines {
+    /// The finest level of Ember's own lines. Those of the libraries below stay at warnings.
+    pub(super) level: Level,
+    /// A line for each request.
+    pub(super) access: bool,
+    /// A line for each change, beside the event in the store.
+    pub(super) audit: bool,
+}
+
+/// Starts logging.
+pub(super) fn start(style: Style, lines: Lines) {
+    let Lines { level, access, audit } = lines;
+    let wanted = |wanted| if wanted { Level::INFO } else { Level::ERROR };
     let terminal = std::io::stderr().is_terminal();
     let filter = Targets::new()
         .with_default(level.min(Level::WARN))
         .with_target("ember_gateway", level)
-        .with_target("audit", Level::INFO)
-        .with_target("access", if access { Level::INFO } else { Level::ERROR });
+        .with_target("audit", wanted(audit))
+        .with_target("access", wanted(access));
     let json = style == Style::Json || (style == Style::Auto && !terminal);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true);
     let registry = tracing_subscriber::registry().with(filter);

@@ -13,7 +13,7 @@ use crate::types::Clock;
 
 use super::data_dir::{DataDir, DataDirError};
 use super::first_run::Output;
-use super::logging::{self, Style};
+use super::logging::{self, Lines, Style};
 use super::machine::{MachineRandom, SystemClock};
 use super::{OpenStore, ServeFault, settings, snapshot};
 
@@ -57,7 +57,9 @@ impl Services for Machine {
     }
 
     fn start_log(&self, verbose: u8) {
-        logging::start(verbosity(verbose).unwrap_or(tracing::Level::WARN), Style::Text, false);
+        let level = verbosity(verbose).unwrap_or(tracing::Level::WARN);
+        // What was changed is said anyway, and kept in the store.
+        logging::start(Style::Text, Lines { level, access: false, audit: verbose > 0 });
     }
 
     fn clock(&self) -> &dyn Clock {
@@ -76,7 +78,7 @@ fn start_logging(loaded: &Loaded, global: &Global) {
     let log = &loaded.config.log;
     let quiet = global.quiet.then_some(tracing::Level::WARN);
     let level = verbosity(global.verbose).or(quiet).unwrap_or_else(|| settings::level(log));
-    logging::start(level, settings::style(log), log.access && !global.quiet);
+    logging::start(settings::style(log), Lines { level, access: log.access && !global.quiet, audit: true });
 }
 
 fn verbosity(verbose: u8) -> Option<tracing::Level> {

@@ -134,7 +134,7 @@ fn a_first_start_that_was_killed_is_begun_again_and_makes_one_administrator() {
                         return;
                     }
                     // Half of them within the first 30 ms, where the file is made.
-                    let end = if round % 2 == 0 { Duration::from_millis(30) } else { longest };
+                    let end = if round.is_multiple_of(2) { Duration::from_millis(30) } else { longest };
                     one_first_start(&fresh(), Moments(u64::from(round) << 20).below(end), round);
                 }
             });

@@ -89,6 +89,7 @@ pub struct Ember {
     child: Child,
     pub address: SocketAddr,
     log: Arc<Mutex<String>>,
+    out: Arc<Mutex<String>>,
 }
 
 impl Ember {
@@ -113,7 +114,15 @@ impl Ember {
         });
         let address = address.recv_timeout(PATIENCE);
         let address = address.unwrap_or_else(|_| panic!("it did not start: {}", log.lock().unwrap()));
-        Self { child, address, log }
+        let out = Arc::new(Mutex::new(String::new()));
+        let (mut stdout, kept) = (child.stdout.take().unwrap(), Arc::clone(&out));
+        std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            while let Some(count) = stdout.read(&mut part).ok().filter(|count| *count > 0) {
+                kept.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..count]));
+            }
+        });
+        Self { child, address, log, out }
     }
 
     pub fn pid(&self) -> u32 {
@@ -123,6 +132,11 @@ impl Ember {
     /// Everything on stderr so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Everything on stdout so far.
+    pub fn out(&self) -> String {
+        self.out.lock().unwrap().clone()
     }
 
     /// Waits for a line on stderr that contains `text`.

@@ -5,11 +5,20 @@
 
 mod backup;
 mod cli;
+mod config;
 mod crash;
 mod desk;
 mod door;
+mod drain;
 mod ember;
+mod framing;
+mod guard;
+mod http2;
+mod model;
 mod readme;
 mod secrets;
+mod streams;
 mod tidy;
+mod timers;
 mod transcript;
+mod wire;

@@ -87,6 +87,10 @@ impl Haystack {
 
     fn add_files(&mut self, folder: PathBuf) {
         for (path, bytes) in files_below(&folder) {
+            // The space kept back for denials.
+            if bytes.iter().all(|byte| *byte == 0) {
+                continue;
+            }
             self.add(path.display().to_string(), bytes);
         }
     }

@@ -171,13 +171,7 @@ fn what_is_not_asked_properly_is_refused_with_its_name() {
         assert!(sentence.contains(word) && !sentence.contains("hunter2"), "{target} {body}: {sentence}");
     }
     assert!(matches!(find(&http::Method::PUT, "/admin/v1/keys"), Found::OtherMethods(_)));
-    for path in [
-        "/admin/v1",
-        "/admin/v1/keys/",
-        "/admin/v1/keys//disable",
-        "/admin/v1/../v1/keys",
-        "/admin/v1/keys/%zz",
-    ] {
+    for path in ["/admin/v1", "/admin/v1/keys/k/", "/admin/v1/../v1/keys", "/admin/v1/keys/%zz"] {
         assert!(matches!(find(&http::Method::GET, path), Found::Nothing), "{path}");
     }
 }

@@ -1,0 +1,205 @@
+//! Nobody holds a connection for nothing: the first byte, a head, a body, the next request and a client that takes
+//! nothing each have their time, and connections have a cap.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+
+use crate::ember::{Answer, Ember, Home, chat, request};
+use crate::model::{ModelServer, STREAM};
+use crate::wire::{End, Wire};
+
+/// The header, body and write timeouts of these tests.
+const SHORT: Duration = Duration::from_millis(300);
+const IDLE: Duration = Duration::from_millis(900);
+/// A busy machine is late; a timer that does not work is later.
+const LATE: Duration = Duration::from_secs(5);
+
+const SETTINGS: &str = "header_timeout = \"300ms\"\nbody_timeout = \"300ms\"\nwrite_timeout = \"300ms\"\n\
+                        idle_timeout = \"900ms\"\n";
+
+fn served(more: &str) -> (Home, Ember, String) {
+    let home = crate::model::home(&format!("{SETTINGS}{more}\n[models]\necho = true\n"));
+    let key = home.key("good");
+    let ember = home.serve();
+    crate::ember::eventually("a ready server", || ember.get("/readyz", None).status == 200);
+    (home, ember, key)
+}
+
+fn get(key: &str) -> String {
+    format!("GET /v1/models HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n\r\n")
+}
+
+fn assert_between(least: Duration, taken: Duration, what: &str) {
+    assert!(taken >= least * 9 / 10, "{what}: ended after {taken:?} already");
+    assert!(taken < LATE, "{what}: ended only after {taken:?}");
+}
+
+#[test]
+fn a_connection_that_does_not_begin_is_ended() {
+    let (_home, ember, _) = served("");
+    for first in ["", "\r\n", "G", "P", "PRI * HTTP/2.0\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\n"] {
+        let mut wire = Wire::open(&ember);
+        wire.send(first);
+        assert_between(SHORT, wire.time_to_end(), &format!("{first:?}"));
+    }
+}
+
+#[test]
+fn a_head_that_trickles_in_is_ended() {
+    let (_home, ember, key) = served("");
+    let mut wire = Wire::open(&ember);
+    wire.send("GET /v1/models HTTP/1.1\r\nHost: a\r\nX: ");
+    let began = std::time::Instant::now();
+    // A byte now and then is no progress that counts.
+    while wire.is_silent(Duration::from_millis(40)) && wire.offer("x") {
+        assert!(began.elapsed() < LATE, "a head may trickle in for ever");
+    }
+    let mut second = Wire::open(&ember);
+    second.send(get(&key));
+    assert_eq!(second.answer().status, 200);
+    second.send("GET /v1/mod");
+    assert_between(SHORT, second.time_to_end(), "the head of a second request");
+}
+
+#[test]
+fn a_body_that_stops_coming_is_ended() {
+    let (_home, ember, key) = served("");
+    let head = |framing: &str| {
+        format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n{framing}\r\n\r\n"
+        )
+    };
+    for text in [
+        head("Content-Length: 100"),
+        head("Content-Length: 100") + "{\"model\"",
+        head("Transfer-Encoding: chunked"),
+        head("Transfer-Encoding: chunked") + "5\r\n{\"mod\r\n",
+        head("Transfer-Encoding: chunked") + "5\r\n{\"",
+    ] {
+        let mut wire = Wire::open(&ember);
+        wire.send(&text);
+        let began = std::time::Instant::now();
+        let (answers, _) = wire.rest();
+        assert_between(SHORT, began.elapsed(), &text);
+        let answer = Answer::parse(&answers);
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bad_request"), "{text}");
+    }
+    // Nobody waits for a body that nobody reads.
+    let mut wire = Wire::open(&ember);
+    wire.send("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n");
+    assert_eq!(wire.answer().status, 401);
+    assert!(wire.time_to_end() < LATE);
+}
+
+#[test]
+fn a_connection_without_a_request_is_ended_after_its_idle_time() {
+    let (_home, ember, key) = served("");
+    let mut wire = Wire::open(&ember);
+    wire.send(get(&key));
+    assert_eq!(wire.answer().status, 200);
+    assert_between(IDLE, wire.time_to_end(), "after an answer");
+    let mut wire = Wire::open(&ember);
+    for _ in 0..5 {
+        wire.send(get(&key));
+        assert_eq!(wire.answer().status, 200);
+    }
+    assert_between(IDLE, wire.time_to_end(), "after several");
+}
+
+#[test]
+fn a_slow_model_is_waited_for() {
+    let (_home, ember, key) = served("");
+    // Longer than every timer above.
+    let body = chat("slow", ",\"max_tokens\":1,\"ember_echo_delay_ms\":1500");
+    let answer = ember.post("/v1/chat/completions", Some(&key), &body);
+    assert_eq!((answer.status, answer.whole), (200, true));
+    let body = chat("slow", ",\"max_tokens\":1,\"ember_echo_delay_ms\":1500,\"stream\":true");
+    let answer = ember.post("/v1/chat/completions", Some(&key), &body);
+    assert!(answer.whole && answer.text().ends_with("data: [DONE]\n\n"));
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answer_is_gone() {
+    let model = ModelServer::start();
+    let home = model.home(SETTINGS, "");
+    let key = home.key("good");
+    let ember = home.serve();
+    for version in ["1.1", "1.0"] {
+        let mut wire = Wire::open(&ember);
+        let body = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#;
+        wire.send(
+            request("POST", "/v1/chat/completions", Some(&key), body)
+                .replace("HTTP/1.1", &format!("HTTP/{version}")),
+        );
+        let mut call = model.call();
+        call.say(STREAM);
+        call.flood();
+        assert!(call.time_to_end() < LATE);
+        let (answer, end) = wire.rest();
+        assert!(
+            end == End::Reset || (version == "1.1" && !Answer::parse(&answer).whole),
+            "HTTP/{version}: {end:?}"
+        );
+        ember.wait_for_log("client_gone");
+    }
+}
+
+#[test]
+fn an_http_2_connection_without_a_request_is_ended_too() {
+    let (_home, ember, key) = served("");
+    crate::http2::run(async {
+        for asks in [false, true] {
+            let (mut client, ended) = crate::http2::http2_client(&ember, None).await;
+            if asks {
+                let request = crate::http2::http2_request("GET", "/v1/models", Some(&key), String::new());
+                client.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+            }
+            tokio::time::timeout(LATE, ended).await.expect("an idle connection stays").unwrap();
+            drop(client);
+        }
+    });
+}
+
+#[test]
+fn a_connection_above_the_cap_waits_for_one_to_end() {
+    let home = crate::model::home("connections_max = 4\n[models]\necho = true\n");
+    let key = home.key("good");
+    let ember = home.serve();
+    let mut held: Vec<Wire> = (0..4).map(|_| Wire::open(&ember)).collect();
+    for wire in &mut held {
+        wire.send(get(&key));
+        assert_eq!(wire.answer().status, 200);
+    }
+    let mut fifth = Wire::open(&ember);
+    fifth.send(get(&key));
+    assert!(fifth.is_silent(Duration::from_millis(200)), "a fifth connection is served");
+    held[0].send(get(&key));
+    assert_eq!(held[0].answer().status, 200, "the others go on");
+    held.pop();
+    assert_eq!(fifth.answer().status, 200);
+}
+
+#[test]
+fn refused_clients_that_stay_do_not_use_the_connections_up() {
+    let home = crate::model::home(
+        "connections_max = 4\nidle_timeout = \"300ms\"\nheader_timeout = \"300ms\"\n[models]\necho = true\n",
+    );
+    let key = home.key("good");
+    let ember = home.serve();
+    let mut stay = Vec::new();
+    for text in [
+        "GET /v1/models HTTP/1.1\nHost: a\n\n",
+        "POST /v1/models HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n",
+        "GET /v1/models HTTP/1.0\r\n\r\n",
+        "nonsense\r\n\r\n",
+    ] {
+        let mut wire = Wire::open(&ember);
+        wire.send(text);
+        wire.answer();
+        stay.push(wire);
+    }
+    let mut next = Wire::open(&ember);
+    next.send(get(&key));
+    assert_eq!(next.answer().status, 200);
+}
