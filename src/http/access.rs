@@ -65,7 +65,7 @@ impl Drop for Access {
             target: "access",
             request_id = self.request_id,
             peer = %self.peer,
-            method = self.method.as_str(),
+            method = known(&self.method),
             route = self.route,
             status = self.status.map(|status| status.as_u16()),
             code = self.code,
@@ -85,6 +85,22 @@ impl Drop for Access {
             "request"
         );
     }
+}
+
+/// A method of RFC 9110 or 5789 by its name: another may be any word, a key among them.
+fn known(method: &Method) -> &str {
+    let all = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::CONNECT,
+        Method::TRACE,
+    ];
+    if all.contains(method) { method.as_str() } else { "other" }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -6,6 +6,7 @@ use hyper::body::Incoming;
 use serde::Serialize;
 
 use crate::gate::Caller;
+use crate::types::Key;
 use crate::upstream::body::{BodyFault, RequestFacts};
 use crate::upstream::{Endpoint, RelayRequest, ReportHandle};
 
@@ -131,7 +132,10 @@ fn json(value: &impl Serialize) -> Draft {
     Draft::json(StatusCode::OK, serde_json::to_vec(value).unwrap_or_default().into())
 }
 
-/// A model's name as it may stand in an answer or a log.
+/// A model's name as it may stand in an answer or a log; a key, put there by mistake, may not.
 fn shown(name: &str) -> String {
+    if Key::may_be_in(name) {
+        return "(a key)".to_string();
+    }
     name.chars().filter(|c| !c.is_control()).take(256).collect()
 }
