@@ -152,20 +152,16 @@ impl Stage {
     /// Puts the file in the store's place in one step and keeps what was there under another name.
     fn take_place(&self, data: &Path, now: Timestamp) -> Result<Option<PathBuf>, CliError> {
         let place = data.join(DATABASE);
-        let kept = data.join(format!("{DATABASE}.before-restore-{}", compact(now)));
         let owner = fs::metadata(data).map_err(|error| failed(data, &error))?;
         if rustix::process::geteuid().is_root() {
             lchown(&self.file, Some(owner.uid()), Some(owner.gid()))
                 .map_err(|error| failed(&self.file, &error))?;
         }
-        let had = place.exists();
-        if had {
-            fs::hard_link(&place, &kept).map_err(|error| failed(&kept, &error))?;
-        }
+        let kept = if place.exists() { Some(keep(&place, data, now)?) } else { None };
         sync_directory(data).map_err(|error| failed(data, &error))?;
         fs::rename(&self.file, &place).map_err(|error| failed(&place, &error))?;
         sync_directory(data).map_err(|error| failed(data, &error))?;
-        Ok(had.then_some(kept))
+        Ok(kept)
     }
 }
 
@@ -174,6 +170,21 @@ impl Drop for Stage {
         // The next restore begins by taking it away.
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Gives the present store a second name, which is not taken yet.
+fn keep(place: &Path, data: &Path, now: Timestamp) -> Result<PathBuf, CliError> {
+    const NAMES_MAX: usize = 100;
+    let stem = format!("{DATABASE}.before-restore-{}", compact(now));
+    for number in 1..=NAMES_MAX {
+        let kept = data.join(if number == 1 { stem.clone() } else { format!("{stem}-{number}") });
+        match fs::hard_link(place, &kept) {
+            Ok(()) => return Ok(kept),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < NAMES_MAX => {}
+            Err(error) => return Err(failed(&kept, &error)),
+        }
+    }
+    Err(CliError::new(Exit::Conflict, format!("{stem} is there many times already; nothing was changed")))
 }
 
 /// `20261123T200103Z`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::types::{AccountId, Ending, Key, KeyId};
+use crate::types::{AccountId, Ending, KeyId};
 use crate::upstream::ReportHandle;
 
 /// What is known of a request; printed when dropped.
@@ -65,7 +65,7 @@ impl Drop for Access {
             target: "access",
             request_id = self.request_id,
             peer = %self.peer,
-            method = shown(&self.method),
+            method = known(&self.method),
             route = self.route,
             status = self.status.map(|status| status.as_u16()),
             code = self.code,
@@ -87,9 +87,20 @@ impl Drop for Access {
     }
 }
 
-/// A method may be any word, a key too.
-fn shown(method: &Method) -> &str {
-    if Key::may_be_in(method.as_str()) { "-" } else { method.as_str() }
+/// A method of RFC 9110 or 5789 by its name: another may be any word, a key among them.
+fn known(method: &Method) -> &str {
+    let all = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::CONNECT,
+        Method::TRACE,
+    ];
+    if all.contains(method) { method.as_str() } else { "other" }
 }
 
 fn millis(duration: Duration) -> u64 {

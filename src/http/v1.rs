@@ -132,7 +132,7 @@ fn json(value: &impl Serialize) -> Draft {
     Draft::json(StatusCode::OK, serde_json::to_vec(value).unwrap_or_default().into())
 }
 
-/// A model's name as it may stand in an answer or a log. A key, given as one by mistake, may not.
+/// A model's name as it may stand in an answer or a log; a key, put there by mistake, may not.
 fn shown(name: &str) -> String {
     if Key::may_be_in(name) {
         return "(a key)".to_string();

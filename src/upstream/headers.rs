@@ -7,6 +7,7 @@ use http::header::{
 use http::{HeaderMap, Response};
 
 use super::server::Server;
+use crate::types::Key;
 
 /// The vendor's own, in both directions.
 const VENDOR: &str = "openai-";
@@ -19,11 +20,18 @@ pub(super) fn to_server(caller: &HeaderMap, request_id: &HeaderValue, server: &S
     headers.insert(ACCEPT_ENCODING, IDENTITY);
     headers.insert(REQUEST_ID, request_id.clone());
     for (name, value) in caller {
-        if *name == CONTENT_TYPE || *name == ACCEPT || *name == USER_AGENT || is_allowed_in(name.as_str()) {
+        let known = *name == CONTENT_TYPE || *name == ACCEPT || *name == USER_AGENT;
+        if (known || is_allowed_in(name.as_str())) && !has_key(value) {
             headers.append(name, value.clone());
         }
     }
     headers
+}
+
+/// Whether a caller has put a key where none belongs.
+fn has_key(value: &HeaderValue) -> bool {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    Key::may_be_in(&text)
 }
 
 fn is_allowed_in(name: &str) -> bool {

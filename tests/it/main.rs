@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that can not go on ends there")]
 #![expect(unreachable_pub, reason = "the modules of one test binary share what they need")]
 
+mod backup;
 mod cli;
+mod config;
 mod crash;
 mod desk;
 mod door;
@@ -15,6 +17,7 @@ mod http2;
 mod model;
 mod readme;
 mod requests;
+mod secrets;
 mod streams;
 mod tidy;
 mod timers;

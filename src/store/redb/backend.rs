@@ -101,6 +101,9 @@ pub(super) struct Backend(Arc<Inner>);
 struct Inner {
     disk: Box<dyn StorageBackend>,
     faults: Option<Faults>,
+    /// Nothing is ever let through: others may read at the same time, and an exclusive lock is not to be had on a
+    /// file that may not be written.
+    reads_only: bool,
     /// What is held back, in order; none once everything goes through.
     held: Mutex<Option<Vec<Change>>>,
 }
@@ -113,8 +116,8 @@ enum Change {
 }
 
 impl Backend {
-    pub(super) fn held(disk: Box<dyn StorageBackend>, faults: Option<Faults>) -> Self {
-        Self(Arc::new(Inner { disk, faults, held: Mutex::new(Some(Vec::new())) }))
+    pub(super) fn held(disk: Box<dyn StorageBackend>, faults: Option<Faults>, reads_only: bool) -> Self {
+        Self(Arc::new(Inner { disk, faults, reads_only, held: Mutex::new(Some(Vec::new())) }))
     }
 
     /// Does to the disk what was held back, in the same order with the same syncs, and holds nothing back from
@@ -233,7 +236,10 @@ impl StorageBackend for Backend {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.disk.try_lock_range(start, end)
+        match self.0.reads_only {
+            true => self.0.disk.try_lock_shared_range(start, end),
+            false => self.0.disk.try_lock_range(start, end),
+        }
     }
 
     fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
@@ -241,7 +247,10 @@ impl StorageBackend for Backend {
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.disk.lock_range(start, end)
+        match self.0.reads_only {
+            true => self.0.disk.lock_shared_range(start, end),
+            false => self.0.disk.lock_range(start, end),
+        }
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {

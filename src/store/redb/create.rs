@@ -135,7 +135,7 @@ fn build_on<E: From<OpenError>>(
     fill: impl FnOnce(&WriteTransaction) -> Result<(), E>,
 ) -> Result<(), E> {
     let broken = |error: ::redb::Error| OpenError::engine(path, error);
-    let backend = Backend::held(disk, options.faults.clone());
+    let backend = Backend::held(disk, options.faults.clone(), false);
     backend.let_through().map_err(|error| OpenError::io(path, error))?;
     let database = Builder::new()
         .set_cache_size(options.cache_bytes)

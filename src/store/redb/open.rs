@@ -125,23 +125,32 @@ type OpenDisk = dyn Fn() -> Result<Box<dyn StorageBackend>, OpenError> + Send + 
 pub(super) struct Source {
     pub(super) path: PathBuf,
     open: Box<OpenDisk>,
+    reads_only: bool,
 }
 
 impl Source {
     pub(super) fn file(path: &Path) -> Self {
         let place = path.to_path_buf();
-        Self { path: path.to_path_buf(), open: Box::new(move || open_file(&place)) }
+        let open = move || open_file(&place, OFlags::RDWR);
+        Self { path: path.to_path_buf(), open: Box::new(open), reads_only: false }
+    }
+
+    /// A file that nothing is let through to; this process need not be allowed to write it.
+    pub(super) fn file_to_read(path: &Path) -> Self {
+        let place = path.to_path_buf();
+        let open = move || open_file(&place, OFlags::RDONLY);
+        Self { path: path.to_path_buf(), open: Box::new(open), reads_only: true }
     }
 
     /// A disk of a test's own.
     #[cfg(test)]
     pub(super) fn disk<D: StorageBackend + Clone>(disk: D) -> Self {
         let open = move || Ok(Box::new(disk.clone()) as Box<dyn StorageBackend>);
-        Self { path: PathBuf::from("(memory)"), open: Box::new(open) }
+        Self { path: PathBuf::from("(memory)"), open: Box::new(open), reads_only: false }
     }
 }
 
-fn open_file(path: &Path) -> Result<Box<dyn StorageBackend>, OpenError> {
+fn open_file(path: &Path, access: OFlags) -> Result<Box<dyn StorageBackend>, OpenError> {
     let there = path.symlink_metadata().map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
             return OpenError::NotFound { path: path.to_path_buf() };
@@ -151,7 +160,7 @@ fn open_file(path: &Path) -> Result<Box<dyn StorageBackend>, OpenError> {
     if !there.is_file() {
         return Err(OpenError::foreign(path, "it is not a regular file"));
     }
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file =
         File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| OpenError::io(path, error))?);
     if !file.metadata().map_err(|error| OpenError::io(path, error))?.is_file() {
@@ -176,7 +185,7 @@ impl Held {
         let path = &source.path;
         let disk = (source.open)()?;
         look_at_start(path, disk.as_ref())?;
-        let backend = Backend::held(disk, options.faults.clone());
+        let backend = Backend::held(disk, options.faults.clone(), source.reads_only);
         let database = contained(path, || {
             let opened =
                 Builder::new().set_cache_size(options.cache_bytes).create_with_backend(backend.clone());

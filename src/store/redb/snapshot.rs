@@ -60,7 +60,7 @@ pub enum SnapshotError {
 /// # Errors
 /// [`OpenError`].
 pub fn verify(path: &Path) -> Result<Verified, OpenError> {
-    let held = Held::open(&Source::file(path), &StoreOptions::default())?;
+    let held = Held::open(&Source::file_to_read(path), &StoreOptions::default())?;
     let sentinel = held.sentinel(FORMATS.newest)?;
     let tables = contained(path, || {
         let read = held.database().begin_read().map_err(|error| OpenError::engine(path, error.into()))?;
