@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::types::{AccountId, Ending, Key, KeyId};
+use crate::types::{AccountId, Ending, KeyId};
 use crate::upstream::ReportHandle;
 
 /// What is known of a request; printed when dropped.
