@@ -22,6 +22,7 @@ mod settings;
 pub mod tap;
 pub mod usage;
 mod watch;
+mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
