@@ -1,7 +1,11 @@
 //! Servers that fail before their answer began.
 
 use super::*;
-use crate::types::Ending;
+use crate::types::{Ending, Tokens, TokensSource};
+
+fn prompt_of_ask() -> (Tokens, TokensSource) {
+    (Tokens { prompt: ASK.len() as u64 / 4, completion: 0, cached: 0 }, TokensSource::Estimated)
+}
 
 async fn fault_after(answer: &str) -> RelayFault {
     let model = Model::start().await;
@@ -9,7 +13,7 @@ async fn fault_after(answer: &str) -> RelayFault {
     let (reply, _) = tokio::join!(relay.ask(ASK), model.answer(answer));
     let refused = reply.map(|reply| reply.status).unwrap_err();
     assert_eq!(refused.report.read().ending, Ending::ServerDied);
-    assert_eq!(refused.report.read().tokens, None);
+    assert_eq!(refused.report.read().tokens, (refused.fault == RelayFault::BrokeOff).then(prompt_of_ask));
     assert!(!model.is_asked_again().await, "asked twice");
     relay.is_settled(1);
     refused.fault
@@ -187,4 +191,35 @@ async fn settings_that_make_no_request_are_refused_by_name_and_without_the_key()
         let fault = Upstreams::new(vec![settings], None, SOON, &Fixed).err().unwrap().to_string();
         assert!(fault.contains("'s'") && !fault.contains("hidden"), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn bug_a_prompt_that_was_sent_and_never_answered_is_counted() {
+    let short = Duration::from_millis(20);
+    let model = Model::start().await;
+    let relay = Relay::to(vec![ServerSettings { first_byte_timeout: short, ..model.settings() }]);
+    let script = async {
+        let mut peer = model.accept().await;
+        peer.request().await;
+        peer.is_left().await;
+    };
+    let (reply, ()) = tokio::join!(relay.ask(ASK), script);
+    assert_eq!(reply.unwrap_err().report.read().tokens, Some(prompt_of_ask()), "too slow");
+
+    let relay = Relay::to(vec![model.settings()]);
+    let asked = request(ASK);
+    let report = asked.report.clone();
+    let mut asking = Box::pin(relay.send(asked));
+    let mut peer = tokio::select! {
+        _ = &mut asking => panic!("nobody answered"),
+        peer = async { let mut peer = model.accept().await; peer.request().await; peer } => peer,
+    };
+    drop(asking);
+    peer.is_left().await;
+    assert_eq!(report.read().tokens, Some(prompt_of_ask()), "hung up");
+    assert_eq!(report.read().ending, Ending::ClientGone);
+    assert_eq!(relay.door.meter.totals().tokens, prompt_of_ask().0);
+
+    let relay = Relay::to(vec![settings("down", closed_port().await)]);
+    assert_eq!(relay.ask(ASK).await.unwrap_err().report.read().tokens, None, "never sent");
 }
