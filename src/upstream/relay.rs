@@ -130,11 +130,12 @@ impl Upstreams {
     }
 }
 
-/// The least busy first; one that failed a moment ago last.
+/// The least busy first; after them those that failed a moment ago, and last those known to be down.
 fn in_order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     if candidates.len() > 1 {
-        candidates
-            .sort_by_cached_key(|candidate| (candidate.server.is_shunned(), candidate.server.in_flight()));
+        candidates.sort_by_cached_key(|Candidate { server, .. }| {
+            (server.is_down(), server.is_shunned(), server.in_flight())
+        });
     }
     candidates
 }
@@ -190,7 +191,12 @@ impl Job {
         } else {
             Source::Live(answer)
         };
-        server.answered();
+        match head.status {
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                server.unable();
+            }
+            _ => server.answered(),
+        }
         let headers = headers::from_server(&head.headers, &server);
         Ok(Answered { slot, status: head.status, headers, source, is_stream, strip_usage })
     }

@@ -127,6 +127,12 @@ impl Server {
         self.lock().failed_at.is_some_and(|at| at.elapsed() < SHUNNED)
     }
 
+    /// Whether its list could not be read, last time. Nobody tried yet: no.
+    pub(super) fn is_down(&self) -> bool {
+        let condition = self.lock();
+        !condition.up && condition.fault.is_some()
+    }
+
     /// How it is.
     pub(super) fn condition(&self) -> Condition {
         *self.lock()
@@ -143,6 +149,11 @@ impl Server {
         if was_up {
             self.doubted.notify_one();
         }
+    }
+
+    /// It answered that it can't answer now.
+    pub(super) fn unable(&self) {
+        self.lock().failed_at = Some(Instant::now());
     }
 
     /// A request to it was answered.

@@ -223,3 +223,35 @@ async fn bug_a_prompt_that_was_sent_and_never_answered_is_counted() {
     let relay = Relay::to(vec![settings("down", closed_port().await)]);
     assert_eq!(relay.ask(ASK).await.unwrap_err().report.read().tokens, None, "never sent");
 }
+
+#[tokio::test]
+async fn bug_a_server_that_answers_that_it_cannot_is_asked_last() {
+    for status in ["502 Bad Gateway", "503 Loading", "504 Gateway Timeout"] {
+        let (loading, healthy) = (Model::start().await, Model::start().await);
+        let relay = Relay::to(vec![settings("loading", loading.port()), settings("healthy", healthy.port())]);
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}");
+        let (reply, _) = tokio::join!(relay.ask(ASK), loading.answer(&answer));
+        let reply = reply.unwrap();
+        assert_eq!(reply.status.as_str(), &status[..3]);
+        assert_eq!(all(reply.body).await, ("{}".to_string(), None));
+        let (reply, _) = tokio::join!(relay.ask(ASK), healthy.answer(json_answer("{}")));
+        assert_eq!(reply.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn bug_a_server_whose_list_cannot_be_read_is_asked_after_those_that_are_up() {
+    let (down, up) = (Model::start().await, Model::start().await);
+    let relay = Relay::to(vec![settings("down", down.port()), settings("up", up.port())]);
+    let list = json_answer(r#"{"object":"list","data":[{"id":"real"}]}"#);
+    let failing = "HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n";
+    tokio::join!(down.answer(failing), up.answer(&list), relay.upstreams.look());
+    let (reply, _) = tokio::join!(relay.ask(ASK), up.answer(json_answer("{}")));
+    assert_eq!(reply.unwrap().status, 200);
+
+    let only = Model::start().await;
+    let relay = Relay::to(vec![only.settings()]);
+    tokio::join!(only.answer(failing), relay.upstreams.look());
+    let (reply, _) = tokio::join!(relay.ask(ASK), only.answer(json_answer("{}")));
+    assert_eq!(reply.unwrap().status, 200, "the only one is asked all the same");
+}
