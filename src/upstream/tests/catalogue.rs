@@ -168,3 +168,12 @@ async fn discovery_knows_servers_by_what_they_answer() {
     );
     assert_eq!(found, [("ollama".to_string(), ([127, 0, 0, 1], ollama.port()).into())]);
 }
+
+#[tokio::test]
+async fn bug_a_key_that_is_a_common_word_does_not_hide_a_list() {
+    let model = Model::start().await;
+    let settings = ServerSettings { api_key: Some(Secret::new("vllm".into())), ..discovering(&model) };
+    let upstreams = upstreams(vec![settings], None);
+    tokio::join!(model.answer(json_answer(LIST)), upstreams.look());
+    assert_eq!(names(&upstreams), ["bge", "qwen"]);
+}

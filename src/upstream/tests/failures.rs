@@ -51,6 +51,7 @@ async fn an_error_that_shows_the_servers_key_or_is_too_long_to_search_is_invalid
     for body in [
         &format!("bad key: {SERVER_KEY}!"),
         &format!(r#"{{"error":"Bearer {}"}}"#, SERVER_KEY.replace('/', "\\/")),
+        &format!(r#"{{"error":"Bearer {}"}}"#, SERVER_KEY.replace('/', "\\u002F").replace('k', "\\u006b")),
         &long,
     ] {
         let answer = format!("HTTP/1.1 500 Oh\r\ncontent-length: {}\r\n\r\n{body}", body.len());
