@@ -131,7 +131,7 @@ async fn watching_sees_a_server_come_back() {
     let upstreams = upstreams(vec![discovering(&model)], None);
     let watching = tokio::spawn(Arc::clone(&upstreams).watch());
     drop(model.accept().await);
-    model.answer(json_answer(r#"{"data":[]}"#)).await;
+    model.answer(json_answer(r#"{"object":"list","data":[]}"#)).await;
     model.answer(json_answer(LIST)).await;
     // The next reading begins when the last has been taken in.
     model.accept().await;
