@@ -37,7 +37,7 @@ use watch::deadline;
 pub use catalogue::ModelEntry;
 pub use endpoint::Endpoint;
 pub use fault::RelayFault;
-pub use reading::{USUAL_PORTS, discover};
+pub use reading::{Discovered, USUAL_PORTS, discover};
 pub use relay::{Refused, RelayRequest, Reply};
 pub use relay_body::{Broken, RelayBody};
 pub use report::{Report, ReportHandle};

@@ -152,6 +152,20 @@ async fn an_age_that_changes_with_every_reading_is_kept() {
 }
 
 #[tokio::test]
+async fn bug_discovery_tells_of_servers_that_want_a_key() {
+    let (vllm, web, open) = (Model::start().await, Model::start().await, Model::start().await);
+    let ports = [("vllm", vllm.port()), ("web", web.port()), ("open", open.port())];
+    let (found, ..) = tokio::join!(
+        discover(&ports),
+        vllm.answer("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n"),
+        web.answer("HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n"),
+        open.answer(json_answer(LIST)),
+    );
+    let at = |name: &str, model: &Model| (name.to_string(), ([127, 0, 0, 1], model.port()).into());
+    assert_eq!(found, Discovered { servers: vec![at("open", &open)], locked: vec![at("vllm", &vllm)] });
+}
+
+#[tokio::test]
 async fn discovery_knows_servers_by_what_they_answer() {
     let (web, silent, ollama) = (Model::start().await, Model::start().await, Model::start().await);
     let ports = [
@@ -166,7 +180,8 @@ async fn discovery_knows_servers_by_what_they_answer() {
         web.answer(html),
         ollama.answer(json_answer(r#"{"object":"list","data":null}"#)),
     );
-    assert_eq!(found, [("ollama".to_string(), ([127, 0, 0, 1], ollama.port()).into())]);
+    assert_eq!(found.servers, [("ollama".to_string(), ([127, 0, 0, 1], ollama.port()).into())]);
+    assert!(found.locked.is_empty());
 }
 
 #[tokio::test]
