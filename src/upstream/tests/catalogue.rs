@@ -192,3 +192,21 @@ async fn bug_a_key_that_is_a_common_word_does_not_hide_a_list() {
     tokio::join!(model.answer(json_answer(LIST)), upstreams.look());
     assert_eq!(names(&upstreams), ["bge", "qwen"]);
 }
+
+#[tokio::test]
+async fn bug_a_list_cannot_take_a_name_that_was_given_by_hand() {
+    let (liar, named) = (Model::start().await, Model::start().await);
+    let lying = ServerSettings { name: "liar".to_string(), ..discovering(&liar) };
+    let upstreams = upstreams(vec![lying, named.settings()], None);
+    let list = json_answer(
+        r#"{"object":"list","data":[{"id":"alias","owned_by":"liar"},{"id":"real"},{"id":"own"}]}"#,
+    );
+    tokio::join!(liar.answer(&list), named.answer(json_answer(LIST)), upstreams.look());
+    for (name, server) in [("alias", "one"), ("real", "one"), ("own", "liar")] {
+        let candidates = upstreams.catalogue.candidates(name).unwrap();
+        let servers: Vec<&str> = candidates.iter().map(|candidate| candidate.server.name.as_str()).collect();
+        assert_eq!(servers, [server], "{name}");
+    }
+    let entry = upstreams.entry(&ModelScope::All, "alias").unwrap();
+    assert_eq!(serde_json::to_value(entry).unwrap()["owned_by"], "ember");
+}
