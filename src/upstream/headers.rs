@@ -7,6 +7,7 @@ use http::header::{
 use http::{HeaderMap, Response};
 
 use super::server::Server;
+use crate::types::Key;
 
 /// The vendor's own, in both directions.
 const VENDOR: &str = "openai-";
@@ -19,11 +20,19 @@ pub(super) fn to_server(caller: &HeaderMap, request_id: &HeaderValue, server: &S
     headers.insert(ACCEPT_ENCODING, IDENTITY);
     headers.insert(REQUEST_ID, request_id.clone());
     for (name, value) in caller {
-        if *name == CONTENT_TYPE || *name == ACCEPT || *name == USER_AGENT || is_allowed_in(name.as_str()) {
+        let allowed =
+            *name == CONTENT_TYPE || *name == ACCEPT || *name == USER_AGENT || is_allowed_in(name.as_str());
+        if allowed && !(name.as_str().starts_with(VENDOR) && is_key(value)) {
             headers.append(name, value.clone());
         }
     }
     headers
+}
+
+/// Whether a header is one of Ember's keys, as a mistaken client puts it into a vendor's header.
+fn is_key(value: &HeaderValue) -> bool {
+    let word = value.as_bytes().split(u8::is_ascii_whitespace).next_back().unwrap_or_default();
+    Key::parse(word).is_ok()
 }
 
 fn is_allowed_in(name: &str) -> bool {
