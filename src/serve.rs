@@ -251,14 +251,19 @@ fn found_or_echo() -> Result<Vec<UpstreamConfig>, ServeFault> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeFault::Process)?;
     let found = runtime.block_on(discover(&USUAL_PORTS));
-    if found.is_empty() {
+    for (_, address) in &found.locked {
+        tell(&format!(
+            "Something on {address} wants a key; if it is a model server, name it and its key in ember.toml.\n"
+        ));
+    }
+    if found.servers.is_empty() {
         tell(
             "No model server answers on this machine's usual ports; ember-echo, the built-in stand-in, serves.\n",
         );
         return Ok(vec![UpstreamConfig::echo()]);
     }
-    for (label, address) in &found {
+    for (label, address) in &found.servers {
         tell(&format!("Found {label} on {address}.\n"));
     }
-    Ok(found.into_iter().map(|(_, address)| UpstreamConfig::found_at(address)).collect())
+    Ok(found.servers.into_iter().map(|(_, address)| UpstreamConfig::found_at(address)).collect())
 }
