@@ -197,6 +197,7 @@ fn use_key(server: &Ember, stack: &mut Haystack, key: &str) {
 }
 
 /// Laws 2 and 11.
+#[expect(clippy::too_many_lines, reason = "one journey through everything that could keep a secret")]
 #[test]
 fn no_secret_is_anywhere_but_where_it_has_to_be() {
     let model = Model::start();
