@@ -22,6 +22,7 @@ mod settings;
 pub mod tap;
 pub mod usage;
 mod watch;
+mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use watch::deadline;
 pub use catalogue::ModelEntry;
 pub use endpoint::Endpoint;
 pub use fault::RelayFault;
-pub use reading::{USUAL_PORTS, discover};
+pub use reading::{Discovered, USUAL_PORTS, discover};
 pub use relay::{Refused, RelayRequest, Reply};
 pub use relay_body::{Broken, RelayBody};
 pub use report::{Report, ReportHandle};

@@ -34,7 +34,7 @@ pub(super) fn request_id(headers: &HeaderMap, now: Timestamp, random: &dyn Rando
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
         let usable = (1..=REQUEST_ID_CHARS_MAX).contains(&text.len()) && text.iter().all(plain);
         // An id is logged and sent on; a key, put there by mistake, must not be.
-        usable && Key::parse(text).is_err()
+        usable && std::str::from_utf8(text).is_ok_and(|text| !Key::may_be_in(text))
     };
     headers.get("x-request-id").filter(usable).cloned().unwrap_or_else(|| {
         let made = RequestId::generate(now, random).ok().map(|id| id.to_string());
@@ -53,20 +53,27 @@ pub(super) fn check(
         return Err(bad(fault.as_str()));
     }
     check_size(request, limits)?;
-    let headers = request.headers();
-    if request.version() < Version::HTTP_2 {
-        if request.uri().authority().is_some() || request.uri().scheme().is_some() {
-            return Err(bad("its target is a whole URL; send the path alone"));
-        }
-        let hosts = headers.get_all(HOST).iter().count();
-        if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
-            return Err(bad("it must have exactly one Host header"));
-        }
+    if request.version() < Version::HTTP_2
+        && (request.uri().authority().is_some() || request.uri().scheme().is_some())
+    {
+        return Err(bad("its target is a whole URL; send the path alone"));
     }
-    if headers.get(HOST).is_some_and(|host| !is_host(host.as_bytes())) {
-        return Err(bad("its Host header is not a host"));
+    check_host(request)
+}
+
+/// One host: HTTP/1.0 may leave it out, HTTP/2 has it in `:authority` and may repeat it (RFC 9113, 8.3.1).
+fn check_host(request: &Request<Incoming>) -> Result<(), ApiError> {
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let headers = || request.headers().get_all(HOST).iter().map(HeaderValue::as_bytes);
+    let mut hosts = authority.into_iter().chain(headers());
+    let Some(host) = hosts.next() else {
+        let may_lack = request.version() == Version::HTTP_10;
+        return if may_lack { Ok(()) } else { Err(bad("it must have exactly one Host header")) };
+    };
+    if headers().count() > 1 || hosts.any(|other| !other.eq_ignore_ascii_case(host)) {
+        return Err(bad("it must have exactly one Host header"));
     }
-    Ok(())
+    if is_host(host) { Ok(()) } else { Err(bad("its Host header is not a host")) }
 }
 
 /// Bodies go on as they come, so they must come as they are.
@@ -125,7 +132,9 @@ mod tests {
 
     fn of_type(kinds: &[&str]) -> bool {
         let mut headers = HeaderMap::new();
-        kinds.iter().for_each(|kind| drop(headers.append(CONTENT_TYPE, kind.parse().unwrap())));
+        for kind in kinds {
+            headers.append(CONTENT_TYPE, kind.parse().unwrap());
+        }
         refuse_charset(&headers).is_ok()
     }
 

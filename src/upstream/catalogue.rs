@@ -1,6 +1,6 @@
 //! Which models there are, under which names, and who has them. Never: how lists are read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -79,6 +79,17 @@ pub(super) struct Wanted {
     pub(super) models: Vec<ModelId>,
     pub(super) aliases: BTreeMap<ModelId, ModelId>,
     pub(super) metadata: BTreeMap<String, Map<String, Value>>,
+}
+
+impl Wanted {
+    /// The names given by hand.
+    fn stated(&self) -> impl Iterator<Item = &ModelId> {
+        self.models.iter().chain(self.aliases.keys())
+    }
+
+    fn states(&self, name: &ModelId) -> bool {
+        self.aliases.contains_key(name) || self.models.contains(name)
+    }
 }
 
 /// All models of all servers.
@@ -190,13 +201,18 @@ fn keep_ages(known: &[Listing], list: &mut [Listing]) {
     }
 }
 
+/// A name that the operator gave to models of some servers leads to these only, whatever other servers' lists say.
 fn routes(wanted: &[Wanted], lists: &[Option<Vec<Listing>>], since: i64) -> Routes {
     let mut routes = Routes::default();
+    let stated: HashSet<&ModelId> = wanted.iter().flat_map(Wanted::stated).collect();
     for (wanted, list) in wanted.iter().zip(lists) {
         routes.unheard |= wanted.models.is_empty() && list.is_none();
         let listings: HashMap<&ModelId, &Listing> =
             list.iter().flatten().map(|listing| (&listing.id, listing)).collect();
         for (name, real) in names(wanted, list.as_deref().unwrap_or_default()) {
+            if stated.contains(name) && !wanted.states(name) {
+                continue;
+            }
             let listing = listings.get(real).copied();
             let metadata = wanted.metadata.get(name.as_str());
             let candidate = Candidate { server: Arc::clone(&wanted.server), real: real.clone() };

@@ -8,15 +8,12 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::RelayFault;
 use super::answer::Answer;
-use super::report::Settlement;
+use super::report::{BYTES_PER_TOKEN, Settlement};
 use super::server::Slot;
 use super::tap::{Forward, SseTap};
 use super::usage::AnswerTap;
 use super::watch::{Patience, Signals};
 use crate::types::{Ending, Tokens, TokensSource};
-
-/// A rule of thumb for texts whose tokens nobody counted.
-const BYTES_PER_TOKEN: u64 = 4;
 
 /// An answer's body: chunk by chunk as they come, each looked at and none collected.
 ///

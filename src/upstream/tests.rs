@@ -1,6 +1,7 @@
 //! The relay against model servers made of scripted sockets.
 
 mod catalogue;
+mod checkout;
 mod echo_model;
 mod endings;
 mod failures;

@@ -16,6 +16,7 @@ mod guard;
 mod http2;
 mod model;
 mod readme;
+mod requests;
 mod secrets;
 mod streams;
 mod tidy;

@@ -175,6 +175,13 @@ impl Call {
         }
     }
 
+    /// The next request on the same connection.
+    pub fn next(mut self) -> Self {
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (head, body) = read_request(&mut self.stream).expect("the connection is not used again");
+        Self { stream: self.stream, head, body }
+    }
+
     /// Breaks the connection off, so that nothing of it looks like an end.
     pub fn reset(self) {
         rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap();

@@ -562,9 +562,12 @@ fn law_6_an_answer_that_breaks_never_ends_cleanly() {
     }
 }
 
+/// A way to go; what it gives back is kept.
+type HangUp = (&'static str, fn(Wire) -> Option<Wire>);
+
 #[test]
 fn law_9_a_client_that_hangs_up_frees_the_model() {
-    let hang_ups: [(&str, fn(Wire) -> Option<Wire>); 4] = [
+    let hang_ups: [HangUp; 4] = [
         ("gone", |_| None),
         ("half closed", |wire| {
             wire.half_close();
@@ -822,4 +825,90 @@ fn law_10_a_slot_comes_back_however_a_request_ends() {
         // The connection closes a moment before the slot is given back.
         crate::ember::eventually(what, is_free);
     }
+}
+
+#[test]
+fn what_a_server_says_beside_its_answer_reaches_nobody_else() {
+    let scene = scene("");
+    for beside in [
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n\"evil\"",
+        "evil",
+        "\r\n",
+    ] {
+        for _ in 0..20 {
+            let mut first = scene.ask(CHAT, r#"{"model":"m"}"#);
+            let mut call = scene.model.call();
+            let own = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+            call.say(format!("{own}{beside}"));
+            assert_eq!(first.answer().text(), "{}");
+            // The next must not be answered with what is left over.
+            let mut second = scene.ask(CHAT, r#"{"model":"m","second":true}"#);
+            let mut call = scene.model.call();
+            assert!(call.body.ends_with(b"\"second\":true}"));
+            call.json("200 OK", "[]");
+            assert_eq!(second.answer().text(), "[]", "{beside:?}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_is_used_again_and_one_that_dies_unused_harms_nobody() {
+    let scene = scene("");
+    let ask = || scene.ask(CHAT, r#"{"model":"m"}"#);
+    let mut wire = ask();
+    let mut call = scene.model.call();
+    for _ in 0..5 {
+        call.json("200 OK", "{}");
+        assert_eq!(wire.answer().status, 200);
+        wire = ask();
+        call = call.next();
+    }
+    for _ in 0..30 {
+        call.json("200 OK", "{}");
+        assert_eq!(wire.answer().status, 200);
+        // The server closes the connection that Ember keeps.
+        drop(call);
+        wire = ask();
+        call = scene.model.call();
+    }
+}
+
+#[test]
+fn informational_answers_are_no_answers() {
+    let scene = scene("");
+    let mut wire = scene.ask(CHAT, r#"{"model":"m"}"#);
+    let mut call = scene.model.call();
+    call.say("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+    call.json("200 OK", "{}");
+    assert_eq!(wire.answer().status, 200);
+    wire.half_close();
+    assert!(wire.rest().0.is_empty(), "one answer");
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_was_taken_is_the_answer() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let section = format!(
+        "[[upstream]]\nname = \"hasty\"\nurl = \"http://{}\"\nmodels = [\"m\"]",
+        listener.local_addr().unwrap()
+    );
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut head = [0; 4096];
+                let _ = std::io::Read::read(&mut stream, &mut head);
+                let answer =
+                    "HTTP/1.1 413 Too Large\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nlong";
+                let _ = std::io::Write::write_all(&mut stream, answer.as_bytes());
+                // Stays open, and takes nothing more.
+                std::thread::park();
+            });
+        }
+    });
+    let home = crate::model::home(&section);
+    let key = home.key("app");
+    let ember = home.serve();
+    let body = format!("{{\"model\":\"m\",\"x\":\"{}\"}}", "x".repeat(16 * 1024 * 1024));
+    let answer = ember.post(CHAT, Some(&key), &body);
+    assert_eq!((answer.status, answer.text().as_str()), (413, "long"));
 }

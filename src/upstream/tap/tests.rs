@@ -329,3 +329,27 @@ proptest! {
         prop_assert_eq!(sent, chunks.concat());
     }
 }
+
+#[test]
+fn bug_an_end_mark_that_is_too_long_to_be_looked_into_counts() {
+    let pad = "x".repeat(SseTap::EVENT_BYTES_MAX);
+    let event = |begin: &str| format!("{begin},\"x\":\"{pad}\"}}\n\n");
+    let named = event("event: response.completed\ndata: {\"sequence_number\":1");
+    let typed = event("data: { \"type\" : \"response.incomplete\"");
+    let delta = event("event: response.output_text.delta\ndata: {\"type\":\"response.completed\"");
+    let quoted = event("data: {\"type\":\"x\",\"delta\":\"response.completed\"");
+    for strip in [false, true] {
+        for (stream, ends) in [(&named, true), (&typed, true), (&delta, false), (&quoted, false)] {
+            for cuts in
+                [vec![], vec![700_000], vec![3, 5, 700_000], vec![stream.len() - 1], vec![1 << 20, 20]]
+            {
+                let outcome = run_cut(Dialect::Responses, strip, stream.as_bytes(), &cuts);
+                assert_eq!(outcome.seen.0, ends, "{cuts:?} {:.60}", stream);
+                assert!(outcome.sent == stream.as_bytes());
+            }
+            let unended = run(Dialect::Responses, strip, &stream[..stream.len() - 2]);
+            assert!(!unended.seen.0, "cut short");
+        }
+        assert!(!run(Dialect::Chat, strip, &named).seen.0);
+    }
+}
