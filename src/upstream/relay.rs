@@ -280,12 +280,17 @@ fn fault_of(error: &hyper::Error) -> RelayFault {
 fn judge(server: &Server, head: &Response<Incoming>) -> Result<(), RelayFault> {
     let status = head.status();
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            tracing::warn!(
-                upstream = server.name,
-                status = status.as_u16(),
-                "the model server refuses Ember's key for it; check its api_key"
-            );
+        // Without a key of Ember's there is none to refuse: it is the request that is forbidden.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            if status != StatusCode::FORBIDDEN || server.has_key() =>
+        {
+            if server.refused_key() {
+                tracing::warn!(
+                    upstream = server.name,
+                    status = status.as_u16(),
+                    "the model server refuses Ember's key for it; check its api_key"
+                );
+            }
             Err(RelayFault::AuthRefused)
         }
         _ if !(status.is_success() || status.is_client_error() || status.is_server_error()) => {
