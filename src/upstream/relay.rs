@@ -324,12 +324,14 @@ impl Answered {
         let end = (!self.is_stream).then(|| deadline(job.started, server.total_timeout));
         let patience = Patience::new(server.idle_timeout, end);
         let report = settlement.report().clone();
+        let json_of_any_length = headers::is_json(&self.headers) && self.source.size_hint().exact().is_none();
         let exchange = Exchange {
             source: self.source,
             watcher,
             signals,
             patience,
             settlement,
+            json_of_any_length,
             request_bytes: job.body.len() as u64,
             slot: self.slot,
         };
