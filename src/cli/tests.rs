@@ -136,9 +136,15 @@ impl House {
     }
 
     fn run_so(&self, args: &[&str], way: &Way<'_>) -> End {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
         let data = self.data();
-        let mut all: Vec<OsString> = vec!["ember".into(), "--data".into(), data.into()];
+        let mut all = vec!["--data", data.to_str().unwrap()];
+        all.extend(args);
+        self.run_without_data(&all, way)
+    }
+
+    fn run_without_data(&self, args: &[&str], way: &Way<'_>) -> End {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut all: Vec<OsString> = vec!["ember".into()];
         all.extend(args.iter().map(OsString::from));
         let code = run(
             all,
@@ -608,7 +614,14 @@ fn a_broken_configuration_stops_all_but_what_names_its_directory() {
     let end = house.run(&["config", "check"]);
     assert!(end.code == 3 && end.err.contains("ember.toml:1"), "{}", end.err);
     assert_eq!(house.run(&["serve"]).code, 3);
-    let end = house.run(&["key", "revoke", "app"]);
+    let end = house.run(&["key", "disable", "app"]);
+    assert!(end.code == 0 && end.err.contains("left out"), "{}", end.err);
+    let without = &["key", "revoke", "app"];
+    let end = house.run_without_data(without, &Way::default());
+    assert!(end.code == 3 && end.err.contains("--data DIR"), "{}", end.err);
+    let data = house.data();
+    let env = &[("EMBER_DATA", data.to_str().unwrap())];
+    let end = house.run_without_data(without, &Way { env, ..Way::default() });
     assert!(end.code == 0 && end.err.contains("left out"), "{}", end.err);
 }
 
