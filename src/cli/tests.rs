@@ -698,3 +698,20 @@ fn control_characters_never_reach_the_terminal() {
         assert!(end.code != 0 && !end.err.contains(['\u{1b}', '\u{7}']), "{args:?} {:?}", end.err);
     }
 }
+
+#[test]
+fn bug_an_empty_file_that_a_killed_command_left_is_no_obstacle() {
+    let house = House::with_ana();
+    let out = house.file("key");
+    let create = ["key", "create", "--account", "ana@example.com", "--name", "app", "--out", "key"];
+    for (mode, text, code) in [(0o644, "", 7), (0o600, "x", 7), (0o600, "", 0), (0o600, "", 7)] {
+        if code == 7 && !out.exists() || !text.is_empty() || mode == 0o644 {
+            std::fs::write(&out, text).unwrap();
+        } else if code == 0 {
+            std::fs::write(&out, "").unwrap();
+        }
+        std::fs::set_permissions(&out, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(house.run(&create).code, code, "{mode:o} {text:?}");
+    }
+    assert_eq!(house.verify(&std::fs::read_to_string(&out).unwrap()), 0);
+}
