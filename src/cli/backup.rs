@@ -18,6 +18,13 @@ use super::terminal::Screen;
 const PIECE_BYTES: usize = 256 * 1024;
 
 pub(super) fn run(file: &Path, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    if file == Path::new("-") {
+        return Err(CliError::new(
+            Exit::Usage,
+            "a backup is not written to stdout, where nobody could verify it",
+        )
+        .hint("name a file that is not there yet; `./-` is one with that name"));
+    }
     let path = screen.terminal.cwd.join(file);
     refuse_present(&path)?;
     let hand = desk.reach(false, Instant::now())?;

@@ -57,7 +57,19 @@ fn bad_backup(error: &store::OpenError) -> CliError {
         | store::OpenError::Damaged { .. }
         | store::OpenError::Io { .. } => Exit::Failure,
     };
-    CliError::new(exit, format!("the backup can't be used: {error}; nothing was changed"))
+    let sentence = match error {
+        store::OpenError::NotFound { path } => {
+            format!("there is no backup at {}; nothing was changed", path.display())
+        }
+        // It says itself that nothing was changed.
+        store::OpenError::NotAnEmberStore { .. } => format!("the backup can't be used: {error}"),
+        store::OpenError::Exists { .. }
+        | store::OpenError::Locked { .. }
+        | store::OpenError::Newer { .. }
+        | store::OpenError::Damaged { .. }
+        | store::OpenError::Io { .. } => format!("the backup can't be used: {error}; nothing was changed"),
+    };
+    CliError::new(exit, sentence)
 }
 
 fn refuse_running(desk: &Desk<'_>) -> Result<(), CliError> {

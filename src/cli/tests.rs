@@ -715,3 +715,33 @@ fn bug_an_empty_file_that_a_killed_command_left_is_no_obstacle() {
     }
     assert_eq!(house.verify(&std::fs::read_to_string(&out).unwrap()), 0);
 }
+
+#[test]
+fn bug_words_name_what_is_wrong_and_say_it_once() {
+    let house = House::with_ana();
+    std::fs::write(house.file("junk"), b"junk").unwrap();
+    for (args, code, word) in [
+        (&["restore", "nope.redb"][..], 6, "there is no backup at"),
+        (&["restore", "junk"], 1, "nothing was changed"),
+        (&["key", "verify"], 2, "no key came on stdin"),
+        (&["backup", "-"], 2, "stdout"),
+    ] {
+        let end = house.run(args);
+        let said = end.err.matches("nothing was changed").count();
+        assert!(
+            end.code == code && end.err.contains(word) && said <= 1,
+            "{args:?} {}: {}",
+            end.code,
+            end.err
+        );
+        assert!(!end.err.contains("ember up"), "{}", end.err);
+    }
+    let absent = House::new();
+    std::fs::create_dir(absent.data()).unwrap();
+    let end = absent.run(&["key", "list"]);
+    assert!(end.code == 6 && end.err.matches("ember up").count() == 1, "{}", end.err);
+    let locked = CliError::from(OpenError::Store(store::OpenError::Locked { path: house.data() }));
+    assert!(
+        locked.message.contains("a server or a command") && locked.hint.unwrap().contains("ember status")
+    );
+}

@@ -19,7 +19,7 @@ use super::row::{META, Reading, SENTINEL, Sentinel, unseal};
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no such file.
-    #[error("there is no store at {path}; `ember up` makes one", path = .path.display())]
+    #[error("there is no store at {path}", path = .path.display())]
     NotFound {
         /// Where.
         path: PathBuf,
@@ -31,7 +31,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// Another process has it.
-    #[error("another process has {path} open; stop it, or ask it instead", path = .path.display())]
+    #[error("a server or a command has {path} open", path = .path.display())]
     Locked {
         /// Where.
         path: PathBuf,
