@@ -149,6 +149,9 @@ fn verify(desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> 
         screen.note("Paste the key and press Enter:");
     }
     let text = screen.read(KEY_BYTES_MAX, interactive)?;
+    if text.expose().trim().is_empty() {
+        return Err(CliError::new(Exit::Usage, "no key came on stdin"));
+    }
     let key = Key::parse(text.expose().trim().as_bytes())
         .map_err(|error| CliError::new(Exit::NotFound, error.to_string()))?;
     let reply = desk.ask(&Command::KeyVerify { key })?;
