@@ -182,9 +182,12 @@ impl Stage {
             // A store that was made meanwhile is not replaced.
             None => rename_new(&self.file, &place),
         };
-        placed.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => made_meanwhile(&place),
-            _ => failed(&place, &error),
+        placed.map_err(|error| {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                made_meanwhile(&place)
+            } else {
+                failed(&place, &error)
+            }
         })?;
         sync_directory(data).map_err(|error| failed(data, &error))?;
         Ok(kept)
