@@ -183,8 +183,11 @@ impl Stage {
             None => rename_new(&self.file, &place),
         };
         placed.map_err(|error| {
-            let met = error.kind() == io::ErrorKind::AlreadyExists;
-            if met { made_meanwhile(&place) } else { failed(&place, &error) }
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                made_meanwhile(&place)
+            } else {
+                failed(&place, &error)
+            }
         })?;
         sync_directory(data).map_err(|error| failed(data, &error))?;
         Ok(kept)

@@ -65,10 +65,10 @@ fn left_behind(path: &Path) -> io::Result<File> {
 /// The file, if nobody else waits with it for a key and it has none.
 fn held_empty(file: File) -> io::Result<File> {
     let taken = || io::Error::from(io::ErrorKind::AlreadyExists);
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken()),
-        // A file system without locks still tells what is in the file.
-        Ok(()) | Err(_) => {}
+    let lock = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+    // A file system without locks still tells what is in the file.
+    if lock == Err(rustix::io::Errno::WOULDBLOCK) {
+        return Err(taken());
     }
     let facts = file.metadata()?;
     let is_ours = facts.uid() == rustix::process::geteuid().as_raw() && facts.nlink() == 1;

@@ -59,7 +59,8 @@ impl Services for House {
     fn open(&self, data: &Path, create: bool) -> Result<Opened, OpenError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if !data.is_dir() && !create {
-            return Err(OpenError::Missing(format!("there is no data directory {}", data.display())));
+            let sentence = format!("there is no data directory {}; `ember up` makes one", data.display());
+            return Err(OpenError::Missing(sentence));
         }
         std::fs::create_dir_all(data).unwrap();
         let file = data.join("ember.redb");
