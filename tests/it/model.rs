@@ -10,9 +10,9 @@ use crate::ember::{Home, PATIENCE};
 /// How fast the server must learn that nobody wants its answer any more (laws 3 and 9).
 pub const SOON: Duration = Duration::from_secs(1);
 
-/// The head of an answer that streams.
-pub const STREAM: &str =
-    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+/// The head of an answer that streams, on a connection that is not used again.
+pub const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\
+                          Transfer-Encoding: chunked\r\n\r\n";
 
 pub struct ModelServer {
     pub address: SocketAddr,
@@ -143,12 +143,22 @@ impl Call {
         self.say("0\r\n\r\n");
     }
 
-    /// A whole answer.
+    /// A whole answer, on a connection that is not used again.
     pub fn json(&mut self, status: &str, body: &str) {
-        let length = body.len();
-        self.say(format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        ));
+        self.say(json_answer(status, "Connection: close\r\n", body));
+    }
+
+    /// A whole answer, on a connection that may be used again.
+    pub fn json_and_stay(&mut self, status: &str, body: &str) {
+        self.say(json_answer(status, "", body));
+    }
+
+    /// Whether another request came on this connection.
+    pub fn is_used_again(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let came = self.stream.peek(&mut [0]).is_ok_and(|bytes| bytes > 0);
+        self.stream.set_nonblocking(false).unwrap();
+        came
     }
 
     /// Writes until the other side takes nothing more for now; says whether it was still there then.
@@ -186,6 +196,13 @@ impl Call {
     pub fn reset(self) {
         rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap();
     }
+}
+
+fn json_answer(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    )
 }
 
 /// A chunk of a chat answer, as JSON.
