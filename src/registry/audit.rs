@@ -84,7 +84,7 @@ impl Event {
 }
 
 /// The most events given of one thing's history.
-const HISTORY_MAX: usize = 100;
+pub const HISTORY_MAX: usize = 100;
 /// Rows of the index read at once.
 const INDEX_ROWS: usize = 1000;
 
