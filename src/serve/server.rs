@@ -61,9 +61,6 @@ pub(super) type Announce = Box<dyn FnOnce(&Upstreams, SocketAddr) -> Result<(), 
 /// How long the model servers get to name their models before the announcement.
 const LOOK_TIME: Duration = Duration::from_secs(3);
 
-/// A second signal that comes this soon is the first one's echo: a terminal and a wrapper may both pass it on.
-const ECHO_TIME: Duration = Duration::from_millis(200);
-
 /// How long commands that were sent before the end get to be answered.
 const COMMANDS_TIME: Duration = Duration::from_secs(10);
 
@@ -232,17 +229,9 @@ async fn until_asked(
     }
     tracing::info!(longest_s = drain_timeout.as_secs(), "draining; a second signal ends it at once");
     stop.drain();
-    let again = async {
-        sleep(ECHO_TIME).await;
-        // Only what comes from now on.
-        match Signals::new() {
-            Ok(mut signals) => signals.next().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
     tokio::select! {
         () = &mut serving => Ok(End::Drained),
-        () = again => Ok(End::Interrupted),
+        () = signals.next() => Ok(End::Interrupted),
     }
 }
 

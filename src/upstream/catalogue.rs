@@ -110,6 +110,13 @@ struct Routes {
     unheard: bool,
 }
 
+impl Routes {
+    fn find(&self, model: &str) -> Result<&Route, RelayFault> {
+        let fault = if self.unheard { RelayFault::ModelsNotRead } else { RelayFault::UnknownModel };
+        self.models.get(model).ok_or(fault)
+    }
+}
+
 struct Route {
     entry: ModelEntry,
     candidates: Vec<Candidate>,
@@ -162,19 +169,16 @@ impl Catalogue {
         allowed.map(|(_, route)| route.entry.clone()).collect()
     }
 
-    pub(super) fn entry(&self, scope: &ModelScope, name: &str) -> Option<ModelEntry> {
-        let routes = self.routes();
-        routes.models.get(name).filter(|_| scope.allows(name)).map(|route| route.entry.clone())
+    pub(super) fn entry(&self, scope: &ModelScope, name: &str) -> Result<ModelEntry, RelayFault> {
+        if !scope.allows(name) {
+            return Err(RelayFault::UnknownModel);
+        }
+        self.routes().find(name).map(|route| route.entry.clone())
     }
 
     /// The servers that have a model, in the order they are configured; at least one.
     pub(super) fn candidates(&self, model: &str) -> Result<Vec<Candidate>, RelayFault> {
-        let routes = self.routes();
-        match routes.models.get(model) {
-            Some(route) => Ok(route.candidates.clone()),
-            None if routes.unheard => Err(RelayFault::ModelsNotRead),
-            None => Err(RelayFault::UnknownModel),
-        }
+        self.routes().find(model).map(|route| route.candidates.clone())
     }
 
     /// How many public names lead to the server.

@@ -55,19 +55,6 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The answer itself. Holds the request's slot and settles its pass.
     pub body: RelayBody,
-    /// Whether it is a stream of events.
-    pub is_stream: bool,
-    /// The handle that came with the request.
-    pub report: ReportHandle,
-}
-
-/// A request that got no answer; it is settled.
-#[derive(Debug)]
-pub struct Refused {
-    /// Why.
-    pub fault: RelayFault,
-    /// The handle that came with the request.
-    pub report: ReportHandle,
 }
 
 impl Upstreams {
@@ -77,11 +64,10 @@ impl Upstreams {
     /// closes the server's connection at once and settles the pass.
     ///
     /// # Errors
-    /// [`Refused`], when no answer may be shown.
-    pub async fn relay(&self, pass: Pass, request: RelayRequest) -> Result<Reply, Refused> {
-        let report = request.report;
+    /// [`RelayFault`], when no answer may be shown; the request is settled then.
+    pub async fn relay(&self, pass: Pass, request: RelayRequest) -> Result<Reply, RelayFault> {
         let mut signals = Signals { cut: pass.caller().cut(), stop: request.stop };
-        let mut settlement = Settlement::new(pass, report.clone());
+        let mut settlement = Settlement::new(pass, request.report.clone());
         let job = Job {
             endpoint: request.endpoint,
             headers: request.headers,
@@ -89,7 +75,7 @@ impl Upstreams {
             body: request.body,
             facts: request.facts,
             started: Instant::now(),
-            report: report.clone(),
+            report: request.report,
         };
         let model = settlement.pass().model().clone();
         let outcome = tokio::select! {
@@ -101,7 +87,7 @@ impl Upstreams {
             Ok(answered) => Ok(answered.into_reply(&job, signals, settlement)),
             Err(fault) => {
                 settlement.settle_unanswered(fault.ending());
-                Err(Refused { fault, report })
+                Err(fault)
             }
         }
     }
@@ -280,12 +266,17 @@ fn fault_of(error: &hyper::Error) -> RelayFault {
 fn judge(server: &Server, head: &Response<Incoming>) -> Result<(), RelayFault> {
     let status = head.status();
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            tracing::warn!(
-                upstream = server.name,
-                status = status.as_u16(),
-                "the model server refuses Ember's key for it; check its api_key"
-            );
+        // Without a key of Ember's there is none to refuse: it is the request that is forbidden.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            if status != StatusCode::FORBIDDEN || server.has_key() =>
+        {
+            if server.refused_key() {
+                tracing::warn!(
+                    upstream = server.name,
+                    status = status.as_u16(),
+                    "the model server refuses Ember's key for it; check its api_key"
+                );
+            }
             Err(RelayFault::AuthRefused)
         }
         _ if !(status.is_success() || status.is_client_error() || status.is_server_error()) => {
@@ -318,17 +309,18 @@ impl Answered {
         };
         let end = (!self.is_stream).then(|| deadline(job.started, server.total_timeout));
         let patience = Patience::new(server.idle_timeout, end);
-        let report = settlement.report().clone();
+        let json_of_any_length = headers::is_json(&self.headers) && self.source.size_hint().exact().is_none();
         let exchange = Exchange {
             source: self.source,
             watcher,
             signals,
             patience,
             settlement,
+            json_of_any_length,
             request_bytes: job.body.len() as u64,
             slot: self.slot,
         };
         let body = RelayBody::new(exchange);
-        Reply { status: self.status, headers: self.headers, body, is_stream: self.is_stream, report }
+        Reply { status: self.status, headers: self.headers, body }
     }
 }

@@ -81,10 +81,6 @@ impl Settlement {
         &self.pass
     }
 
-    pub(super) fn report(&self) -> &ReportHandle {
-        &self.report
-    }
-
     /// There will be no answer. The server has worked on a prompt that it got, so that is estimated.
     pub(super) fn settle_unanswered(&mut self, ending: Ending) {
         let bytes = self.report.lock().unanswered;

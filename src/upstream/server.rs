@@ -50,6 +50,8 @@ pub(super) struct Condition {
     /// What went wrong last, unless its list was read since.
     pub(super) fault: Option<RelayFault>,
     failed_at: Option<Instant>,
+    /// It refused Ember's key and has not answered since.
+    refused_key: bool,
 }
 
 /// The right to one request at a server; given back when dropped.
@@ -161,6 +163,11 @@ impl Server {
         }
     }
 
+    /// It refused Ember's key; says whether that is news.
+    pub(super) fn refused_key(&self) -> bool {
+        !std::mem::replace(&mut self.lock().refused_key, true)
+    }
+
     /// It answered that it can't answer now.
     pub(super) fn unable(&self) {
         self.lock().failed_at = Some(Instant::now());
@@ -171,6 +178,7 @@ impl Server {
         let was_up = {
             let mut condition = self.lock();
             condition.failed_at = None;
+            condition.refused_key = false;
             condition.up
         };
         if !was_up {

@@ -133,12 +133,6 @@ impl SseTap {
         self.seen.tokens
     }
 
-    /// Complete events that carried data, the end mark and a stripped usage chunk included.
-    #[must_use]
-    pub fn events(&self) -> u64 {
-        self.seen.events
-    }
-
     /// An estimate of the tokens generated, for a stream that reported none: the events that carried content.
     #[must_use]
     pub fn completion_estimate(&self) -> u64 {
@@ -154,7 +148,6 @@ impl SseTap {
                 self.oversized_end = self.names_end(&chunk[tail], first);
             }
             self.seen.ended |= mem::take(&mut self.oversized_end);
-            self.seen.events += 1;
             self.give_held(out);
             return false;
         }

@@ -18,7 +18,6 @@ use crate::types::Tokens;
 pub(super) struct Seen {
     pub(super) ended: bool,
     pub(super) tokens: Option<Tokens>,
-    pub(super) events: u64,
     pub(super) contents: u64,
 }
 
@@ -30,7 +29,6 @@ impl Seen {
         if data.is_empty() {
             return false;
         }
-        self.events += 1;
         match dialect {
             Dialect::Chat => self.judge_chat(&data),
             Dialect::Responses => {

@@ -256,3 +256,30 @@ async fn bug_a_server_whose_list_cannot_be_read_is_asked_after_those_that_are_up
     let (reply, _) = tokio::join!(relay.ask(ASK), only.answer(json_answer("{}")));
     assert_eq!(reply.unwrap().status, 200, "the only one is asked all the same");
 }
+
+#[tokio::test]
+async fn bug_a_server_without_a_key_forbids_the_request_and_not_the_key() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![ServerSettings { api_key: None, ..model.settings() }]);
+    let forbidden = "HTTP/1.1 403 Forbidden\r\ncontent-length: 8\r\n\r\nflagged!";
+    let asking = async {
+        let reply = relay.ask(ASK).await.unwrap();
+        (reply.status, all(reply.body).await)
+    };
+    let ((status, said), _) = tokio::join!(asking, model.answer(forbidden));
+    assert_eq!((status.as_u16(), said), (403, ("flagged!".to_string(), None)));
+}
+
+#[tokio::test]
+async fn bug_a_refused_key_is_told_once_until_the_server_answers() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![model.settings()]);
+    let server = relay.upstreams.catalogue.server(0);
+    let refusal = "HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n";
+    let (refused, _) = tokio::join!(relay.ask(ASK), model.answer(refusal));
+    assert_eq!(refused.unwrap_err().fault, RelayFault::AuthRefused);
+    assert!(!server.refused_key(), "told by the request");
+    let (reply, _) = tokio::join!(relay.ask(ASK), model.answer(json_answer("{}")));
+    all(reply.unwrap().body).await;
+    assert!(server.refused_key(), "news again");
+}

@@ -129,7 +129,7 @@ async fn an_alias_and_the_wish_for_usage_are_spliced_in_and_the_usage_chunk_out(
         r#"{"stream_options":{"include_usage":true}, "model" : "real", "stream": true, "a":"é" }"#
     );
     let reply = reply.unwrap();
-    assert!(reply.is_stream);
+    assert!(reply.is_stream());
     let report = reply.report.clone();
     assert_eq!(all(reply.body).await, (format!("{EVENT}{END}"), None));
     let tokens = Tokens { prompt: 5, completion: 1, cached: 0 };
