@@ -183,16 +183,8 @@ impl Stage {
             None => rename_new(&self.file, &place),
         };
         placed.map_err(|error| {
-<<<<<<< HEAD
-            if error.kind() == io::ErrorKind::AlreadyExists {
-                made_meanwhile(&place)
-            } else {
-                failed(&place, &error)
-            }
-=======
             let met = error.kind() == io::ErrorKind::AlreadyExists;
             if met { made_meanwhile(&place) } else { failed(&place, &error) }
->>>>>>> opsfix
         })?;
         sync_directory(data).map_err(|error| failed(data, &error))?;
         Ok(kept)
