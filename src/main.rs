@@ -31,6 +31,12 @@ fn terminal() -> Terminal<'static> {
 
 /// Under systemd, and as a container's first process, stdout lands in a log that others may read.
 fn output_is_kept(terminal: &Terminal<'_>) -> bool {
-    let managed = terminal.variable("JOURNAL_STREAM").is_some() || std::process::id() == 1;
-    managed && !terminal.stdout_is_terminal
+    let journal = terminal.variable("JOURNAL_STREAM").is_some_and(is_stdout);
+    (journal || std::process::id() == 1) && !terminal.stdout_is_terminal
+}
+
+/// `JOURNAL_STREAM` is inherited: it holds only for a stream with its device and inode (systemd.exec(5)).
+fn is_stdout(journal: &str) -> bool {
+    let stdout = rustix::fs::fstat(io::stdout());
+    stdout.is_ok_and(|facts| journal == format!("{}:{}", facts.st_dev, facts.st_ino))
 }

@@ -21,7 +21,7 @@ use crate::store::Store;
 use crate::types::{Clock, Random};
 
 pub use accounts::NewAccount;
-pub use audit::{Action, Event};
+pub use audit::{Action, Event, HISTORY_MAX};
 pub use change::{Change, changes};
 pub use denial::{Denial, DenialReason, DenialTarget, Door};
 pub use error::{Problem, RegistryError};

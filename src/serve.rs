@@ -25,7 +25,7 @@ use crate::types::{Actor, Clock, ModelScope, Random};
 use crate::upstream::{USUAL_PORTS, Upstreams, discover};
 
 use data_dir::DataDir;
-use first_run::{Due, Output};
+use first_run::{ADMINISTRATOR, Due, FIRST_KEY, Output, Sink};
 use machine::{MachineRandom, SystemClock};
 use server::{Announce, End, Server};
 
@@ -133,7 +133,6 @@ fn birth() -> Result<Birth, ServeFault> {
 
 /// The plain daemon: no minting, no looking for model servers.
 fn serve(config: Config) -> Result<(), ServeFault> {
-    machine::forbid_core_dumps();
     let opened = open_to_serve(&config)?;
     if opened.registry().is_empty()? {
         let data = config.data.display();
@@ -152,15 +151,22 @@ fn serve(config: Config) -> Result<(), ServeFault> {
 
 /// The first minute: makes what is not there, finds model servers, shows how to use it, serves.
 fn up(mut config: Config, output: Output) -> Result<(), ServeFault> {
-    machine::forbid_core_dumps();
     let opened = open_to_serve(&config)?;
     if config.upstreams.is_empty() {
         config.upstreams = found_or_echo()?;
     }
-    let due = first_run::due(&opened.registry(), actor())?;
     let registry = opened.registry();
+    let due = first_run::due(&registry, actor())?;
+    let sink = match due {
+        Due::Nothing => None,
+        Due::Key | Due::Everything => {
+            output.open().map_err(|error| ServeFault::Out { path: output.path().to_path_buf(), error })?
+        }
+    };
+    let public_url = config.server.public_url.clone();
     let announce = move |upstreams: &Upstreams, address: SocketAddr| {
-        announce(&registry, due, &output, upstreams, address)
+        let url = public_url.unwrap_or_else(|| format!("http://{address}"));
+        announce(&registry, due, sink, upstreams, &url)
     };
     run(config, opened, Some(Box::new(announce)))
 }
@@ -192,28 +198,33 @@ fn run(config: Config, opened: OpenStore, announce: Option<Announce>) -> Result<
 fn announce(
     registry: &Registry,
     due: Due,
-    output: &Output,
+    sink: Option<Sink>,
     upstreams: &Upstreams,
-    address: SocketAddr,
+    url: &str,
 ) -> Result<(), ServeFault> {
     let models = upstreams.entries(&ModelScope::All);
     let model = models.first().map_or("MODEL", |entry| entry.name().as_str());
-    let base_url = format!("http://{address}/v1");
-    tell(&format!("Ember serves on http://{address}\nModels: {}\n", names(&models)));
+    tell(&format!("Ember serves on {url}\nModels: {}\n", names(&models)));
     if due == Due::Nothing {
         tell("Accounts and keys are there already; `ember key create` makes another key.\n");
         return Ok(());
     }
-    let failed = |error| ServeFault::Out { path: output.path().to_path_buf(), error };
-    let Some(mut sink) = output.open().map_err(failed)? else {
+    let Some(mut sink) = sink else {
         tell(
             "What is printed here is kept in a log, so no secret is made. Make them with\n  ember account create \
              you@example.com --admin\n  ember key create --account you@example.com --name first --out FILE\n",
         );
         return Ok(());
     };
-    if let Some(minted) = first_run::mint(registry, actor(), due, &MachineRandom::new())? {
-        sink.show(&minted, &base_url, model).map_err(failed)?;
+    let minted = first_run::mint(registry, actor(), due, &MachineRandom::new())?;
+    if let Some(minted) = minted
+        && let Err(error) = sink.show(&minted, &format!("{url}/v1"), model)
+    {
+        tracing::error!(
+            %error,
+            "the first password and key could not be shown; replace them: `ember account passwd {ADMINISTRATOR} \
+             < FILE` and `ember key rotate {FIRST_KEY} --now`"
+        );
     }
     Ok(())
 }
@@ -240,14 +251,19 @@ fn found_or_echo() -> Result<Vec<UpstreamConfig>, ServeFault> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeFault::Process)?;
     let found = runtime.block_on(discover(&USUAL_PORTS));
-    if found.is_empty() {
+    for (_, address) in &found.locked {
+        tell(&format!(
+            "Something on {address} wants a key; if it is a model server, name it and its key in ember.toml.\n"
+        ));
+    }
+    if found.servers.is_empty() {
         tell(
             "No model server answers on this machine's usual ports; ember-echo, the built-in stand-in, serves.\n",
         );
         return Ok(vec![UpstreamConfig::echo()]);
     }
-    for (label, address) in &found {
+    for (label, address) in &found.servers {
         tell(&format!("Found {label} on {address}.\n"));
     }
-    Ok(found.into_iter().map(|(_, address)| UpstreamConfig::found_at(address)).collect())
+    Ok(found.servers.into_iter().map(|(_, address)| UpstreamConfig::found_at(address)).collect())
 }

@@ -22,6 +22,7 @@ mod settings;
 pub mod tap;
 pub mod usage;
 mod watch;
+mod wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,8 +37,8 @@ use watch::deadline;
 pub use catalogue::ModelEntry;
 pub use endpoint::Endpoint;
 pub use fault::RelayFault;
-pub use reading::{USUAL_PORTS, discover};
-pub use relay::{Refused, RelayRequest, Reply};
+pub use reading::{Discovered, USUAL_PORTS, discover};
+pub use relay::{RelayRequest, Reply};
 pub use relay_body::{Broken, RelayBody};
 pub use report::{Report, ReportHandle};
 pub use settings::{Address, ServerSettings, SettingsFault};
@@ -95,17 +96,11 @@ impl Upstreams {
     }
 
     /// One model, if it is there and in `scope`.
-    #[must_use]
-    pub fn entry(&self, scope: &ModelScope, name: &str) -> Option<ModelEntry> {
-        self.catalogue.entry(scope, name)
-    }
-
-    /// Whether a server has the model.
     ///
     /// # Errors
     /// [`RelayFault::UnknownModel`], or [`RelayFault::ModelsNotRead`] while nobody can know.
-    pub fn find(&self, model: &str) -> Result<(), RelayFault> {
-        self.catalogue.candidates(model).map(drop)
+    pub fn entry(&self, scope: &ModelScope, name: &str) -> Result<ModelEntry, RelayFault> {
+        self.catalogue.entry(scope, name)
     }
 
     /// How each server is, in the order they are configured.

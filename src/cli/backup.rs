@@ -18,6 +18,13 @@ use super::terminal::Screen;
 const PIECE_BYTES: usize = 256 * 1024;
 
 pub(super) fn run(file: &Path, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    if file == Path::new("-") {
+        return Err(CliError::new(
+            Exit::Usage,
+            "a backup is not written to stdout, where nobody could verify it",
+        )
+        .hint("name a file that is not there yet; `./-` is one with that name"));
+    }
     let path = screen.terminal.cwd.join(file);
     refuse_present(&path)?;
     let hand = desk.reach(false, Instant::now())?;
@@ -87,15 +94,7 @@ impl Draft {
 
     /// Gives the copy its name, unless someone else has taken it.
     fn name(mut self, path: &Path) -> Result<(), CliError> {
-        let here = rustix::fs::CWD;
-        let renamed = match rustix::fs::renameat_with(here, &self.path, here, path, RenameFlags::NOREPLACE) {
-            // File systems without this (NFS) can still refuse to link over a name.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                fs::hard_link(&self.path, path).and_then(|()| fs::remove_file(&self.path))
-            }
-            renamed => renamed.map_err(io::Error::from),
-        };
-        renamed.map_err(|error| {
+        rename_new(&self.path, path).map_err(|error| {
             if error.kind() == io::ErrorKind::AlreadyExists { present(path) } else { failed(path, &error) }
         })?;
         self.named = true;
@@ -110,6 +109,19 @@ impl Drop for Draft {
             // What is left has the name of a partial file.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Renames, unless the new name is taken.
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::io::Errno;
+    let here = rustix::fs::CWD;
+    match rustix::fs::renameat_with(here, from, here, to, RenameFlags::NOREPLACE) {
+        // File systems without this (NFS) can still refuse to link over a name.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::hard_link(from, to).and_then(|()| fs::remove_file(from))
+        }
+        renamed => Ok(renamed?),
     }
 }
 

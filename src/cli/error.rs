@@ -139,11 +139,16 @@ impl From<OpenError> for CliError {
     fn from(error: OpenError) -> Self {
         let message = error.to_string();
         match &error {
-            OpenError::Missing(_) | OpenError::Store(store::OpenError::NotFound { .. }) => {
+            // The sentence says already that `ember up` makes one.
+            OpenError::Missing(_) => Self::new(Exit::NotFound, message)
+                .hint("`ember account create EMAIL --admin` makes one without starting"),
+            OpenError::Store(store::OpenError::NotFound { .. }) => {
                 Self::new(Exit::NotFound, message).hint(
                     "`ember up` makes one and starts; `ember account create EMAIL --admin` makes one without starting",
                 )
             }
+            OpenError::Store(store::OpenError::Locked { .. }) => Self::new(Exit::Unreachable, message)
+                .hint("`ember status` tells whether a server runs there; one server has a data directory"),
             OpenError::NotAllowed(_) => Self::new(Exit::NotAllowed, message),
             OpenError::Store(store::OpenError::Exists { .. }) => Self::new(Exit::Conflict, message),
             OpenError::Store(store::OpenError::Io { source, .. })
@@ -153,8 +158,7 @@ impl From<OpenError> for CliError {
             }
             OpenError::Unusable(_)
             | OpenError::Store(
-                store::OpenError::Locked { .. }
-                | store::OpenError::NotAnEmberStore { .. }
+                store::OpenError::NotAnEmberStore { .. }
                 | store::OpenError::Newer { .. }
                 | store::OpenError::Damaged { .. }
                 | store::OpenError::Io { .. },

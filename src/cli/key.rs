@@ -20,8 +20,7 @@ pub(super) fn run(verb: &KeyVerb, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) 
     match verb {
         KeyVerb::Create(args) => create(args, desk, screen),
         KeyVerb::List { account, env, status } => {
-            let filter = KeyFilter { account: account.clone(), environment: *env, status: *status };
-            show::reply(&list(&filter, desk)?, desk.now(), screen)
+            list(&KeyFilter { account: account.clone(), environment: *env, status: *status }, desk, screen)
         }
         KeyVerb::Show { key } => {
             let reply = desk.ask(&Command::KeyShow { key: key.clone() })?;
@@ -90,16 +89,24 @@ fn update(args: &KeyUpdate, desk: &Desk<'_>) -> Command {
     Command::KeyUpdate { key: args.key.clone(), changes }
 }
 
-fn list(filter: &KeyFilter, desk: &Desk<'_>) -> Result<Reply, CliError> {
+/// Lines are printed page by page; a table needs all rows for its columns, and JSON is one document.
+fn list(filter: &KeyFilter, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
     let mut entries: Vec<KeyView> = Vec::new();
     let mut after: Option<KeyId> = None;
     loop {
         let command = Command::KeyList { filter: filter.clone(), after, limit: PAGE_MAX };
         let Reply::Keys(page) = desk.ask(&command)? else { return Err(show::unexpected()) };
         entries.extend(page.entries);
-        after = entries.last().map(|key| key.id);
+        let is_first = after.is_none();
+        after = entries.last().map(|key| key.id).or(after);
+        let in_pages = screen.format == Format::Plain && (page.has_more || !is_first);
+        if in_pages && !entries.is_empty() {
+            let page = Page { entries: std::mem::take(&mut entries), has_more: page.has_more };
+            show::reply(&Reply::Keys(page), desk.now(), screen)?;
+        }
         if !page.has_more {
-            return Ok(Reply::Keys(Page { entries, has_more: false }));
+            let rest = Reply::Keys(Page { entries, has_more: false });
+            return if in_pages { Ok(()) } else { show::reply(&rest, desk.now(), screen) };
         }
     }
 }
@@ -142,6 +149,9 @@ fn verify(desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> 
         screen.note("Paste the key and press Enter:");
     }
     let text = screen.read(KEY_BYTES_MAX, interactive)?;
+    if text.expose().trim().is_empty() {
+        return Err(CliError::new(Exit::Usage, "no key came on stdin"));
+    }
     let key = Key::parse(text.expose().trim().as_bytes())
         .map_err(|error| CliError::new(Exit::NotFound, error.to_string()))?;
     let reply = desk.ask(&Command::KeyVerify { key })?;

@@ -10,7 +10,7 @@ use crate::registry::Carried;
 use crate::store;
 use crate::types::Timestamp;
 
-use super::backup::sync_directory;
+use super::backup::{rename_new, sync_directory};
 use super::desk::Desk;
 use super::error::{CliError, Exit};
 use super::terminal::Screen;
@@ -57,7 +57,19 @@ fn bad_backup(error: &store::OpenError) -> CliError {
         | store::OpenError::Damaged { .. }
         | store::OpenError::Io { .. } => Exit::Failure,
     };
-    CliError::new(exit, format!("the backup can't be used: {error}; nothing was changed"))
+    let sentence = match error {
+        store::OpenError::NotFound { path } => {
+            format!("there is no backup at {}; nothing was changed", path.display())
+        }
+        // It says itself that nothing was changed.
+        store::OpenError::NotAnEmberStore { .. } => format!("the backup can't be used: {error}"),
+        store::OpenError::Exists { .. }
+        | store::OpenError::Locked { .. }
+        | store::OpenError::Newer { .. }
+        | store::OpenError::Damaged { .. }
+        | store::OpenError::Io { .. } => format!("the backup can't be used: {error}; nothing was changed"),
+    };
+    CliError::new(exit, sentence)
 }
 
 fn refuse_running(desk: &Desk<'_>) -> Result<(), CliError> {
@@ -125,6 +137,12 @@ fn failed(path: &Path, error: &io::Error) -> CliError {
     CliError::of_file(error, format!("{} can't be written: {error}; the store is as it was", path.display()))
 }
 
+fn made_meanwhile(place: &Path) -> CliError {
+    let sentence =
+        format!("{} was made meanwhile and is left as it is; nothing was restored", place.display());
+    CliError::new(Exit::Conflict, sentence).hint("restore again, if the backup is to take its place")
+}
+
 /// The backup, made ready in a directory of its own; gone when it is dropped before it took the store's place.
 struct Stage {
     directory: PathBuf,
@@ -159,7 +177,15 @@ impl Stage {
         }
         let kept = if place.exists() { Some(keep(&place, data, now)?) } else { None };
         sync_directory(data).map_err(|error| failed(data, &error))?;
-        fs::rename(&self.file, &place).map_err(|error| failed(&place, &error))?;
+        let placed = match &kept {
+            Some(_) => fs::rename(&self.file, &place),
+            // A store that was made meanwhile is not replaced.
+            None => rename_new(&self.file, &place),
+        };
+        placed.map_err(|error| {
+            let met = error.kind() == io::ErrorKind::AlreadyExists;
+            if met { made_meanwhile(&place) } else { failed(&place, &error) }
+        })?;
         sync_directory(data).map_err(|error| failed(data, &error))?;
         Ok(kept)
     }
@@ -192,4 +218,24 @@ fn compact(now: Timestamp) -> String {
     let text = now.to_string();
     let digits: String = text.chars().take(19).filter(|c| *c != '-' && *c != ':').collect();
     format!("{digits}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bug_a_store_that_was_made_meanwhile_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::write(&from, "backup").unwrap();
+        fs::write(&to, "store").unwrap();
+        let error = rename_new(&from, &to).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(made_meanwhile(&to).exit, Exit::Conflict);
+        assert_eq!(fs::read(&to).unwrap(), b"store");
+        fs::remove_file(&to).unwrap();
+        rename_new(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"backup");
+    }
 }

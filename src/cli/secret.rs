@@ -2,8 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, OFlags};
 
 use crate::admin::{KeyView, Reply, wire};
 use crate::types::{Key, Timestamp};
@@ -23,11 +25,16 @@ pub(super) struct SecretFile {
 }
 
 impl SecretFile {
-    /// Makes it; whatever is there already is left alone.
+    /// Makes it, or takes an empty one of ours that a command left behind when it was killed; whatever else is there
+    /// already is left alone.
     pub(super) fn create(path: &Path, screen: &mut Screen<'_, '_>) -> Result<Self, CliError> {
         let path = screen.terminal.cwd.join(path);
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let file = made.map_err(|error| unmade(&path, &error))?;
+        let made = match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => left_behind(&path),
+            made => made,
+        };
+        let file = made.and_then(held_empty).map_err(|error| unmade(&path, &error))?;
         if is_exposed(&path) {
             screen.warn(&format!(
                 "{} may end up in version control: add it to .gitignore before you commit",
@@ -47,6 +54,26 @@ impl SecretFile {
         writeln!(self.file, "{}", secret.expose())?;
         self.file.sync_all()
     }
+}
+
+fn left_behind(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let opened = OpenOptions::new().write(true).custom_flags(flags).open(path);
+    opened.map_err(|_| io::ErrorKind::AlreadyExists.into())
+}
+
+/// The file, if nobody else waits with it for a key and it has none.
+fn held_empty(file: File) -> io::Result<File> {
+    let taken = || io::Error::from(io::ErrorKind::AlreadyExists);
+    let lock = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+    // A file system without locks still tells what is in the file.
+    if lock == Err(rustix::io::Errno::WOULDBLOCK) {
+        return Err(taken());
+    }
+    let facts = file.metadata()?;
+    let is_ours = facts.uid() == rustix::process::geteuid().as_raw() && facts.nlink() == 1;
+    let is_empty = facts.is_file() && facts.len() == 0 && facts.mode() & 0o077 == 0;
+    if is_ours && is_empty { Ok(file) } else { Err(taken()) }
 }
 
 fn unmade(path: &Path, error: &io::Error) -> CliError {

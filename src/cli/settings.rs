@@ -20,10 +20,11 @@ pub(super) struct Settings {
 /// The grace of a rotation where no configuration can say it.
 const ROTATION_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A key must be revocable with a broken configuration, too: `--data` says all that is needed.
+/// A key must be revocable with a broken configuration, too: `--data` or `EMBER_DATA` says all that is needed.
 pub(super) fn for_command(global: &Global, screen: &mut Screen<'_, '_>) -> Result<Settings, CliError> {
     let loaded = load(global, Flags { data: global.data.clone(), ..Flags::default() }, screen);
-    match (loaded, &global.data) {
+    let named = global.data.clone().or_else(|| screen.terminal.variable("EMBER_DATA").map(PathBuf::from));
+    match (loaded, named) {
         (Ok(loaded), _) => {
             let config = loaded.config;
             Ok(Settings { data: config.data, rotation_grace: config.keys.rotation_grace })
@@ -32,7 +33,7 @@ pub(super) fn for_command(global: &Global, screen: &mut Screen<'_, '_>) -> Resul
             screen.warn(&format!("the configuration is left out, since it has faults:\n{faults}"));
             Ok(Settings { data: screen.terminal.cwd.join(data), rotation_grace: ROTATION_GRACE })
         }
-        (Err(faults), None) => Err(wrong(&faults)),
+        (Err(faults), None) => Err(wrong(&faults).hint("give --data DIR to go on without the configuration")),
     }
 }
 

@@ -4,6 +4,7 @@ use crate::admin::{
     AccountDetail, HistoryLine, KeyDetail, KeyView, Reply, ServerStatus, Status, Verdict, wire,
 };
 use crate::gate::{Cut, Stop};
+use crate::registry::HISTORY_MAX;
 use crate::types::{Account, ModelScope, Timestamp};
 
 use super::args::Format;
@@ -170,6 +171,9 @@ fn with_history(mut lines: Vec<String>, history: &[HistoryLine]) -> Vec<String> 
     let rows: Vec<_> = history.iter().map(row).collect();
     lines.push(String::new());
     lines.extend(table(&["WHEN", "WHAT", "WHO", "DETAIL"], &rows));
+    if history.len() >= HISTORY_MAX {
+        lines.push(format!("These are the newest {HISTORY_MAX} events; earlier ones are not shown."));
+    }
     lines
 }
 

@@ -64,12 +64,30 @@ fn trusted(data: &Path, stream: UnixStream) -> Result<UnixStream, CliError> {
 
 /// This user may not enter the directory.
 pub(super) fn not_allowed(data: &Path) -> CliError {
-    let owner = std::fs::metadata(data).map(|directory| format!("user {}", directory.uid()));
-    let owner = owner.unwrap_or_else(|_| "another user".to_string());
     let me = rustix::process::geteuid().as_raw();
+    let owner = std::fs::metadata(data).map(|directory| directory.uid()).ok();
+    if owner == Some(me) {
+        let sentence = format!("the permissions of the data directory {} forbid its use", data.display());
+        return CliError::new(Exit::NotAllowed, sentence).hint(format!("chmod 700 {}", data.display()));
+    }
+    let owner = owner.map_or_else(|| "another user".to_string(), |owner| format!("user {owner}"));
     CliError::new(
         Exit::NotAllowed,
         format!("the data directory {} belongs to {owner}, and this is user {me}", data.display()),
     )
     .hint("run this as that user or as root, or choose another directory with --data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bug_a_directory_of_ours_is_not_said_to_be_anothers() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = not_allowed(folder.path());
+        assert!(error.message.contains("permissions"), "{error}");
+        assert!(error.hint.unwrap().starts_with("chmod 700 "));
+        assert!(not_allowed(Path::new("/nowhere/at/all")).message.contains("another user"));
+    }
 }

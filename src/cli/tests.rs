@@ -59,7 +59,8 @@ impl Services for House {
     fn open(&self, data: &Path, create: bool) -> Result<Opened, OpenError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if !data.is_dir() && !create {
-            return Err(OpenError::Missing(format!("there is no data directory {}", data.display())));
+            let sentence = format!("there is no data directory {}; `ember up` makes one", data.display());
+            return Err(OpenError::Missing(sentence));
         }
         std::fs::create_dir_all(data).unwrap();
         let file = data.join("ember.redb");
@@ -136,9 +137,15 @@ impl House {
     }
 
     fn run_so(&self, args: &[&str], way: &Way<'_>) -> End {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
         let data = self.data();
-        let mut all: Vec<OsString> = vec!["ember".into(), "--data".into(), data.into()];
+        let mut all = vec!["--data", data.to_str().unwrap()];
+        all.extend(args);
+        self.run_without_data(&all, way)
+    }
+
+    fn run_without_data(&self, args: &[&str], way: &Way<'_>) -> End {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut all: Vec<OsString> = vec!["ember".into()];
         all.extend(args.iter().map(OsString::from));
         let code = run(
             all,
@@ -608,7 +615,14 @@ fn a_broken_configuration_stops_all_but_what_names_its_directory() {
     let end = house.run(&["config", "check"]);
     assert!(end.code == 3 && end.err.contains("ember.toml:1"), "{}", end.err);
     assert_eq!(house.run(&["serve"]).code, 3);
-    let end = house.run(&["key", "revoke", "app"]);
+    let end = house.run(&["key", "disable", "app"]);
+    assert!(end.code == 0 && end.err.contains("left out"), "{}", end.err);
+    let without = &["key", "revoke", "app"];
+    let end = house.run_without_data(without, &Way::default());
+    assert!(end.code == 3 && end.err.contains("--data DIR"), "{}", end.err);
+    let data = house.data();
+    let env = &[("EMBER_DATA", data.to_str().unwrap())];
+    let end = house.run_without_data(without, &Way { env, ..Way::default() });
     assert!(end.code == 0 && end.err.contains("left out"), "{}", end.err);
 }
 
@@ -684,4 +698,51 @@ fn control_characters_never_reach_the_terminal() {
         let end = house.run_so(args, &Way { env: &[("NO_COLOR", "1")], ..TERMINAL });
         assert!(end.code != 0 && !end.err.contains(['\u{1b}', '\u{7}']), "{args:?} {:?}", end.err);
     }
+}
+
+#[test]
+fn bug_an_empty_file_that_a_killed_command_left_is_no_obstacle() {
+    let house = House::with_ana();
+    let out = house.file("key");
+    let create = ["key", "create", "--account", "ana@example.com", "--name", "app", "--out", "key"];
+    for (mode, text, code) in [(0o644, "", 7), (0o600, "x", 7), (0o600, "", 0), (0o600, "", 7)] {
+        if code == 7 && !out.exists() || !text.is_empty() || mode == 0o644 {
+            std::fs::write(&out, text).unwrap();
+        } else if code == 0 {
+            std::fs::write(&out, "").unwrap();
+        }
+        std::fs::set_permissions(&out, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(house.run(&create).code, code, "{mode:o} {text:?}");
+    }
+    assert_eq!(house.verify(&std::fs::read_to_string(&out).unwrap()), 0);
+}
+
+#[test]
+fn bug_words_name_what_is_wrong_and_say_it_once() {
+    let house = House::with_ana();
+    std::fs::write(house.file("junk"), b"junk").unwrap();
+    for (args, code, word) in [
+        (&["restore", "nope.redb"][..], 6, "there is no backup at"),
+        (&["restore", "junk"], 1, "nothing was changed"),
+        (&["key", "verify"], 2, "no key came on stdin"),
+        (&["backup", "-"], 2, "stdout"),
+    ] {
+        let end = house.run(args);
+        let said = end.err.matches("nothing was changed").count();
+        assert!(
+            end.code == code && end.err.contains(word) && said <= 1,
+            "{args:?} {}: {}",
+            end.code,
+            end.err
+        );
+        assert!(!end.err.contains("ember up"), "{}", end.err);
+    }
+    let absent = House::new();
+    std::fs::create_dir(absent.data()).unwrap();
+    let end = absent.run(&["key", "list"]);
+    assert!(end.code == 6 && end.err.matches("ember up").count() == 1, "{}", end.err);
+    let locked = CliError::from(OpenError::Store(store::OpenError::Locked { path: house.data() }));
+    assert!(
+        locked.message.contains("a server or a command") && locked.hint.unwrap().contains("ember status")
+    );
 }

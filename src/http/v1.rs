@@ -60,11 +60,10 @@ pub(super) fn model(
 ) -> Result<Draft, ApiError> {
     let name = route::unescaped(rest)
         .ok_or_else(|| ApiError::BadRequest("the escapes in its path are broken".to_string()))?;
-    if let Some(entry) = service.parts.upstreams.entry(caller.models(), &name) {
-        access.model = Some(name);
-        return Ok(json(&entry));
-    }
-    Err(ApiError::ModelNotFound(shown(&name)))
+    let entry = service.parts.upstreams.entry(caller.models(), &name);
+    let entry = entry.map_err(|fault| ApiError::of_fault(fault, &shown(&name)))?;
+    access.model = Some(name);
+    Ok(json(&entry))
 }
 
 /// `POST /v1/...`: to a model server and back.
@@ -116,7 +115,7 @@ pub(super) async fn relay(
         },
     );
     let outcome = relayed.await;
-    let reply = outcome.map_err(|refused| ApiError::of_fault(refused.fault, &asked_for))?;
+    let reply = outcome.map_err(|fault| ApiError::of_fault(fault, &asked_for))?;
     Ok(Draft { status: reply.status, headers: reply.headers, content: Content::Relay(Box::new(reply.body)) })
 }
 

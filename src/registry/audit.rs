@@ -1,5 +1,6 @@
 //! The audit trail: one event for each change, in the commit that makes the change. Never: secrets.
 
+use std::collections::VecDeque;
 use std::ops::Bound;
 
 use crate::store::Write;
@@ -83,10 +84,12 @@ impl Event {
 }
 
 /// The most events given of one thing's history.
-const HISTORY_MAX: usize = 100;
+pub const HISTORY_MAX: usize = 100;
+/// Rows of the index read at once.
+const INDEX_ROWS: usize = 1000;
 
 impl Registry {
-    /// What was done to a key, oldest first, the first hundred events.
+    /// What was done to a key: the newest [`HISTORY_MAX`] events, oldest first.
     ///
     /// # Errors
     /// [`RegistryError::Store`].
@@ -94,7 +97,7 @@ impl Registry {
         self.history(key.as_bytes())
     }
 
-    /// What was done to an account, oldest first, the first hundred events.
+    /// What was done to an account: the newest [`HISTORY_MAX`] events, oldest first.
     ///
     /// # Errors
     /// [`RegistryError::Store`].
@@ -106,9 +109,25 @@ impl Registry {
         let prefix = audit_prefix(target);
         let end = end_of(&prefix);
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.store.scan(AUDIT_INDEX, Bound::Included(&prefix), to, HISTORY_MAX)?;
-        let mut events = Vec::with_capacity(rows.len());
-        for (row, _) in rows {
+        let mut newest: VecDeque<Vec<u8>> = VecDeque::with_capacity(HISTORY_MAX);
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let from = after.as_deref().map_or(Bound::Included(prefix.as_slice()), Bound::Excluded);
+            let rows = self.store.scan(AUDIT_INDEX, from, to, INDEX_ROWS)?;
+            let is_last = rows.len() < INDEX_ROWS;
+            after = rows.last().map(|(row, _)| row.clone());
+            for (row, _) in rows {
+                if newest.len() == HISTORY_MAX {
+                    newest.pop_front();
+                }
+                newest.push_back(row);
+            }
+            if is_last {
+                break;
+            }
+        }
+        let mut events = Vec::with_capacity(newest.len());
+        for row in newest {
             let id = row.get(prefix.len()..).unwrap_or_default();
             if let Some(bytes) = self.store.get(AUDIT, id)? {
                 events.push(decode_event(id, &bytes)?);

@@ -34,6 +34,9 @@ pub enum DataDirError {
         /// Its owner.
         uid: u32,
     },
+    /// It holds other things, which would be closed to whoever uses them.
+    #[error("{0} holds other things and others can read it; choose an empty directory, or one with mode 700")]
+    InUse(PathBuf),
     /// It belongs to someone else.
     #[error("{path} belongs to user {uid}, and this is user {me}; run ember as that user or as root")]
     Foreign {
@@ -62,8 +65,8 @@ impl DataDir {
     /// The name of the file with the models that servers last said they have.
     pub(super) const MODELS: &'static str = "models.json";
 
-    /// Takes a directory that is there, tightened to 0700 when it is ours; makes it when it is not there and
-    /// `create` says so.
+    /// Takes a directory that is there; makes it when it is not there and `create` says so. One that others can read
+    /// is tightened to 0700 when it is ours and a store is in it, or will be made in it and nothing else is there.
     ///
     /// # Errors
     /// [`DataDirError`].
@@ -86,7 +89,11 @@ impl DataDir {
         if me != 0 && me != uid {
             return Err(DataDirError::Foreign { path: path.to_path_buf(), uid, me });
         }
-        if mode & 0o077 != 0 {
+        let has_store = path.join(Self::DATABASE).exists();
+        if mode & 0o077 != 0 && (create || has_store) {
+            if !has_store && !is_empty(path).map_err(failed)? {
+                return Err(DataDirError::InUse(path.to_path_buf()));
+            }
             if me != uid {
                 return Err(DataDirError::Open { path: path.to_path_buf(), mode, uid });
             }
@@ -100,6 +107,12 @@ impl DataDir {
     #[must_use]
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The user it belongs to.
+    #[must_use]
+    pub(super) fn owner(&self) -> u32 {
+        self.uid
     }
 
     /// A file in it.
@@ -124,6 +137,11 @@ impl DataDir {
     }
 }
 
+/// A file system's own folder for lost files does not count.
+fn is_empty(path: &Path) -> io::Result<bool> {
+    Ok(fs::read_dir(path)?.flatten().all(|entry| entry.file_name() == "lost+found"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,10 +157,25 @@ mod tests {
 
     #[test]
     fn a_directory_of_ours_that_others_can_read_is_tightened() {
+        for (create, store) in [(true, false), (false, true), (true, true)] {
+            let top = tempfile::tempdir().unwrap();
+            fs::set_permissions(top.path(), Permissions::from_mode(0o755)).unwrap();
+            if store {
+                fs::write(top.path().join(DataDir::DATABASE), "").unwrap();
+            }
+            DataDir::take(top.path(), create).unwrap();
+            assert_eq!(fs::metadata(top.path()).unwrap().mode() & 0o777, 0o700);
+        }
+    }
+
+    #[test]
+    fn bug_a_directory_that_is_not_embers_keeps_its_permissions() {
         let top = tempfile::tempdir().unwrap();
         fs::set_permissions(top.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::write(top.path().join("somebody-elses"), "").unwrap();
         DataDir::take(top.path(), false).unwrap();
-        assert_eq!(fs::metadata(top.path()).unwrap().mode() & 0o777, 0o700);
+        assert!(matches!(DataDir::take(top.path(), true), Err(DataDirError::InUse(_))));
+        assert_eq!(fs::metadata(top.path()).unwrap().mode() & 0o777, 0o755);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::types::{Actor, Environment, Key, ModelScope, Random, Role, Secret};
 
 /// The administrator that a first run makes.
 pub(super) const ADMINISTRATOR: &str = "admin@localhost";
-const FIRST_KEY: &str = "first";
+/// The key that a first run makes.
+pub(super) const FIRST_KEY: &str = "first";
 
 /// What a first run has made; each secret is nowhere else.
 pub(super) struct Minted {
@@ -93,7 +94,11 @@ impl Output {
             Self::Seen => Ok(Some(Sink::Stdout)),
             Self::Kept => Ok(None),
             Self::File(path) => {
-                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+                // An empty file is what a run that was stopped here has left.
+                let is_left =
+                    std::fs::symlink_metadata(path).is_ok_and(|facts| facts.is_file() && facts.len() == 0);
+                let mut options = OpenOptions::new();
+                let file = options.write(true).create_new(!is_left).mode(0o600).open(path)?;
                 Ok(Some(Sink::File(path.clone(), file)))
             }
         }
@@ -160,8 +165,8 @@ fn write_for_people(out: &mut impl Write, minted: &Minted, base_url: &str, model
 fn write_for_shells(out: &mut impl Write, minted: &Minted, base_url: &str) -> io::Result<()> {
     writeln!(out, "# Made once by `ember up`. Keep it out of version control.")?;
     if let Some(password) = &minted.password {
-        writeln!(out, "EMBER_ADMIN_EMAIL={ADMINISTRATOR}")?;
-        writeln!(out, "EMBER_ADMIN_PASSWORD={}", password.expose())?;
+        writeln!(out, "# Administrator, for the dashboard: {ADMINISTRATOR}")?;
+        writeln!(out, "# Password: {}", password.expose())?;
     }
     writeln!(out, "OPENAI_BASE_URL={base_url}")?;
     writeln!(out, "OPENAI_API_KEY={}", minted.key.expose())

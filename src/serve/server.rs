@@ -1,13 +1,16 @@
 //! The running server: its parts put together, its tasks, its end. Never: rules, how it was asked for.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::admin::{ServerStatus, UpstreamStatus};
 use crate::config::Config;
@@ -58,49 +61,69 @@ pub(super) type Announce = Box<dyn FnOnce(&Upstreams, SocketAddr) -> Result<(), 
 /// How long the model servers get to name their models before the announcement.
 const LOOK_TIME: Duration = Duration::from_secs(3);
 
+/// How long commands that were sent before the end get to be answered.
+const COMMANDS_TIME: Duration = Duration::from_secs(10);
+
 impl Server {
     /// Serves until a signal asks for the end.
     pub(super) async fn run(mut self, announce: Option<Announce>) -> Result<End, ServeFault> {
-        let (mut terminate, mut interrupt) =
-            (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
+        let mut signals = Signals::new()?;
         let built = self.build()?;
-        let door = self.open_door(&built)?;
+        let (socket, door) = self.open_door(&built)?;
+        let (closing, closed) = watch::channel(());
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&built.upstreams).watch());
         tasks.spawn(settle(Arc::clone(&built.registry)));
-        tasks.spawn(accept_commands(door.0, door.1));
+        let commands = tokio::spawn(accept_commands(socket, door, closed));
         let stop = Stop::default();
-        let parts = Parts {
+        let parts = self.parts(&built);
+        if let Some(announce) = announce
+            && !self.introduce(announce, &built, &mut signals).await?
+        {
+            return Ok(End::Drained);
+        }
+        for address in self.listener.addresses() {
+            tracing::info!("listening on http://{address}");
+        }
+        let drain_timeout = self.config.server.drain_timeout;
+        let serving = self.listener.serve(parts, &stop, drain_timeout);
+        let end = until_asked(serving, signals, &stop, drain_timeout).await?;
+        if end == End::Drained {
+            drop(closing);
+            let _ = timeout(COMMANDS_TIME, commands).await;
+            settle_once(&built.registry).await;
+        }
+        Ok(end)
+    }
+
+    /// Announces what is served, once the model servers were asked. Whether nobody asked for the end meanwhile.
+    async fn introduce(
+        &self,
+        announce: Announce,
+        built: &Built,
+        signals: &mut Signals,
+    ) -> Result<bool, ServeFault> {
+        tokio::select! {
+            biased;
+            () = signals.next() => return Ok(false),
+            // Whoever has not answered by then is not named.
+            _ = timeout(LOOK_TIME, built.upstreams.look()) => {}
+        }
+        match self.listener.addresses().first() {
+            Some(address) => announce(&built.upstreams, *address).map(|()| true),
+            None => Ok(true),
+        }
+    }
+
+    fn parts(&self, built: &Built) -> Parts {
+        Parts {
             gate: Arc::clone(&built.gate),
             upstreams: Arc::clone(&built.upstreams),
             clock: Arc::clone(&built.clock),
             random: Arc::new(MachineRandom::new()),
             store_ready: readiness(Arc::clone(&self.store)),
             limits: settings::limits(&self.config.server),
-        };
-        let addresses = self.listener.addresses();
-        if let (Some(announce), Some(address)) = (announce, addresses.first()) {
-            // Whoever has not answered by then is not named.
-            let _ = timeout(LOOK_TIME, built.upstreams.look()).await;
-            announce(&built.upstreams, *address)?;
         }
-        for address in addresses {
-            tracing::info!("listening on http://{address}");
-        }
-        let drain_timeout = self.config.server.drain_timeout;
-        let mut serving = std::pin::pin!(self.listener.serve(parts, &stop, drain_timeout));
-        tokio::select! {
-            () = &mut serving => return Ok(End::Drained),
-            () = asked(&mut terminate, &mut interrupt) => {}
-        }
-        tracing::info!(longest_s = drain_timeout.as_secs(), "draining; a second signal ends it at once");
-        stop.drain();
-        tokio::select! {
-            () = &mut serving => {}
-            () = asked(&mut terminate, &mut interrupt) => return Ok(End::Interrupted),
-        }
-        settle_once(&built.registry).await;
-        Ok(End::Drained)
     }
 
     fn build(&mut self) -> Result<Built, ServeFault> {
@@ -139,7 +162,8 @@ impl Server {
         let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
         let snapshot = Box::new(move || snapshot::take(&store, &dir));
         let (registry, clock) = (Arc::clone(&built.registry), Arc::clone(&built.clock));
-        let door = admin::AdminDoor::new(registry, clock, Box::new(status), snapshot);
+        let door =
+            admin::AdminDoor::new(registry, clock, Box::new(status), snapshot).with_user(self.dir.owner());
         Ok((listener, Arc::new(door)))
     }
 }
@@ -167,15 +191,47 @@ fn readiness(store: Arc<RedbStore>) -> crate::http::Readiness {
     Arc::new(move || store.health().is_ok())
 }
 
-fn handler(kind: SignalKind) -> Result<Signal, ServeFault> {
-    signal(kind).map_err(ServeFault::Process)
+/// The signals that ask for the end. A closed terminal asks for it, too.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> Result<Self, ServeFault> {
+        let handler = |kind| signal(kind).map_err(ServeFault::Process);
+        Ok(Self([
+            handler(SignalKind::terminate())?,
+            handler(SignalKind::interrupt())?,
+            handler(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// Resolves with the next of them.
+    async fn next(&mut self) {
+        let [terminate, interrupt, hangup] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
-/// Resolves with the next signal that asks for the end.
-async fn asked(terminate: &mut Signal, interrupt: &mut Signal) {
+/// Serves until a signal asks for the end, then drains; a second signal ends it at once.
+async fn until_asked(
+    serving: impl Future<Output = ()>,
+    mut signals: Signals,
+    stop: &Stop,
+    drain_timeout: Duration,
+) -> Result<End, ServeFault> {
+    let mut serving = pin!(serving);
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = &mut serving => return Ok(End::Drained),
+        () = signals.next() => {}
+    }
+    tracing::info!(longest_s = drain_timeout.as_secs(), "draining; a second signal ends it at once");
+    stop.drain();
+    tokio::select! {
+        () = &mut serving => Ok(End::Drained),
+        () = signals.next() => Ok(End::Interrupted),
     }
 }
 
@@ -200,16 +256,29 @@ async fn settle_once(registry: &Arc<Registry>) {
     }
 }
 
-async fn accept_commands(listener: UnixListener, door: Arc<admin::AdminDoor>) {
+/// Takes commands until `closed` says that no more are taken, then waits for those under way.
+async fn accept_commands(
+    listener: UnixListener,
+    door: Arc<admin::AdminDoor>,
+    mut closed: watch::Receiver<()>,
+) {
+    let mut underway = JoinSet::new();
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            _ = closed.changed() => break,
+            Some(_) = underway.join_next(), if !underway.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, _)) => {
-                tokio::spawn(admin::serve_connection(stream, Arc::clone(&door)));
+                underway.spawn(admin::serve_connection(stream, Arc::clone(&door)));
             }
             Err(error) => {
                 tracing::warn!(%error, "a command's connection could not be accepted");
-                tokio::time::sleep(SETTLE_EVERY).await;
+                sleep(SETTLE_EVERY).await;
             }
         }
     }
+    drop(listener);
+    while underway.join_next().await.is_some() {}
 }

@@ -14,7 +14,7 @@ use crate::types::Clock;
 use super::data_dir::{DataDir, DataDirError};
 use super::first_run::Output;
 use super::logging::{self, Lines, Style};
-use super::machine::{MachineRandom, SystemClock};
+use super::machine::{self, MachineRandom, SystemClock};
 use super::{OpenStore, ServeFault, settings, snapshot};
 
 /// Ember on this machine.
@@ -26,6 +26,7 @@ impl Machine {
     /// `output_is_kept`: what goes to stdout lands in a log, so that a secret must not.
     #[must_use]
     pub fn new(output_is_kept: bool) -> Self {
+        machine::forbid_core_dumps();
         Self { output: if output_is_kept { Output::Kept } else { Output::Seen } }
     }
 }
@@ -95,9 +96,9 @@ impl From<ServeFault> for OpenError {
         match fault {
             ServeFault::Store(error) => Self::Store(error),
             ServeFault::DataDir(DataDirError::Missing(_)) => Self::Missing(sentence),
-            ServeFault::DataDir(DataDirError::Open { .. } | DataDirError::Foreign { .. }) => {
-                Self::NotAllowed(sentence)
-            }
+            ServeFault::DataDir(
+                DataDirError::Open { .. } | DataDirError::Foreign { .. } | DataDirError::InUse(_),
+            ) => Self::NotAllowed(sentence),
             ServeFault::DataDir(DataDirError::Io { error, .. })
                 if error.kind() == ErrorKind::PermissionDenied =>
             {
@@ -124,8 +125,14 @@ impl From<ServeFault> for CliError {
             ServeFault::Upstream(_) => Self::new(Exit::Configuration, sentence),
             ServeFault::Listen { .. } => Self::new(Exit::Failure, sentence)
                 .hint("choose another address with --listen 127.0.0.1:PORT or server.listen in ember.toml"),
-            ServeFault::Out { .. } => {
-                Self::new(Exit::Failure, sentence).hint("name a file that is not there yet with --out")
+            ServeFault::Out { error, .. } => {
+                let kinds = [
+                    (ErrorKind::AlreadyExists, Exit::Conflict),
+                    (ErrorKind::PermissionDenied, Exit::NotAllowed),
+                ];
+                let known = kinds.into_iter().find(|(kind, _)| *kind == error.kind());
+                Self::new(known.map_or(Exit::Failure, |(_, exit)| exit), sentence)
+                    .hint("name a file that is not there yet with --out")
             }
             ServeFault::Socket(_) | ServeFault::Process(_) => Self::new(Exit::Failure, sentence),
             ServeFault::Interrupted => Self::new(Exit::Interrupted, sentence),

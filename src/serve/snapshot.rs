@@ -10,7 +10,8 @@ use super::data_dir::DataDir;
 use super::machine::{MachineRandom, SystemClock};
 use crate::types::Clock as _;
 
-const PREFIX: &str = "snapshot-";
+/// A copy that is being made; nobody else's file is called so.
+const PREFIX: &str = ".ember-copy-";
 
 /// Takes away what a killed process had begun. Whoever holds the store's lock may: nobody else copies it.
 pub(super) fn clear(dir: &DataDir) {

@@ -1,13 +1,15 @@
 //! The socket for commands in the data directory: bound even where its path is too long for the system. Never: what
 //! is said on it.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::net::UnixListener;
 
 use super::data_dir::DataDir;
@@ -41,14 +43,20 @@ pub(super) fn bind(dir: &DataDir) -> io::Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let listener = if path.as_os_str().len() <= PATH_BYTES_MAX {
-        UnixListener::bind(&path)?
+    // Born 0600: a change of mode afterwards would follow a link put there meanwhile.
+    let before = umask(Mode::from_raw_mode(0o177));
+    let bound = bind_at(dir, &path);
+    umask(before);
+    dir.hand_over();
+    bound
+}
+
+fn bind_at(dir: &DataDir, path: &Path) -> io::Result<UnixListener> {
+    if path.as_os_str().len() <= PATH_BYTES_MAX {
+        UnixListener::bind(path)
     } else {
         // The open directory lends the socket a short name for the moment of binding.
         let folder = File::open(dir.path())?;
-        UnixListener::bind(format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), DataDir::SOCKET))?
-    };
-    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-    dir.hand_over();
-    Ok(listener)
+        UnixListener::bind(format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), DataDir::SOCKET))
+    }
 }

@@ -100,6 +100,7 @@ impl RedbStore {
         let source = Source::file(path);
         let held = Held::open(&source, &options)?;
         let mut sentinel = held.sentinel(formats.newest)?;
+        open::tighten(path)?;
         if formats.is_old(sentinel) {
             formats.keep_copy(path)?;
         }

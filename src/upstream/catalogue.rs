@@ -1,6 +1,6 @@
 //! Which models there are, under which names, and who has them. Never: how lists are read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -81,6 +81,17 @@ pub(super) struct Wanted {
     pub(super) metadata: BTreeMap<String, Map<String, Value>>,
 }
 
+impl Wanted {
+    /// The names given by hand.
+    fn stated(&self) -> impl Iterator<Item = &ModelId> {
+        self.models.iter().chain(self.aliases.keys())
+    }
+
+    fn states(&self, name: &ModelId) -> bool {
+        self.aliases.contains_key(name) || self.models.contains(name)
+    }
+}
+
 /// All models of all servers.
 pub(super) struct Catalogue {
     wanted: Vec<Wanted>,
@@ -97,6 +108,13 @@ struct Routes {
     models: BTreeMap<ModelId, Route>,
     /// A server that might have more models has never been heard.
     unheard: bool,
+}
+
+impl Routes {
+    fn find(&self, model: &str) -> Result<&Route, RelayFault> {
+        let fault = if self.unheard { RelayFault::ModelsNotRead } else { RelayFault::UnknownModel };
+        self.models.get(model).ok_or(fault)
+    }
 }
 
 struct Route {
@@ -151,19 +169,16 @@ impl Catalogue {
         allowed.map(|(_, route)| route.entry.clone()).collect()
     }
 
-    pub(super) fn entry(&self, scope: &ModelScope, name: &str) -> Option<ModelEntry> {
-        let routes = self.routes();
-        routes.models.get(name).filter(|_| scope.allows(name)).map(|route| route.entry.clone())
+    pub(super) fn entry(&self, scope: &ModelScope, name: &str) -> Result<ModelEntry, RelayFault> {
+        if !scope.allows(name) {
+            return Err(RelayFault::UnknownModel);
+        }
+        self.routes().find(name).map(|route| route.entry.clone())
     }
 
     /// The servers that have a model, in the order they are configured; at least one.
     pub(super) fn candidates(&self, model: &str) -> Result<Vec<Candidate>, RelayFault> {
-        let routes = self.routes();
-        match routes.models.get(model) {
-            Some(route) => Ok(route.candidates.clone()),
-            None if routes.unheard => Err(RelayFault::ModelsNotRead),
-            None => Err(RelayFault::UnknownModel),
-        }
+        self.routes().find(model).map(|route| route.candidates.clone())
     }
 
     /// How many public names lead to the server.
@@ -190,13 +205,18 @@ fn keep_ages(known: &[Listing], list: &mut [Listing]) {
     }
 }
 
+/// A name that the operator gave to models of some servers leads to these only, whatever other servers' lists say.
 fn routes(wanted: &[Wanted], lists: &[Option<Vec<Listing>>], since: i64) -> Routes {
     let mut routes = Routes::default();
+    let stated: HashSet<&ModelId> = wanted.iter().flat_map(Wanted::stated).collect();
     for (wanted, list) in wanted.iter().zip(lists) {
         routes.unheard |= wanted.models.is_empty() && list.is_none();
         let listings: HashMap<&ModelId, &Listing> =
             list.iter().flatten().map(|listing| (&listing.id, listing)).collect();
         for (name, real) in names(wanted, list.as_deref().unwrap_or_default()) {
+            if stated.contains(name) && !wanted.states(name) {
+                continue;
+            }
             let listing = listings.get(real).copied();
             let metadata = wanted.metadata.get(name.as_str());
             let candidate = Candidate { server: Arc::clone(&wanted.server), real: real.clone() };

@@ -62,7 +62,16 @@ pub(super) fn is_encoded<B>(answer: &Response<B>) -> bool {
 
 /// Whether the answer is a stream of server-sent events.
 pub(super) fn is_event_stream<B>(answer: &Response<B>) -> bool {
-    let Some(value) = answer.headers().get(CONTENT_TYPE) else { return false };
+    is_of_type(answer.headers(), b"text/event-stream")
+}
+
+/// Whether a body is JSON, by its headers.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    is_of_type(headers, b"application/json")
+}
+
+fn is_of_type(headers: &HeaderMap, wanted: &[u8]) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
     let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    essence.trim_ascii().eq_ignore_ascii_case(wanted)
 }

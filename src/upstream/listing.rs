@@ -1,11 +1,16 @@
 //! A model as a server's own list tells of it. Never: under which names callers know it.
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::types::ModelId;
 
 /// Members that are never taken over: Ember writes its own, or they change with every reading (vLLM).
 const DROPPED: [&str; 2] = ["object", "permission"];
+
+/// The most models a server may have.
+const MODELS_MAX: usize = 4096;
 
 /// One entry of a server's list.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,15 +25,19 @@ pub(super) struct Listing {
 
 impl Listing {
     /// The entries of a list as `GET /v1/models` answers it; those that can't name a model are left out. None when
-    /// it is no such list.
+    /// it is no such list, or has more than 4,096 entries. A list that names no model must say that it is one.
     pub(super) fn read_all(body: &[u8]) -> Option<Vec<Self>> {
-        let list: Value = serde_json::from_slice(body).ok()?;
-        match list.as_object()?.get("data")? {
-            // Ollama without models.
-            Value::Null => Some(Vec::new()),
-            Value::Array(entries) => Some(entries.iter().filter_map(Self::read).collect()),
-            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => None,
+        let answer: Answer<'_> = serde_json::from_slice(body).ok()?;
+        // Ollama without models has null.
+        let entries: Vec<&RawValue> =
+            serde_json::from_str::<Option<_>>(answer.data.get()).ok()?.unwrap_or_default();
+        if entries.len() > MODELS_MAX {
+            return None;
         }
+        let read = |entry: &&RawValue| Self::read(&serde_json::from_str(entry.get()).ok()?);
+        let listings: Vec<Self> = entries.iter().filter_map(read).collect();
+        let says_so = answer.object.is_some_and(|object| object.get() == "\"list\"");
+        (says_so || !listings.is_empty()).then_some(listings)
     }
 
     /// One entry.
@@ -49,6 +58,14 @@ impl Listing {
         entry.extend(self.owned_by.as_ref().map(|owner| ("owned_by".to_string(), owner.as_str().into())));
         Value::Object(entry)
     }
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    object: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: &'a RawValue,
 }
 
 #[cfg(test)]
@@ -85,5 +102,29 @@ mod tests {
         let list = Listing::read_all(vllm.as_bytes()).unwrap();
         assert_eq!(Listing::read(&list[0].write()).as_ref(), Some(&list[0]));
         assert_eq!(list[0].extras.keys().collect::<Vec<_>>(), ["max_model_len", "root"]);
+    }
+
+    #[test]
+    fn bug_a_list_without_end_is_none() {
+        let list = |count: usize| {
+            let entries: Vec<String> = (0..count).map(|number| format!(r#"{{"id":"{number}"}}"#)).collect();
+            ids(&format!(r#"{{"object":"list","data":[{}]}}"#, entries.join(",")))
+        };
+        assert_eq!(list(MODELS_MAX).unwrap().len(), MODELS_MAX);
+        assert_eq!(list(MODELS_MAX + 1), None);
+    }
+
+    #[test]
+    fn bug_an_answer_of_something_else_is_no_empty_list() {
+        for body in [
+            r#"{"code":404,"data":null}"#,
+            r#"{"data":[]}"#,
+            r#"{"data":[{"name":"x"}]}"#,
+            r#"{"object":"error","data":null}"#,
+            r#"{"object":"list"}"#,
+        ] {
+            assert_eq!(ids(body), None, "{body}");
+        }
+        assert_eq!(ids(r#"{"object":"list","data":[]}"#), Some(vec![]));
     }
 }

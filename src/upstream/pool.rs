@@ -18,8 +18,8 @@ use hyper_util::rt::TokioIo;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
-use super::connect::Wire;
 use super::pieces::Pieces;
+use super::wire::{Probe, Probed, Wire};
 
 /// How long a connection is kept without a request: uvicorn closes its own after 5 s.
 const IDLE_MAX: Duration = Duration::from_secs(3);
@@ -28,7 +28,7 @@ const IDLE_COUNT_MAX: usize = 64;
 /// The longest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
-type Driver = Connection<TokioIo<Box<dyn Wire>>, Pieces>;
+type Driver = Connection<TokioIo<Probed>, Pieces>;
 
 /// The connections of one server that have nothing to do.
 #[derive(Default)]
@@ -47,6 +47,7 @@ struct Idle {
 pub(super) struct Lease {
     sender: SendRequest<Pieces>,
     connection: Option<Box<Driver>>,
+    probe: Probe,
 }
 
 impl Pool {
@@ -55,7 +56,7 @@ impl Pool {
         let now = Instant::now();
         loop {
             let (since, mut lease) = self.lock().leases.pop()?;
-            if now < since + IDLE_MAX && lease.is_idle() {
+            if now < since + IDLE_MAX && lease.is_alive() {
                 return Some(lease);
             }
         }
@@ -102,9 +103,10 @@ async fn sweep(pool: Weak<Pool>) {
 impl Lease {
     /// Speaks HTTP/1.1 over a new connection.
     pub(super) async fn open(wire: Box<dyn Wire>) -> hyper::Result<Self> {
+        let (wire, probe) = Probed::new(wire);
         let (sender, connection) =
             Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(wire)).await?;
-        Ok(Self { sender, connection: Some(Box::new(connection)) })
+        Ok(Self { sender, connection: Some(Box::new(connection)), probe })
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -130,6 +132,15 @@ impl Lease {
         {
             self.connection = None;
         }
+    }
+
+    /// Whether it waits for a request, and the kernel knows of no byte and no end that came meanwhile: what the
+    /// runtime has not heard of would else be taken for the next answer.
+    fn is_alive(&mut self) -> bool {
+        self.probe.set(true);
+        let alive = self.is_idle();
+        self.probe.set(false);
+        alive
     }
 
     /// Whether it waits for a request. Forgets the task that drove it.

@@ -36,23 +36,43 @@ const DISCOVERY_TIMEOUT: Duration = Duration::from_millis(300);
 pub const USUAL_PORTS: [(&str, u16); 5] =
     [("ollama", 11434), ("vllm", 8000), ("llama.cpp", 8080), ("sglang", 30000), ("lm-studio", 1234)];
 
-/// Asks ports on 127.0.0.1, all at once, and gives back those that answer with a model list, in their order.
-pub async fn discover(ports: &[(&str, u16)]) -> Vec<(String, SocketAddr)> {
+/// What listens on the ports that were asked, in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Discovered {
+    /// Those that answer with a model list.
+    pub servers: Vec<(String, SocketAddr)>,
+    /// Those that want a key before they show one (401 or 403).
+    pub locked: Vec<(String, SocketAddr)>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    Server,
+    Locked,
+}
+
+/// Asks ports on 127.0.0.1, all at once, for a model list.
+pub async fn discover(ports: &[(&str, u16)]) -> Discovered {
     let mut asking = JoinSet::new();
     for (place, (_, port)) in ports.iter().enumerate() {
         let port = *port;
-        asking.spawn(async move { (place, answers_with_list(port).await) });
+        asking.spawn(async move { Some((place, found_at(port).await?)) });
     }
-    let mut found: Vec<usize> = Vec::new();
-    while let Some(asked) = asking.join_next().await {
-        found.extend(asked.ok().filter(|(_, answers)| *answers).map(|(place, _)| place));
-    }
+    let mut found: Vec<(usize, Found)> = asking.join_all().await.into_iter().flatten().collect();
     found.sort_unstable();
-    let place = |at: usize| (ports[at].0.to_string(), SocketAddr::from((Ipv4Addr::LOCALHOST, ports[at].1)));
-    found.into_iter().map(place).collect()
+    let mut discovered = Discovered::default();
+    for (place, found) in found {
+        let (name, port) = ports[place];
+        let list = match found {
+            Found::Server => &mut discovered.servers,
+            Found::Locked => &mut discovered.locked,
+        };
+        list.push((name.to_string(), SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+    }
+    discovered
 }
 
-async fn answers_with_list(port: u16) -> bool {
+async fn found_at(port: u16) -> Option<Found> {
     let address = Address::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port };
     let mut headers = HeaderMap::new();
     if let Ok(host) = HeaderValue::try_from(address.to_string()) {
@@ -60,8 +80,9 @@ async fn answers_with_list(port: u16) -> bool {
     }
     let asking = ask(&address, Uri::from_static("/v1/models"), headers);
     match timeout(DISCOVERY_TIMEOUT, asking).await {
-        Ok(Ok((status, body))) => status.is_success() && Listing::read_all(&body).is_some(),
-        Ok(Err(_)) | Err(_) => false,
+        Ok(Ok((StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _))) => Some(Found::Locked),
+        Ok(Ok((status, body))) if status.is_success() => Listing::read_all(&body).map(|_| Found::Server),
+        Ok(Ok(_) | Err(_)) | Err(_) => None,
     }
 }
 

@@ -55,19 +55,6 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The answer itself. Holds the request's slot and settles its pass.
     pub body: RelayBody,
-    /// Whether it is a stream of events.
-    pub is_stream: bool,
-    /// The handle that came with the request.
-    pub report: ReportHandle,
-}
-
-/// A request that got no answer; it is settled.
-#[derive(Debug)]
-pub struct Refused {
-    /// Why.
-    pub fault: RelayFault,
-    /// The handle that came with the request.
-    pub report: ReportHandle,
 }
 
 impl Upstreams {
@@ -77,11 +64,10 @@ impl Upstreams {
     /// closes the server's connection at once and settles the pass.
     ///
     /// # Errors
-    /// [`Refused`], when no answer may be shown.
-    pub async fn relay(&self, pass: Pass, request: RelayRequest) -> Result<Reply, Refused> {
-        let report = request.report;
+    /// [`RelayFault`], when no answer may be shown; the request is settled then.
+    pub async fn relay(&self, pass: Pass, request: RelayRequest) -> Result<Reply, RelayFault> {
         let mut signals = Signals { cut: pass.caller().cut(), stop: request.stop };
-        let mut settlement = Settlement::new(pass, report.clone());
+        let mut settlement = Settlement::new(pass, request.report.clone());
         let job = Job {
             endpoint: request.endpoint,
             headers: request.headers,
@@ -89,36 +75,32 @@ impl Upstreams {
             body: request.body,
             facts: request.facts,
             started: Instant::now(),
+            report: request.report,
         };
         let model = settlement.pass().model().clone();
         let outcome = tokio::select! {
             biased;
             fault = signals.heard() => Err(fault),
-            outcome = self.first_answer(&job, &model, &report) => outcome,
+            outcome = self.first_answer(&job, &model) => outcome,
         };
         match outcome {
             Ok(answered) => Ok(answered.into_reply(&job, signals, settlement)),
             Err(fault) => {
-                settlement.settle(None, fault.ending());
-                Err(Refused { fault, report })
+                settlement.settle_unanswered(fault.ending());
+                Err(fault)
             }
         }
     }
 
-    async fn first_answer(
-        &self,
-        job: &Job,
-        model: &ModelId,
-        report: &ReportHandle,
-    ) -> Result<Answered, RelayFault> {
+    async fn first_answer(&self, job: &Job, model: &ModelId) -> Result<Answered, RelayFault> {
         let candidates = self.catalogue.candidates(model.as_str())?;
         let mut outcome = RelayFault::Overloaded;
         for candidate in in_order(candidates) {
             let Some(slot) = candidate.server.slot() else { continue };
-            report.sent_to(&candidate.server.name);
+            job.report.sent_to(&candidate.server.name);
             match job.ask(slot, &candidate.real).await {
                 Ok(answered) => {
-                    report.answered_after(job.started.elapsed());
+                    job.report.answered_after(job.started.elapsed());
                     return Ok(answered);
                 }
                 Err(Attempt { fault, written }) => {
@@ -134,11 +116,12 @@ impl Upstreams {
     }
 }
 
-/// The least busy first; one that failed a moment ago last.
+/// The least busy first; after them those that failed a moment ago, and last those known to be down.
 fn in_order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     if candidates.len() > 1 {
-        candidates
-            .sort_by_cached_key(|candidate| (candidate.server.is_shunned(), candidate.server.in_flight()));
+        candidates.sort_by_cached_key(|Candidate { server, .. }| {
+            (server.is_down(), server.is_shunned(), server.in_flight())
+        });
     }
     candidates
 }
@@ -151,6 +134,7 @@ struct Job {
     body: Bytes,
     facts: RequestFacts,
     started: Instant,
+    report: ReportHandle,
 }
 
 /// A try that came to nothing, and whether the server may have seen any of it.
@@ -193,7 +177,12 @@ impl Job {
         } else {
             Source::Live(answer)
         };
-        server.answered();
+        match head.status {
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                server.unable();
+            }
+            _ => server.answered(),
+        }
         let headers = headers::from_server(&head.headers, &server);
         Ok(Answered { slot, status: head.status, headers, source, is_stream, strip_usage })
     }
@@ -221,21 +210,41 @@ impl Job {
         mut request: Request<Pieces>,
     ) -> Result<(Lease, Response<Incoming>), Attempt> {
         while let Some(mut lease) = server.pool.take() {
-            match self.in_time(server, lease.send(request)).await? {
+            match self.head(server, &mut lease, request).await? {
                 Ok(head) => return Ok((lease, head)),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(Attempt::written(fault_of(error.error()))),
-                },
+                Err(unsent) => request = unsent,
             }
         }
         let wire = connect(&server.address, server.connect_timeout).await.map_err(Attempt::unwritten)?;
         let unreachable = |_| Attempt::unwritten(RelayFault::Unreachable);
         let mut lease = Lease::open(wire).await.map_err(unreachable)?;
-        match self.in_time(server, lease.send(request)).await? {
+        match self.head(server, &mut lease, request).await? {
             Ok(head) => Ok((lease, head)),
-            Err(error) => Err(Attempt { fault: fault_of(error.error()), written: error.message().is_none() }),
+            Err(_) => Err(Attempt::unwritten(RelayFault::BrokeOff)),
         }
+    }
+
+    /// The head of the answer, or the request again when nothing of it was written.
+    async fn head(
+        &self,
+        server: &Server,
+        lease: &mut Lease,
+        request: Request<Pieces>,
+    ) -> Result<Result<Response<Incoming>, Request<Pieces>>, Attempt> {
+        self.report.unanswered(Some(self.body.len() as u64));
+        let mut error = match self.in_time(server, lease.send(request)).await? {
+            Ok(head) => {
+                self.report.unanswered(None);
+                return Ok(Ok(head));
+            }
+            Err(error) => error,
+        };
+        let unsent = error.take_message();
+        let fault = fault_of(error.error());
+        if unsent.is_some() || fault == RelayFault::Invalid {
+            self.report.unanswered(None);
+        }
+        unsent.map(Err).ok_or(Attempt::written(fault))
     }
 
     /// A request that does not ask for a stream gets its head when all the work is done: the total counts, too.
@@ -257,12 +266,17 @@ fn fault_of(error: &hyper::Error) -> RelayFault {
 fn judge(server: &Server, head: &Response<Incoming>) -> Result<(), RelayFault> {
     let status = head.status();
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            tracing::warn!(
-                upstream = server.name,
-                status = status.as_u16(),
-                "the model server refuses Ember's key for it; check its api_key"
-            );
+        // Without a key of Ember's there is none to refuse: it is the request that is forbidden.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            if status != StatusCode::FORBIDDEN || server.has_key() =>
+        {
+            if server.refused_key() {
+                tracing::warn!(
+                    upstream = server.name,
+                    status = status.as_u16(),
+                    "the model server refuses Ember's key for it; check its api_key"
+                );
+            }
             Err(RelayFault::AuthRefused)
         }
         _ if !(status.is_success() || status.is_client_error() || status.is_server_error()) => {
@@ -295,17 +309,18 @@ impl Answered {
         };
         let end = (!self.is_stream).then(|| deadline(job.started, server.total_timeout));
         let patience = Patience::new(server.idle_timeout, end);
-        let report = settlement.report().clone();
+        let json_of_any_length = headers::is_json(&self.headers) && self.source.size_hint().exact().is_none();
         let exchange = Exchange {
             source: self.source,
             watcher,
             signals,
             patience,
             settlement,
+            json_of_any_length,
             request_bytes: job.body.len() as u64,
             slot: self.slot,
         };
         let body = RelayBody::new(exchange);
-        Reply { status: self.status, headers: self.headers, body, is_stream: self.is_stream, report }
+        Reply { status: self.status, headers: self.headers, body }
     }
 }

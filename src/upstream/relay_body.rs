@@ -8,15 +8,12 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::RelayFault;
 use super::answer::Answer;
-use super::report::Settlement;
+use super::report::{BYTES_PER_TOKEN, Settlement};
 use super::server::Slot;
 use super::tap::{Forward, SseTap};
 use super::usage::AnswerTap;
 use super::watch::{Patience, Signals};
 use crate::types::{Ending, Tokens, TokensSource};
-
-/// A rule of thumb for texts whose tokens nobody counted.
-const BYTES_PER_TOKEN: u64 = 4;
 
 /// An answer's body: chunk by chunk as they come, each looked at and none collected.
 ///
@@ -43,6 +40,8 @@ pub(super) struct Exchange {
     pub(super) signals: Signals,
     pub(super) patience: Patience,
     pub(super) settlement: Settlement,
+    /// It is JSON whose length the server did not say, so its end must be seen in it.
+    pub(super) json_of_any_length: bool,
     /// The bytes of the request.
     pub(super) request_bytes: u64,
     /// Given back with the exchange.
@@ -153,10 +152,16 @@ impl Exchange {
         }
     }
 
-    /// The server's answer ended cleanly; a stream's must also have said so.
+    /// The server's answer ended cleanly; a stream's must also have said so, and JSON must be whole.
     fn finish(&mut self) -> Result<Option<Bytes>, Broken> {
         self.source = Source::Whole(None);
-        let Watcher::Stream(tap, _) = &mut self.watcher else { return Ok(None) };
+        let tap = match &mut self.watcher {
+            Watcher::Stream(tap, _) => tap,
+            Watcher::Answer(tap, _) if self.json_of_any_length && tap.is_cut_short() => {
+                return self.break_off(RelayFault::BrokeOff);
+            }
+            Watcher::Answer(..) | Watcher::Nobody => return Ok(None),
+        };
         let at_boundary = tap.at_boundary();
         let held = tap.finish();
         if tap.ended() {
@@ -191,10 +196,7 @@ impl Exchange {
     fn size_hint(&self) -> SizeHint {
         match (&self.source, &self.watcher) {
             (_, Watcher::Stream(..)) => SizeHint::default(),
-            (Source::Live(answer), Watcher::Answer(..) | Watcher::Nobody) => answer.size_hint(),
-            (Source::Whole(rest), Watcher::Answer(..) | Watcher::Nobody) => {
-                SizeHint::with_exact(rest.as_ref().map_or(0, |rest| rest.len() as u64))
-            }
+            (source, Watcher::Answer(..) | Watcher::Nobody) => source.size_hint(),
         }
     }
 }
@@ -208,6 +210,14 @@ impl Drop for Exchange {
 }
 
 impl Source {
+    /// How many bytes are to come, as far as is known.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Live(answer) => answer.size_hint(),
+            Self::Whole(rest) => SizeHint::with_exact(rest.as_ref().map_or(0, |rest| rest.len() as u64)),
+        }
+    }
+
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RelayFault>>> {
         match self {
             Self::Live(answer) => answer.poll_chunk(cx),

@@ -6,6 +6,9 @@ use std::time::Duration;
 use crate::gate::Pass;
 use crate::types::{Ending, Tokens, TokensSource};
 
+/// A rule of thumb for texts whose tokens nobody counted.
+pub(super) const BYTES_PER_TOKEN: u64 = 4;
+
 /// What became of a request. Complete when the answer's body has ended or was dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -13,7 +16,7 @@ pub struct Report {
     pub upstream: Option<String>,
     /// How it ended. Until it has: [`Ending::ClientGone`], since that is what a dropped request is.
     pub ending: Ending,
-    /// What it used and who says so, if an answer began.
+    /// What it used and who says so, if an answer began or the server may have worked for one.
     pub tokens: Option<(Tokens, TokensSource)>,
     /// From the call of [`super::Upstreams::relay`] to the head of the answer.
     pub first_byte: Option<Duration>,
@@ -21,12 +24,19 @@ pub struct Report {
 
 /// A view of a [`Report`] while it is being written; also of a request whose caller hung up before the answer.
 #[derive(Debug, Clone)]
-pub struct ReportHandle(Arc<Mutex<Report>>);
+pub struct ReportHandle(Arc<Mutex<Draft>>);
+
+#[derive(Debug)]
+struct Draft {
+    report: Report,
+    /// The bytes of the request while a server has it and no head of an answer came.
+    unanswered: Option<u64>,
+}
 
 impl Default for ReportHandle {
     fn default() -> Self {
         let blank = Report { upstream: None, ending: Ending::ClientGone, tokens: None, first_byte: None };
-        Self(Arc::new(Mutex::new(blank)))
+        Self(Arc::new(Mutex::new(Draft { report: blank, unanswered: None })))
     }
 }
 
@@ -34,18 +44,23 @@ impl ReportHandle {
     /// The report as it stands.
     #[must_use]
     pub fn read(&self) -> Report {
-        self.lock().clone()
+        self.lock().report.clone()
     }
 
     pub(super) fn sent_to(&self, server: &str) {
-        self.lock().upstream = Some(server.to_string());
+        self.lock().report.upstream = Some(server.to_string());
     }
 
     pub(super) fn answered_after(&self, wait: Duration) {
-        self.lock().first_byte = Some(wait);
+        self.lock().report.first_byte = Some(wait);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Report> {
+    /// A request of so many bytes is on its way to a server; none: it was not written after all, or was answered.
+    pub(super) fn unanswered(&self, bytes: Option<u64>) {
+        self.lock().unanswered = bytes;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Draft> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,8 +81,11 @@ impl Settlement {
         &self.pass
     }
 
-    pub(super) fn report(&self) -> &ReportHandle {
-        &self.report
+    /// There will be no answer. The server has worked on a prompt that it got, so that is estimated.
+    pub(super) fn settle_unanswered(&mut self, ending: Ending) {
+        let bytes = self.report.lock().unanswered;
+        let estimate = |bytes| Tokens { prompt: bytes / BYTES_PER_TOKEN, completion: 0, cached: 0 };
+        self.settle(bytes.map(|bytes| (estimate(bytes), TokensSource::Estimated)), ending);
     }
 
     /// Only the first word counts.
@@ -76,10 +94,17 @@ impl Settlement {
             return;
         }
         {
-            let mut report = self.report.lock();
+            let report = &mut self.report.lock().report;
             report.tokens = tokens;
             report.ending = ending;
         }
         self.pass.settle(tokens.map(|(tokens, _)| tokens), ending);
+    }
+}
+
+impl Drop for Settlement {
+    /// Nobody waits any more.
+    fn drop(&mut self) {
+        self.settle_unanswered(Ending::ClientGone);
     }
 }

@@ -18,6 +18,9 @@ use crate::types::Secret;
 /// How long a server that failed is asked last.
 const SHUNNED: Duration = Duration::from_secs(2);
 
+/// The shortest key that is searched for in answers: a shorter one may be a word that stands in any of them.
+const SEARCHED_BYTES_MIN: usize = 8;
+
 /// A model server, as requests see it.
 pub(super) struct Server {
     pub(super) name: String,
@@ -47,6 +50,8 @@ pub(super) struct Condition {
     /// What went wrong last, unless its list was read since.
     pub(super) fault: Option<RelayFault>,
     failed_at: Option<Instant>,
+    /// It refused Ember's key and has not answered since.
+    refused_key: bool,
 }
 
 /// The right to one request at a server; given back when dropped.
@@ -59,6 +64,13 @@ impl Server {
         let (models_uri, uris) = uris(&settings)?;
         let host = host(&settings)?;
         let authorization = authorization(&settings)?;
+        if settings.api_key.as_ref().is_some_and(|key| key.expose().len() < SEARCHED_BYTES_MIN) {
+            tracing::warn!(
+                upstream = settings.name,
+                "the key for this model server is shorter than {SEARCHED_BYTES_MIN} characters, so its errors can't \
+                 be searched for it; give the server a longer one"
+            );
+        }
         Ok(Self {
             name: settings.name,
             address: settings.address,
@@ -99,15 +111,15 @@ impl Server {
         self.key.is_some()
     }
 
-    /// Whether its key stands in `bytes`, plain or with JSON's backslashes.
+    /// Whether its key stands in `bytes`, plain or with JSON's escapes. A key that is as short as a word is not
+    /// looked for.
     pub(super) fn leaks_in(&self, bytes: &[u8]) -> bool {
-        let Some(key) = &self.key else { return false };
+        let Some(key) = self.key.as_ref().filter(|key| key.expose().len() >= SEARCHED_BYTES_MIN) else {
+            return false;
+        };
         let finder = memmem::Finder::new(key.expose());
         finder.find(bytes).is_some()
-            || (memchr::memchr(b'\\', bytes).is_some() && {
-                let plain: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != b'\\').collect();
-                finder.find(&plain).is_some()
-            })
+            || (memchr::memchr(b'\\', bytes).is_some() && finder.find(&unescaped(bytes)).is_some())
     }
 
     /// Takes a slot; none when the server is full.
@@ -125,6 +137,12 @@ impl Server {
     /// Whether it failed a moment ago.
     pub(super) fn is_shunned(&self) -> bool {
         self.lock().failed_at.is_some_and(|at| at.elapsed() < SHUNNED)
+    }
+
+    /// Whether its list could not be read, last time. Nobody tried yet: no.
+    pub(super) fn is_down(&self) -> bool {
+        let condition = self.lock();
+        !condition.up && condition.fault.is_some()
     }
 
     /// How it is.
@@ -145,11 +163,22 @@ impl Server {
         }
     }
 
+    /// It refused Ember's key; says whether that is news.
+    pub(super) fn refused_key(&self) -> bool {
+        !std::mem::replace(&mut self.lock().refused_key, true)
+    }
+
+    /// It answered that it can't answer now.
+    pub(super) fn unable(&self) {
+        self.lock().failed_at = Some(Instant::now());
+    }
+
     /// A request to it was answered.
     pub(super) fn answered(&self) {
         let was_up = {
             let mut condition = self.lock();
             condition.failed_at = None;
+            condition.refused_key = false;
             condition.up
         };
         if !was_up {
@@ -182,6 +211,29 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+/// Text without JSON's escapes: what each stands for if it stands for ASCII, else nothing; stray backslashes go.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'\\' {
+            plain.push(byte);
+        } else if let Some((code, after)) = escaped_code(rest) {
+            plain.extend(u8::try_from(code));
+            rest = after;
+        }
+    }
+    plain
+}
+
+/// The code of `u` and four digits, and what comes behind.
+fn escaped_code(text: &[u8]) -> Option<(u32, &[u8])> {
+    let (digits, after) = text.strip_prefix(b"u")?.split_at_checked(4)?;
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+    Some((u32::from_str_radix(digits, 16).ok()?, after))
 }
 
 fn uris(settings: &ServerSettings) -> Result<(Uri, [Uri; Endpoint::ALL.len()]), SettingsFault> {

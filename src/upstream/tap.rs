@@ -9,7 +9,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
-use self::event::{Seen, mark_len};
+use self::event::{Seen, mark_len, names_response_end};
 use crate::types::Tokens;
 
 /// Which API's events flow.
@@ -26,7 +26,7 @@ pub enum Dialect {
 /// (A blank line right behind the mark is taken for a part of the first event: no server writes one.)
 ///
 /// Keeps a copy of the incomplete event at a chunk's end, at most [`SseTap::EVENT_BYTES_MAX`] bytes. A longer event
-/// is passed on as it comes and not looked into.
+/// is passed on as it comes and not looked into, but for its name.
 pub struct SseTap {
     dialect: Dialect,
     strip_usage: bool,
@@ -34,6 +34,8 @@ pub struct SseTap {
     held: BytesMut,
     /// The event under way is too long to be judged; nothing of it is held.
     oversized: bool,
+    /// It is an end mark, by its name.
+    oversized_end: bool,
     /// No event has ended yet, so a byte order mark may stand before this one.
     first: bool,
     /// Bytes of an event without its end were given out by [`SseTap::finish`].
@@ -62,6 +64,7 @@ impl SseTap {
             line: Line::default(),
             held: BytesMut::new(),
             oversized: false,
+            oversized_end: false,
             first: true,
             finished: false,
             seen: Seen::default(),
@@ -130,12 +133,6 @@ impl SseTap {
         self.seen.tokens
     }
 
-    /// Complete events that carried data, the end mark and a stripped usage chunk included.
-    #[must_use]
-    pub fn events(&self) -> u64 {
-        self.seen.events
-    }
-
     /// An estimate of the tokens generated, for a stream that reported none: the events that carried content.
     #[must_use]
     pub fn completion_estimate(&self) -> u64 {
@@ -146,8 +143,11 @@ impl SseTap {
     fn end_event(&mut self, chunk: &Bytes, sent: &mut usize, tail: Range<usize>, out: &mut Forward) -> bool {
         let first = mem::take(&mut self.first);
         let whole = self.held.len() + tail.len();
-        if mem::take(&mut self.oversized) || whole > Self::EVENT_BYTES_MAX {
-            self.seen.events += 1;
+        if self.oversized || whole > Self::EVENT_BYTES_MAX {
+            if !mem::take(&mut self.oversized) {
+                self.oversized_end = self.names_end(&chunk[tail], first);
+            }
+            self.seen.ended |= mem::take(&mut self.oversized_end);
             self.give_held(out);
             return false;
         }
@@ -180,7 +180,9 @@ impl SseTap {
     fn keep_rest(&mut self, chunk: &Bytes, sent: usize, event: usize, out: &mut Forward) {
         let tail = &chunk[event..];
         if self.held.len() + tail.len() > Self::EVENT_BYTES_MAX {
-            self.oversized = true;
+            if !mem::replace(&mut self.oversized, true) {
+                self.oversized_end = self.names_end(tail, self.first);
+            }
             self.give_held(out);
         }
         if !self.oversized {
@@ -193,6 +195,14 @@ impl SseTap {
         } else {
             out.push(chunk.slice(sent..event));
         }
+    }
+
+    /// Whether the event that consists of what is held and `more` is an end mark, by its first bytes.
+    fn names_end(&self, more: &[u8], first: bool) -> bool {
+        const HEAD_BYTES: usize = 1 << 10;
+        let mut head = self.held[..self.held.len().min(HEAD_BYTES)].to_vec();
+        head.extend_from_slice(&more[..more.len().min(HEAD_BYTES - head.len())]);
+        self.dialect == Dialect::Responses && names_response_end(&head, first)
     }
 
     fn give_held(&mut self, out: &mut Forward) {

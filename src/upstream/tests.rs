@@ -1,6 +1,7 @@
 //! The relay against model servers made of scripted sockets.
 
 mod catalogue;
+mod checkout;
 mod echo_model;
 mod endings;
 mod failures;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -209,6 +210,28 @@ async fn closed_port() -> u16 {
     Model::start().await.port()
 }
 
+/// An answer, and what is reported of its request.
+#[derive(Debug)]
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: RelayBody,
+    report: ReportHandle,
+}
+
+impl Reply {
+    fn is_stream(&self) -> bool {
+        self.headers["content-type"] == "text/event-stream"
+    }
+}
+
+/// A request without an answer, and what is reported of it.
+#[derive(Debug)]
+struct Refused {
+    fault: RelayFault,
+    report: ReportHandle,
+}
+
 /// A door, the servers behind it and how requests are made.
 struct Relay {
     door: Door1,
@@ -223,7 +246,11 @@ impl Relay {
 
     async fn send(&self, request: RelayRequest) -> Result<Reply, Refused> {
         let pass = self.door.pass(request.facts.model.as_str()).await;
-        in_time(self.upstreams.relay(pass, request)).await
+        let report = request.report.clone();
+        match in_time(self.upstreams.relay(pass, request)).await {
+            Ok(super::Reply { status, headers, body }) => Ok(Reply { status, headers, body, report }),
+            Err(fault) => Err(Refused { fault, report }),
+        }
     }
 
     async fn ask(&self, body: &str) -> Result<Reply, Refused> {

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use bytes::BytesMut;
 use memchr::{memmem::Finder, memrchr_iter};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::types::Tokens;
@@ -37,6 +38,12 @@ impl AnswerTap {
         kept.extend_from_slice(older);
         kept.extend_from_slice(newest);
         self.kept = kept;
+    }
+
+    /// Whether it is JSON that stops before its end. Not known of an answer that was not kept whole: no.
+    pub(super) fn is_cut_short(&self) -> bool {
+        let parsed = || serde_json::from_slice::<IgnoredAny>(&self.kept);
+        !self.cut && parsed().is_err_and(|error| error.is_eof())
     }
 
     /// The tokens that the answer so far reports: its top-level `usage` as chat, completions, embeddings and

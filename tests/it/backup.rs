@@ -218,9 +218,12 @@ fn a_restore_that_was_killed_leaves_the_old_store_or_the_new_one() {
     let old = fs::read(home.data().join("ember.redb")).unwrap();
     let began = Instant::now();
     home.ok(&["restore", "copy.redb"]);
-    let longest = began.elapsed() + Duration::from_millis(5);
+    let mut longest = began.elapsed() + Duration::from_millis(5);
     let mut seen = [0, 0];
-    for round in 0..40u32 {
+    let mut round = 0u32;
+    // Where the machine is slower now than it was, the last moments are tried again, later.
+    while round < 40 || (seen.contains(&0) && round < 400) {
+        longest += longest * (round / 40) / 20;
         fs::write(home.data().join("ember.redb"), &old).unwrap();
         let mut child = home
             .command(&["restore", "copy.redb"])
@@ -228,7 +231,7 @@ fn a_restore_that_was_killed_leaves_the_old_store_or_the_new_one() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(longest * round / 40);
+        std::thread::sleep(longest * (round % 40) / 40);
         child.kill().unwrap();
         child.wait().unwrap();
         let count = ids(&home).len();
@@ -236,6 +239,7 @@ fn a_restore_that_was_killed_leaves_the_old_store_or_the_new_one() {
         seen[2 - count] += 1;
         let verdict = home.run_with(&["key", "verify"], &revoked);
         assert_eq!(exit(&verdict), 4, "round {round}: it came back");
+        round += 1;
     }
     assert!(seen[0] > 0 && seen[1] > 0, "always the same end: {seen:?}");
     for _ in 0..2 {

@@ -341,3 +341,38 @@ fn the_status_of_a_running_server_has_the_documented_members() {
     assert_eq!(status["server"]["listen"][0], format!("http://{}", server.address));
     assert_eq!(home.ok(&["version", "-o", "plain"]), env!("CARGO_PKG_VERSION"));
 }
+
+#[test]
+fn a_list_of_several_pages_is_whole_in_every_format() {
+    const KEYS: usize = 2_050;
+    let home = home();
+    let server = home.serve();
+    std::thread::scope(|scope| {
+        for thread in 0..16 {
+            let home = &home;
+            scope.spawn(move || {
+                for number in (thread..KEYS).step_by(16) {
+                    crate::door::create(home, &format!("app-{number}")).unwrap();
+                }
+            });
+        }
+    });
+    let lists = |home: &Home| {
+        let plain = home.ok(&["key", "list", "-o", "plain"]);
+        let ids: Vec<String> =
+            plain.lines().map(|line| line.rsplit('\t').next().unwrap().to_string()).collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), KEYS);
+        let all = json(home, &["key", "list"]);
+        let same = all["data"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap());
+        assert!(same.eq(ids.iter()), "the same in the same order");
+        assert_eq!(
+            (&all["has_more"], all["last_id"].as_str()),
+            (&false.into(), ids.last().map(String::as_str))
+        );
+        assert_eq!(home.ok(&["key", "list"]).lines().count(), KEYS + 1);
+        ids
+    };
+    let online = lists(&home);
+    assert!(server.stop().success());
+    assert_eq!(lists(&home), online);
+}

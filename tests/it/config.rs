@@ -104,8 +104,8 @@ fn a_file_that_is_named_must_be_there_and_be_toml() {
     assert_eq!(broken.status.code(), Some(3));
     assert!(stderr(&broken).contains("broken.toml:1:"), "{}", stderr(&broken));
     let mut here = crate::ember::program();
-    let output =
-        here.current_dir(home.folder.path()).args(["config", "show", "-o", "json"]).output().unwrap();
+    here.current_dir(home.folder.path()).args(["--data", "d", "config", "show", "-o", "json"]);
+    let output = here.output().unwrap();
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(
         json["file"].as_str().unwrap().ends_with("ember.toml"),

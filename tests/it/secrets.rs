@@ -1,5 +1,6 @@
 //! Laws 2 and 11: what is secret is in no log, no file and no answer but its own, at the finest level of logging.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -111,6 +112,13 @@ impl Haystack {
         };
         needles.iter().flat_map(places).collect()
     }
+
+    /// A line that has the text, to see how it came there.
+    fn line(&self, text: &str) -> Option<String> {
+        let lines =
+            self.0.iter().filter_map(|(_, bytes)| std::str::from_utf8(bytes).ok()).flat_map(str::lines);
+        lines.into_iter().find(|line| line.contains(text)).map(ToString::to_string)
+    }
 }
 
 /// RFC 4648 without padding; the length is a multiple of three.
@@ -196,46 +204,24 @@ fn use_key(server: &Ember, stack: &mut Haystack, key: &str) {
     }
 }
 
-/// Laws 2 and 11.
-#[test]
-fn no_secret_is_anywhere_but_where_it_has_to_be() {
-    let model = Model::start();
-    let home = home(&model);
-    let mut stack = Haystack::default();
-    let created = ["account", "create", "ana@example.com", "--admin", "--password-stdin"];
-    assert!(run(&home, &mut stack, &created, PASSWORD).status.success());
-    let create = |name: &str| format!("key create --account ana@example.com --name {name}");
-    let words = |line: &str| line.split(' ').map(ToString::to_string).collect::<Vec<_>>();
-    let mut keys = Vec::new();
-    let mut issue = |home: &Home, stack: &mut Haystack, line: &str| {
-        let words = words(line);
-        keys.push(issued(home, stack, &words.iter().map(String::as_str).collect::<Vec<_>>()));
-    };
-    for number in 0..KEYS / 2 {
-        issue(&home, &mut stack, &create(&format!("offline-{number}")));
-    }
-    let server = Ember::start(home.command(&["-vv", "serve"]));
-    for number in 0..KEYS / 2 {
-        issue(&home, &mut stack, &create(&format!("online-{number}")));
-    }
-    issue(&home, &mut stack, "key rotate online-0");
-    issue(&home, &mut stack, "key rotate offline-0 --now");
-    let of_door = door::create(&home, "door").unwrap();
-    keys.push(of_door.1.clone());
-    let passwd = run(&home, &mut stack, &["account", "passwd", "ana@example.com"], PASSWORD);
-    assert!(passwd.status.success());
-    crate::ember::eventually("the model", || {
-        server.get("/v1/models", Some(&of_door.1)).text().contains("\"m\"")
-    });
-    for key in &keys {
-        use_key(&server, &mut stack, key);
-        let verified = run(&home, &mut stack, &["key", "verify"], key);
-        stack.add("stdout of key verify", verified.stdout);
-    }
+fn create(home: &Home, stack: &mut Haystack, name: &str) -> String {
+    issued(home, stack, &["key", "create", "--account", "ana@example.com", "--name", name])
+}
+
+fn online_keys(home: &Home, stack: &mut Haystack) -> Vec<String> {
+    let mut keys: Vec<_> =
+        (0..KEYS / 2).map(|number| create(home, stack, &format!("online-{number}"))).collect();
+    keys.push(issued(home, stack, &["key", "rotate", "online-0"]));
+    keys.push(issued(home, stack, &["key", "rotate", "offline-0", "--now"]));
+    keys
+}
+
+/// Everything that shows something of keys, but not the keys themselves.
+fn look_around(home: &Home, stack: &mut Haystack, key: &str) {
     for (method, path) in
-        [("GET", format!("/admin/v1/keys/{}", keys[0])), ("POST", "/admin/v1/keys/verify".to_string())]
+        [("GET", format!("/admin/v1/keys/{key}")), ("POST", "/admin/v1/keys/verify".to_string())]
     {
-        let body = format!("{{\"key\":\"{}\",\"key2\":\"{PROMPT}\"}}", keys[0]);
+        let body = format!("{{\"key\":\"{key}\",\"key2\":\"{PROMPT}\"}}");
         let answer = door::ask(&home.data(), method, &path, "", &body).unwrap();
         stack.add("answer at the door", answer.body);
     }
@@ -245,45 +231,69 @@ fn no_secret_is_anywhere_but_where_it_has_to_be() {
         &["status", "-o", "json"],
         &["config", "show", "--origin", "-o", "json"],
     ] {
-        let output = run(&home, &mut stack, args, "");
+        let output = run(home, stack, args, "");
         stack.add(format!("stdout of {args:?}"), output.stdout);
     }
-    assert!(run(&home, &mut stack, &["backup", "live.redb"], "").status.success());
-    stack.add("live.redb", fs::read(home.file("live.redb")).unwrap());
+}
+
+fn back_up(home: &Home, stack: &mut Haystack, name: &str) {
+    assert!(run(home, stack, &["backup", name], "").status.success());
+    stack.add(name, fs::read(home.file(name)).unwrap());
+}
+
+/// Laws 2 and 11.
+#[test]
+fn no_secret_is_anywhere_but_where_it_has_to_be() {
+    let model = Model::start();
+    let home = home(&model);
+    let mut stack = Haystack::default();
+    let created = ["account", "create", "ana@example.com", "--admin", "--password-stdin"];
+    assert!(run(&home, &mut stack, &created, PASSWORD).status.success());
+    let mut keys: Vec<_> =
+        (0..KEYS / 2).map(|number| create(&home, &mut stack, &format!("offline-{number}"))).collect();
+    let server = Ember::start(home.command(&["-vv", "serve"]));
+    keys.extend(online_keys(&home, &mut stack));
+    let (id, last) = door::create(&home, "door").unwrap();
+    keys.push(last.clone());
+    assert!(run(&home, &mut stack, &["account", "passwd", "ana@example.com"], PASSWORD).status.success());
+    crate::ember::eventually("the model", || server.get("/v1/models", Some(&last)).text().contains("\"m\""));
+    for key in &keys {
+        use_key(&server, &mut stack, key);
+        let verified = run(&home, &mut stack, &["key", "verify"], key);
+        stack.add("stdout of key verify", verified.stdout);
+    }
+    look_around(&home, &mut stack, &keys[0]);
+    back_up(&home, &mut stack, "live.redb");
     assert!(run(&home, &mut stack, &["key", "revoke", "door"], "").status.success());
-    use_key(&server, &mut stack, &of_door.1);
-    let proc = format!("/proc/{}", server.pid());
-    stack.add("command line", fs::read(format!("{proc}/cmdline")).unwrap());
-    stack.add("log", server.log());
+    use_key(&server, &mut stack, &last);
+    stack.add("command line", fs::read(format!("/proc/{}/cmdline", server.pid())).unwrap());
     stack.add_files(home.data());
     server.signal("TERM");
     server.wait_for_log("draining");
-    stack.add("log at the end", server.log());
-    let server_log = server.log();
+    stack.add("log", server.log());
     drop(server);
-    assert!(run(&home, &mut stack, &["backup", "offline.redb"], "").status.success());
-    stack.add("offline.redb", fs::read(home.file("offline.redb")).unwrap());
+    back_up(&home, &mut stack, "offline.redb");
     assert!(stack.0.iter().any(|(name, _)| name.ends_with("models.json")), "the model list is on disk");
-    assert!(!stack.hits(&of_door.0).is_empty(), "the log names keys by id, so there is something to search");
+    assert!(!stack.hits(&id).is_empty(), "the log names keys by id, so there is something to search");
     assert!(!stack.hits("offline-3").is_empty());
-    for secret in keys.iter().map(String::as_str).chain([PROMPT, PASSWORD, UPSTREAM_KEY]) {
-        let mut hits = stack.hits(secret);
-        // The built-in model and the scripted one give prompts back to whoever sent them.
-        hits.retain(|place| secret != PROMPT || !place.starts_with("answer to POST"));
-        hits.dedup();
-        let line = server_log.lines().find(|line| line.contains(secret));
-        assert!(hits.is_empty(), "a secret stands in {hits:?}: {line:?}");
-        let body = &secret[secret.len() - 20..];
-        assert!(
-            stack.hits(body).iter().all(|place| secret == PROMPT && place.starts_with("answer")),
-            "a part of it"
-        );
-    }
+    none_is_found(&stack, &keys);
     let mut got = Haystack::default();
     got.add("what the model server got", model.got.lock().unwrap().clone());
     assert!(!got.hits(UPSTREAM_KEY).is_empty() && !got.hits(PROMPT).is_empty(), "it was asked");
     for key in &keys {
         assert_eq!(got.hits(key), Vec::<String>::new(), "the caller's key crossed over");
+    }
+}
+
+fn none_is_found(stack: &Haystack, keys: &[String]) {
+    for secret in keys.iter().map(String::as_str).chain([PROMPT, PASSWORD, UPSTREAM_KEY]) {
+        // The built-in model and the scripted one give prompts back to whoever sent them.
+        let is_elsewhere = |place: &String| secret != PROMPT || !place.starts_with("answer to POST");
+        let part = &secret[secret.len() - 20..];
+        for text in [secret, part] {
+            let hits: BTreeSet<_> = stack.hits(text).into_iter().filter(is_elsewhere).collect();
+            assert!(hits.is_empty(), "a secret stands in {hits:?}: {:?}", stack.line(text));
+        }
     }
 }
 

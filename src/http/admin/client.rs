@@ -22,6 +22,8 @@ use super::{VERSION, VERSION_HEADER};
 
 /// Longest wait for an answer: a disk that is slow is waited for, a server that is stuck is not.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for a backup to begin: the server makes and verifies the whole copy first.
+const COPY_TIMEOUT: Duration = Duration::from_secs(600);
 /// Longest wait for the next piece of a backup.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A page of a thousand keys is below a megabyte; this is for what is no Ember.
@@ -77,7 +79,9 @@ impl Client {
     /// [`ClientError`].
     pub fn backup(self, out: &mut dyn Write) -> Result<u64, ClientError> {
         runtime()?.block_on(async move {
-            let mut body = answer(self.stream, backup()).await?.into_body();
+            let answer = timeout(COPY_TIMEOUT, answer(self.stream, backup())).await;
+            let silence = |_| ClientError::NoAnswer("no copy was made within ten minutes".to_string());
+            let mut body = answer.map_err(silence)??.into_body();
             let mut length = 0;
             while let Some(frame) = timeout(PIECE_TIMEOUT, body.frame()).await.map_err(silent)? {
                 if let Ok(piece) = frame.map_err(silent)?.into_data() {

@@ -47,6 +47,8 @@ pub struct AdminDoor {
     status: Box<dyn Fn() -> ServerStatus + Send + Sync>,
     snapshot: Snapshot,
     slots: Arc<Semaphore>,
+    /// Users who are let in beside root.
+    users: Vec<u32>,
 }
 
 impl AdminDoor {
@@ -58,15 +60,23 @@ impl AdminDoor {
         status: Box<dyn Fn() -> ServerStatus + Send + Sync>,
         snapshot: Snapshot,
     ) -> Self {
-        Self { registry, clock, status, snapshot, slots: Arc::new(Semaphore::new(COMMANDS_MAX)) }
+        let slots = Arc::new(Semaphore::new(COMMANDS_MAX));
+        let users = vec![0, rustix::process::geteuid().as_raw()];
+        Self { registry, clock, status, snapshot, slots, users }
+    }
+
+    /// Lets one more user in: the data directory's owner, when root serves it.
+    #[must_use]
+    pub fn with_user(mut self, uid: u32) -> Self {
+        self.users.push(uid);
+        self
     }
 }
 
-/// Serves one connection to its end. Whoever is neither root nor the server's own user is turned away without a word.
+/// Serves one connection to its end. Whoever is not let in is turned away without a word.
 pub async fn serve_connection(stream: UnixStream, door: Arc<AdminDoor>) {
-    let own = rustix::process::geteuid().as_raw();
     let uid = match stream.peer_cred() {
-        Ok(peer) if peer.uid() == 0 || peer.uid() == own => peer.uid(),
+        Ok(peer) if door.users.contains(&peer.uid()) => peer.uid(),
         Ok(peer) => {
             tracing::warn!(uid = peer.uid(), "someone else was turned away at the admin socket");
             return;

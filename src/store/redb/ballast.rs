@@ -87,7 +87,9 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 
 fn fill(path: &Path, bytes: u64) -> io::Result<()> {
     let file = open(path)?;
-    if file.metadata()?.blocks() * 512 >= bytes && file.metadata()?.len() == bytes {
+    // A larger one stays: a command may not know how much the server was told to keep.
+    let facts = file.metadata()?;
+    if facts.len() >= bytes && facts.blocks() * 512 >= facts.len() {
         return Ok(());
     }
     let filled = allocate(&file, bytes.saturating_mul(2));

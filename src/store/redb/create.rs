@@ -14,7 +14,7 @@ use super::backend::Backend;
 use super::open::{Definition, OpenError};
 use super::row::{Birth, FORMAT, META, SENTINEL, Sentinel, seal};
 
-/// Makes a file: `fill` says what is in it, `check` looks at the finished file before it gets its name.
+/// Makes a store's file: `fill` says what is in it, `check` looks at the finished file before it gets its name.
 ///
 /// The file is built under another name in the same directory, synced, renamed, and the directory synced. The
 /// directory is locked meanwhile, so what is found under that other name was left by someone killed.
@@ -25,12 +25,40 @@ pub(super) fn create_file<T, E: From<OpenError>>(
     check: impl FnOnce(&Path) -> Result<T, E>,
 ) -> Result<T, E> {
     let directory = Directory::lock(path)?;
-    if path.symlink_metadata().is_ok() {
-        return Err(OpenError::Exists { path: path.to_path_buf() }.into());
+    refuse_present(path)?;
+    discard(&draft_of(path))?;
+    make(&directory, path, options, fill, check)
+}
+
+/// The same for a copy, whose name nobody else uses: the directory is not locked, and a draft that is there is left.
+pub(super) fn copy_file<T, E: From<OpenError>>(
+    path: &Path,
+    options: &StoreOptions,
+    fill: impl FnOnce(&WriteTransaction) -> Result<(), E>,
+    check: impl FnOnce(&Path) -> Result<T, E>,
+) -> Result<T, E> {
+    let directory = Directory::open(path)?;
+    refuse_present(path)?;
+    make(&directory, path, options, fill, check)
+}
+
+fn refuse_present(path: &Path) -> Result<(), OpenError> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(OpenError::Exists { path: path.to_path_buf() }),
+        Err(_) => Ok(()),
     }
+}
+
+fn make<T, E: From<OpenError>>(
+    directory: &Directory,
+    path: &Path,
+    options: &StoreOptions,
+    fill: impl FnOnce(&WriteTransaction) -> Result<(), E>,
+    check: impl FnOnce(&Path) -> Result<T, E>,
+) -> Result<T, E> {
     let draft = draft_of(path);
-    discard(&draft)?;
-    let made = build(&draft, options, fill).and_then(|()| check(&draft)).and_then(|checked| {
+    let file = new_file(&draft)?;
+    let made = build(file, &draft, options, fill).and_then(|()| check(&draft)).and_then(|checked| {
         name(&draft, path)?;
         directory.sync(path)?;
         Ok(checked)
@@ -97,17 +125,21 @@ pub(super) fn discard(draft: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// The directory that a file lies in, locked against others who would make files in it.
+/// The directory that a file lies in; locked against others who would make a store in it, but for copies.
 pub(super) struct Directory(File);
 
 impl Directory {
-    pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
+    fn open(path: &Path) -> Result<Self, OpenError> {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let directory = File::open(parent).map_err(|error| OpenError::io(parent, error))?;
-        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self(directory)),
+        File::open(parent).map(Self).map_err(|error| OpenError::io(parent, error))
+    }
+
+    pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
+        let directory = Self::open(path)?;
+        match rustix::fs::flock(&directory.0, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(directory),
             Err(Errno::WOULDBLOCK) => Err(OpenError::Locked { path: path.to_path_buf() }),
-            Err(error) => Err(OpenError::io(parent, error)),
+            Err(error) => Err(OpenError::io(path, error)),
         }
     }
 
@@ -117,11 +149,11 @@ impl Directory {
 }
 
 fn build<E: From<OpenError>>(
+    file: File,
     draft: &Path,
     options: &StoreOptions,
     fill: impl FnOnce(&WriteTransaction) -> Result<(), E>,
 ) -> Result<(), E> {
-    let file = new_file(draft)?;
     let synced = file.try_clone().map_err(|error| OpenError::io(draft, error))?;
     let disk = FileBackend::new(file).map_err(|error| OpenError::engine(draft, error.into()))?;
     build_on(Box::new(disk), draft, options, fill)?;

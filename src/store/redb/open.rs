@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ use super::row::{META, Reading, SENTINEL, Sentinel, unseal};
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no such file.
-    #[error("there is no store at {path}; `ember up` makes one", path = .path.display())]
+    #[error("there is no store at {path}", path = .path.display())]
     NotFound {
         /// Where.
         path: PathBuf,
@@ -30,7 +31,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// Another process has it.
-    #[error("another process has {path} open; stop it, or ask it instead", path = .path.display())]
+    #[error("a server or a command has {path} open", path = .path.display())]
     Locked {
         /// Where.
         path: PathBuf,
@@ -168,6 +169,24 @@ fn open_file(path: &Path, access: OFlags) -> Result<Box<dyn StorageBackend>, Ope
     }
     let backend = FileBackend::new(file).map_err(|error| OpenError::engine(path, error.into()))?;
     Ok(Box::new(backend))
+}
+
+/// Takes from others what they may do with a file that is ours and lies in a directory of ours.
+pub(super) fn tighten(path: &Path) -> Result<(), OpenError> {
+    let facts = path.symlink_metadata().map_err(|error| OpenError::io(path, error))?;
+    let me = rustix::process::geteuid().as_raw();
+    // Elsewhere somebody else could put a link to another file of ours in its place.
+    let is_ours = facts.is_file()
+        && facts.uid() == me
+        && path.parent().and_then(|parent| parent.metadata().ok()).is_some_and(|parent| parent.uid() == me);
+    if !is_ours || facts.mode() & 0o177 == 0 {
+        return Ok(());
+    }
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, private).map_err(|error| OpenError::io(path, error))?;
+    let mode = format!("{:o}", facts.mode() & 0o777);
+    tracing::warn!(path = %path.display(), mode, "others could use the store's file; it is 0600 now");
+    Ok(())
 }
 
 /// A database that is open and locked; nothing has been written to its disk, and nothing is until

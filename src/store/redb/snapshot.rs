@@ -8,7 +8,7 @@ use ::redb::{
     WriteTransaction,
 };
 
-use super::create::{create_file, put_sentinel};
+use super::create::{copy_file, put_sentinel};
 use super::migration::FORMATS;
 use super::open::{Definition, Held, OpenError, Source, contained};
 use super::row::{Birth, META, unseal};
@@ -98,7 +98,7 @@ impl RedbStore {
             let same = found.birth == self.birth && found.tables == *copied.borrow();
             if same { Ok(found.tables) } else { Err(SnapshotError::Differs) }
         };
-        create_file(path, &options, fill, check)
+        copy_file(path, &options, fill, check)
     }
 }
 

@@ -18,7 +18,6 @@ use crate::types::Tokens;
 pub(super) struct Seen {
     pub(super) ended: bool,
     pub(super) tokens: Option<Tokens>,
-    pub(super) events: u64,
     pub(super) contents: u64,
 }
 
@@ -30,7 +29,6 @@ impl Seen {
         if data.is_empty() {
             return false;
         }
-        self.events += 1;
         match dialect {
             Dialect::Chat => self.judge_chat(&data),
             Dialect::Responses => {
@@ -56,14 +54,13 @@ impl Seen {
 
     fn judge_response(&mut self, name: &[u8], data: &[u8]) {
         self.contents += u64::from(has_text(data, &*RESPONSE_TEXTS));
-        let ends = |name: &[u8]| RESPONSE_ENDS.iter().any(|end| end.as_bytes() == name);
-        self.ended |= ends(name);
+        self.ended |= is_response_end(name);
         let unnamed = name.is_empty() && RESPONSE_END.iter().any(|end| end.find(data).is_some());
         if !unnamed && !has_usage_object(data) {
             return;
         }
         let Ok(event) = serde_json::from_slice::<ResponseEvent<'_>>(data) else { return };
-        self.ended |= name.is_empty() && event.kind.is_some_and(|kind| ends(kind.as_bytes()));
+        self.ended |= name.is_empty() && event.kind.is_some_and(|kind| is_response_end(kind.as_bytes()));
         self.note_usage(event.response.and_then(|response| response.usage));
     }
 
@@ -107,6 +104,26 @@ struct ResponseSoFar<'a> {
 }
 
 const RESPONSE_ENDS: [&str; 3] = ["response.completed", "response.failed", "response.incomplete"];
+
+fn is_response_end(name: &[u8]) -> bool {
+    RESPONSE_ENDS.iter().any(|end| end.as_bytes() == name)
+}
+
+/// Whether an event of which only the `head` is known is an end mark: by its name, else by the type that its data
+/// begins with.
+pub(super) fn names_response_end(head: &[u8], first: bool) -> bool {
+    let (name, data) = fields(if first { &head[mark_len(head)..] } else { head });
+    if !name.is_empty() {
+        return is_response_end(name);
+    }
+    leading_type(&data).is_some_and(is_response_end)
+}
+
+fn leading_type(data: &[u8]) -> Option<&[u8]> {
+    let member = data.trim_ascii_start().strip_prefix(b"{")?.trim_ascii_start().strip_prefix(b"\"type\"")?;
+    let value = member.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    memchr(b'"', value).map(|end| &value[..end])
+}
 
 static RESPONSE_END: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| RESPONSE_ENDS.map(Finder::new));
 

@@ -13,7 +13,7 @@ struct Outcome {
     sent: Vec<u8>,
     /// Before [`SseTap::finish`].
     boundary: bool,
-    seen: (bool, Option<Tokens>, u64, u64),
+    seen: (bool, Option<Tokens>, u64),
 }
 
 /// Runs `stream` through a tap, cut after each of `cuts` (in bytes, counted from the cut before), then as it comes.
@@ -33,7 +33,7 @@ fn run_cut(dialect: Dialect, strip: bool, stream: &[u8], cuts: &[usize]) -> Outc
     }
     let boundary = tap.at_boundary();
     sent.extend_from_slice(&tap.finish());
-    Outcome { sent, boundary, seen: (tap.ended(), tap.tokens(), tap.events(), tap.completion_estimate()) }
+    Outcome { sent, boundary, seen: (tap.ended(), tap.tokens(), tap.completion_estimate()) }
 }
 
 fn run(dialect: Dialect, strip: bool, stream: &str) -> Outcome {
@@ -73,7 +73,7 @@ fn a_chat_without_its_usage_chunk() {
         let stripped = run_every_cut(Dialect::Chat, true, &stream);
         assert_eq!(String::from_utf8(stripped.sent).unwrap(), format!("{before}{after}"));
         for seen in [kept.seen, stripped.seen] {
-            assert_eq!(seen, (true, Some(TOKENS), 4, 1));
+            assert_eq!(seen, (true, Some(TOKENS), 1));
         }
     }
 }
@@ -113,13 +113,13 @@ fn a_response_ends_with_its_event() {
         let delta = r#"{"type":"response.output_text.delta","delta":"response.completed"}"#;
         let named = format!("event: response.output_text.delta\ndata: {delta}\n\n");
         let seen = run_every_cut(Dialect::Responses, false, &named).seen;
-        assert_eq!(seen, (false, None, 1, 1));
+        assert_eq!(seen, (false, None, 1));
         let stream = format!("{named}event: response.{end}\ndata: {data}\n\n");
         let seen = run_every_cut(Dialect::Responses, false, &stream).seen;
-        assert_eq!(seen, (true, tokens, 2, 1));
+        assert_eq!(seen, (true, tokens, 1));
         let stream = format!("data: {delta}\n\ndata: {data}\n\n");
         let seen = run_every_cut(Dialect::Responses, true, &stream).seen;
-        assert_eq!(seen, (true, tokens, 2, 1));
+        assert_eq!(seen, (true, tokens, 1));
     }
     assert!(!run(Dialect::Responses, false, "data: [DONE]\n\n").seen.0);
     assert!(!run(Dialect::Chat, false, "event: response.completed\ndata: {}\n\n").seen.0);
@@ -136,7 +136,7 @@ fn what_counts_as_content() {
         ("[DONE]", false),
     ] {
         assert_eq!(
-            run(Dialect::Chat, false, &format!("data: {data}\n\n")).seen.3,
+            run(Dialect::Chat, false, &format!("data: {data}\n\n")).seen.2,
             u64::from(counts),
             "{data}"
         );
@@ -197,11 +197,11 @@ fn an_event_that_is_too_long_is_let_through() {
     for cuts in [vec![], vec![10], vec![long.len() - 1], vec![long.len() - 2, 1], vec![65_536; 20]] {
         let cut = |stream: &str, strip| run_cut(Dialect::Chat, strip, stream.as_bytes(), &cuts);
         assert_eq!(cut(&fits, true).sent, b"");
-        assert_eq!(cut(&fits, false).seen, (false, Some(TOKENS), 1, 0));
+        assert_eq!(cut(&fits, false).seen, (false, Some(TOKENS), 0));
         let stream = format!("{long}data: {USAGE}\n\ndata: b\n\n");
         let stripped = cut(&stream, true);
         assert_eq!(stripped.sent, format!("{long}data: b\n\n").as_bytes());
-        assert_eq!(stripped.seen, (false, Some(TOKENS), 3, 0));
+        assert_eq!(stripped.seen, (false, Some(TOKENS), 0));
         assert_eq!(cut(&stream, false).seen, stripped.seen);
     }
     let long = pad(SseTap::EVENT_BYTES_MAX);
@@ -327,5 +327,29 @@ proptest! {
         let mut sent: Vec<u8> = chunks.iter().flat_map(|chunk| tap.push(Bytes::copy_from_slice(chunk))).flatten().collect();
         sent.extend_from_slice(&tap.finish());
         prop_assert_eq!(sent, chunks.concat());
+    }
+}
+
+#[test]
+fn bug_an_end_mark_that_is_too_long_to_be_looked_into_counts() {
+    let pad = "x".repeat(SseTap::EVENT_BYTES_MAX);
+    let event = |begin: &str| format!("{begin},\"x\":\"{pad}\"}}\n\n");
+    let named = event("event: response.completed\ndata: {\"sequence_number\":1");
+    let typed = event("data: { \"type\" : \"response.incomplete\"");
+    let delta = event("event: response.output_text.delta\ndata: {\"type\":\"response.completed\"");
+    let quoted = event("data: {\"type\":\"x\",\"delta\":\"response.completed\"");
+    for strip in [false, true] {
+        for (stream, ends) in [(&named, true), (&typed, true), (&delta, false), (&quoted, false)] {
+            for cuts in
+                [vec![], vec![700_000], vec![3, 5, 700_000], vec![stream.len() - 1], vec![1 << 20, 20]]
+            {
+                let outcome = run_cut(Dialect::Responses, strip, stream.as_bytes(), &cuts);
+                assert_eq!(outcome.seen.0, ends, "{cuts:?} {:.60}", stream);
+                assert!(outcome.sent == stream.as_bytes());
+            }
+            let unended = run(Dialect::Responses, strip, &stream[..stream.len() - 2]);
+            assert!(!unended.seen.0, "cut short");
+        }
+        assert!(!run(Dialect::Chat, strip, &named).seen.0);
     }
 }

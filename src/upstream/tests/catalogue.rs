@@ -31,8 +31,8 @@ async fn lists_are_asked_for_with_the_servers_key_and_shown_with_what_they_say()
         json!({"name": "Small", "owned_by": "me", "id": "no"}).as_object().unwrap().clone(),
     )]);
     let upstreams = upstreams(vec![settings], None);
-    assert_eq!(upstreams.find("qwen"), Err(RelayFault::ModelsNotRead));
-    assert_eq!(upstreams.find("small"), Ok(()));
+    assert_eq!(upstreams.entry(&ModelScope::All, "qwen"), Err(RelayFault::ModelsNotRead));
+    assert_eq!(upstreams.entry(&ModelScope::All, "small").map(drop), Ok(()));
     let (seen, ()) = tokio::join!(model.answer(json_answer(LIST)), upstreams.look());
     assert!(seen.starts_with("GET /v1/models HTTP/1.1\r\n"), "{seen}");
     assert!(seen.contains(&format!("authorization: Bearer {SERVER_KEY}\r\n")));
@@ -50,7 +50,7 @@ async fn lists_are_asked_for_with_the_servers_key_and_shown_with_what_they_say()
                 "name": "Small"}),
         ]
     );
-    assert_eq!(upstreams.find("other"), Err(RelayFault::UnknownModel));
+    assert_eq!(upstreams.entry(&ModelScope::All, "other"), Err(RelayFault::UnknownModel));
     let health = &upstreams.health()[0];
     assert_eq!((health.up, health.fault, health.models), (true, None, 3));
 }
@@ -62,8 +62,10 @@ async fn a_key_sees_only_its_models() {
     let scope = ModelScope::Only([id("alias"), id("nobodys")].into());
     let seen: Vec<String> = upstreams.entries(&scope).iter().map(|e| e.name().to_string()).collect();
     assert_eq!(seen, ["alias"]);
-    assert!(upstreams.entry(&scope, "alias").is_some());
-    assert!(upstreams.entry(&scope, "real").is_none() && upstreams.entry(&scope, "nobodys").is_none());
+    assert!(upstreams.entry(&scope, "alias").is_ok());
+    for name in ["real", "nobodys"] {
+        assert_eq!(upstreams.entry(&scope, name), Err(RelayFault::UnknownModel), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -79,7 +81,7 @@ async fn the_last_lists_outlive_a_start_while_the_server_is_down() {
 
     let again = upstreams(vec![discovering(&model)], Some(file.clone()));
     assert_eq!(again.entries(&ModelScope::All), first.entries(&ModelScope::All));
-    assert_eq!(again.find("other"), Err(RelayFault::UnknownModel));
+    assert_eq!(again.entry(&ModelScope::All, "other"), Err(RelayFault::UnknownModel));
 
     let elsewhere = Model::start().await;
     assert!(names(&upstreams(vec![discovering(&elsewhere)], Some(file.clone()))).is_empty());
@@ -131,7 +133,7 @@ async fn watching_sees_a_server_come_back() {
     let upstreams = upstreams(vec![discovering(&model)], None);
     let watching = tokio::spawn(Arc::clone(&upstreams).watch());
     drop(model.accept().await);
-    model.answer(json_answer(r#"{"data":[]}"#)).await;
+    model.answer(json_answer(r#"{"object":"list","data":[]}"#)).await;
     model.answer(json_answer(LIST)).await;
     // The next reading begins when the last has been taken in.
     model.accept().await;
@@ -152,6 +154,20 @@ async fn an_age_that_changes_with_every_reading_is_kept() {
 }
 
 #[tokio::test]
+async fn bug_discovery_tells_of_servers_that_want_a_key() {
+    let (vllm, web, open) = (Model::start().await, Model::start().await, Model::start().await);
+    let ports = [("vllm", vllm.port()), ("web", web.port()), ("open", open.port())];
+    let (found, ..) = tokio::join!(
+        discover(&ports),
+        vllm.answer("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n"),
+        web.answer("HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n"),
+        open.answer(json_answer(LIST)),
+    );
+    let at = |name: &str, model: &Model| (name.to_string(), ([127, 0, 0, 1], model.port()).into());
+    assert_eq!(found, Discovered { servers: vec![at("open", &open)], locked: vec![at("vllm", &vllm)] });
+}
+
+#[tokio::test]
 async fn discovery_knows_servers_by_what_they_answer() {
     let (web, silent, ollama) = (Model::start().await, Model::start().await, Model::start().await);
     let ports = [
@@ -166,5 +182,42 @@ async fn discovery_knows_servers_by_what_they_answer() {
         web.answer(html),
         ollama.answer(json_answer(r#"{"object":"list","data":null}"#)),
     );
-    assert_eq!(found, [("ollama".to_string(), ([127, 0, 0, 1], ollama.port()).into())]);
+    assert_eq!(found.servers, [("ollama".to_string(), ([127, 0, 0, 1], ollama.port()).into())]);
+    assert!(found.locked.is_empty());
+}
+
+#[tokio::test]
+async fn bug_a_key_that_is_a_common_word_does_not_hide_a_list() {
+    let model = Model::start().await;
+    let settings = ServerSettings { api_key: Some(Secret::new("vllm".into())), ..discovering(&model) };
+    let upstreams = upstreams(vec![settings], None);
+    tokio::join!(model.answer(json_answer(LIST)), upstreams.look());
+    assert_eq!(names(&upstreams), ["bge", "qwen"]);
+}
+
+#[tokio::test]
+async fn bug_a_list_cannot_take_a_name_that_was_given_by_hand() {
+    let (liar, named) = (Model::start().await, Model::start().await);
+    let lying = ServerSettings { name: "liar".to_string(), ..discovering(&liar) };
+    let upstreams = upstreams(vec![lying, named.settings()], None);
+    let list = json_answer(
+        r#"{"object":"list","data":[{"id":"alias","owned_by":"liar"},{"id":"real"},{"id":"own"}]}"#,
+    );
+    tokio::join!(liar.answer(&list), named.answer(json_answer(LIST)), upstreams.look());
+    for (name, server) in [("alias", "one"), ("real", "one"), ("own", "liar")] {
+        let candidates = upstreams.catalogue.candidates(name).unwrap();
+        let servers: Vec<&str> = candidates.iter().map(|candidate| candidate.server.name.as_str()).collect();
+        assert_eq!(servers, [server], "{name}");
+    }
+    let entry = upstreams.entry(&ModelScope::All, "alias").unwrap();
+    assert_eq!(serde_json::to_value(entry).unwrap()["owned_by"], "ember");
+}
+
+#[tokio::test]
+async fn bug_a_model_nobody_can_know_yet_is_told_apart_from_one_that_is_not_allowed() {
+    let model = Model::start().await;
+    let upstreams = upstreams(vec![discovering(&model)], None);
+    let scope = ModelScope::Only([id("mine")].into());
+    assert_eq!(upstreams.entry(&scope, "mine"), Err(RelayFault::ModelsNotRead));
+    assert_eq!(upstreams.entry(&scope, "other"), Err(RelayFault::UnknownModel));
 }

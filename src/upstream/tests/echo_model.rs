@@ -23,11 +23,11 @@ const HELLO: &str = r#"{"model":"gpt","messages":[{"role":"user","content":"Hell
 #[tokio::test]
 async fn its_list_is_read_and_its_answers_are_counted() {
     let relay = relay(Duration::ZERO).await;
-    assert!(relay.upstreams.entry(&ModelScope::All, echo::MODEL).is_some());
+    assert!(relay.upstreams.entry(&ModelScope::All, echo::MODEL).is_ok());
     assert!(relay.upstreams.health()[0].up);
     for stream in ["true}", "false}"] {
         let reply = relay.ask(&format!("{HELLO}{stream}")).await.unwrap();
-        assert_eq!((reply.status.as_u16(), reply.is_stream), (200, stream == "true}"));
+        assert_eq!((reply.status.as_u16(), reply.is_stream()), (200, stream == "true}"));
         let report = reply.report.clone();
         let (said, broken) = all(reply.body).await;
         assert_eq!(broken, None);

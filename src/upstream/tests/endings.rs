@@ -279,3 +279,37 @@ async fn an_answer_without_usage_is_estimated() {
         assert_eq!(report.read().tokens, Some((estimate, TokensSource::Estimated)));
     }
 }
+
+#[tokio::test]
+async fn bug_json_without_a_length_that_stops_before_its_end_is_broken() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![model.settings()]);
+    let long = format!("{{\"a\":\"{}", "x".repeat(1 << 20));
+    let deep = "[".repeat(1000) + &"]".repeat(1000);
+    let broken = Some(Broken { fault: RelayFault::BrokeOff, at_boundary: false, is_stream: false });
+    let (json, text) = ("application/json; charset=utf-8", "text/plain");
+    for (kind, said, how) in [
+        (json, "{\"choices\":[{\"mess", broken),
+        (json, "{\"a\":1}\n", None),
+        (json, &deep, None),
+        (json, "it is no JSON", None),
+        (json, &long, None),
+        (text, "{\"a", None),
+    ] {
+        let close = format!("HTTP/1.0 200 OK\r\ncontent-type: {kind}\r\n\r\n{said}");
+        let chunked = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{said}\r\n0\r\n\r\n",
+            said.len()
+        );
+        for answer in [close, chunked] {
+            let asking = async {
+                let reply = relay.ask(ASK).await.unwrap();
+                let report = reply.report.clone();
+                (all(reply.body).await, report.read().ending)
+            };
+            let ((got, ending), _) = tokio::join!(asking, model.answer(&answer));
+            assert!(got == (said.to_string(), how), "{said:.60} {:?}", got.1);
+            assert_eq!(ending == Ending::Done, how.is_none());
+        }
+    }
+}

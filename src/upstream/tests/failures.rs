@@ -1,7 +1,11 @@
 //! Servers that fail before their answer began.
 
 use super::*;
-use crate::types::Ending;
+use crate::types::{Ending, Tokens, TokensSource};
+
+fn prompt_of_ask() -> (Tokens, TokensSource) {
+    (Tokens { prompt: ASK.len() as u64 / 4, completion: 0, cached: 0 }, TokensSource::Estimated)
+}
 
 async fn fault_after(answer: &str) -> RelayFault {
     let model = Model::start().await;
@@ -9,7 +13,7 @@ async fn fault_after(answer: &str) -> RelayFault {
     let (reply, _) = tokio::join!(relay.ask(ASK), model.answer(answer));
     let refused = reply.map(|reply| reply.status).unwrap_err();
     assert_eq!(refused.report.read().ending, Ending::ServerDied);
-    assert_eq!(refused.report.read().tokens, None);
+    assert_eq!(refused.report.read().tokens, (refused.fault == RelayFault::BrokeOff).then(prompt_of_ask));
     assert!(!model.is_asked_again().await, "asked twice");
     relay.is_settled(1);
     refused.fault
@@ -47,6 +51,7 @@ async fn an_error_that_shows_the_servers_key_or_is_too_long_to_search_is_invalid
     for body in [
         &format!("bad key: {SERVER_KEY}!"),
         &format!(r#"{{"error":"Bearer {}"}}"#, SERVER_KEY.replace('/', "\\/")),
+        &format!(r#"{{"error":"Bearer {}"}}"#, SERVER_KEY.replace('/', "\\u002F").replace('k', "\\u006b")),
         &long,
     ] {
         let answer = format!("HTTP/1.1 500 Oh\r\ncontent-length: {}\r\n\r\n{body}", body.len());
@@ -187,4 +192,94 @@ async fn settings_that_make_no_request_are_refused_by_name_and_without_the_key()
         let fault = Upstreams::new(vec![settings], None, SOON, &Fixed).err().unwrap().to_string();
         assert!(fault.contains("'s'") && !fault.contains("hidden"), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn bug_a_prompt_that_was_sent_and_never_answered_is_counted() {
+    let short = Duration::from_millis(20);
+    let model = Model::start().await;
+    let relay = Relay::to(vec![ServerSettings { first_byte_timeout: short, ..model.settings() }]);
+    let script = async {
+        let mut peer = model.accept().await;
+        peer.request().await;
+        peer.is_left().await;
+    };
+    let (reply, ()) = tokio::join!(relay.ask(ASK), script);
+    assert_eq!(reply.unwrap_err().report.read().tokens, Some(prompt_of_ask()), "too slow");
+
+    let relay = Relay::to(vec![model.settings()]);
+    let asked = request(ASK);
+    let report = asked.report.clone();
+    let mut asking = Box::pin(relay.send(asked));
+    let mut peer = tokio::select! {
+        _ = &mut asking => panic!("nobody answered"),
+        peer = async { let mut peer = model.accept().await; peer.request().await; peer } => peer,
+    };
+    drop(asking);
+    peer.is_left().await;
+    assert_eq!(report.read().tokens, Some(prompt_of_ask()), "hung up");
+    assert_eq!(report.read().ending, Ending::ClientGone);
+    assert_eq!(relay.door.meter.totals().tokens, prompt_of_ask().0);
+
+    let relay = Relay::to(vec![settings("down", closed_port().await)]);
+    assert_eq!(relay.ask(ASK).await.unwrap_err().report.read().tokens, None, "never sent");
+}
+
+#[tokio::test]
+async fn bug_a_server_that_answers_that_it_cannot_is_asked_last() {
+    for status in ["502 Bad Gateway", "503 Loading", "504 Gateway Timeout"] {
+        let (loading, healthy) = (Model::start().await, Model::start().await);
+        let relay = Relay::to(vec![settings("loading", loading.port()), settings("healthy", healthy.port())]);
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}");
+        let (reply, _) = tokio::join!(relay.ask(ASK), loading.answer(&answer));
+        let reply = reply.unwrap();
+        assert_eq!(reply.status.as_str(), &status[..3]);
+        assert_eq!(all(reply.body).await, ("{}".to_string(), None));
+        let (reply, _) = tokio::join!(relay.ask(ASK), healthy.answer(json_answer("{}")));
+        assert_eq!(reply.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn bug_a_server_whose_list_cannot_be_read_is_asked_after_those_that_are_up() {
+    let (down, up) = (Model::start().await, Model::start().await);
+    let relay = Relay::to(vec![settings("down", down.port()), settings("up", up.port())]);
+    let list = json_answer(r#"{"object":"list","data":[{"id":"real"}]}"#);
+    let failing = "HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n";
+    tokio::join!(down.answer(failing), up.answer(&list), relay.upstreams.look());
+    let (reply, _) = tokio::join!(relay.ask(ASK), up.answer(json_answer("{}")));
+    assert_eq!(reply.unwrap().status, 200);
+
+    let only = Model::start().await;
+    let relay = Relay::to(vec![only.settings()]);
+    tokio::join!(only.answer(failing), relay.upstreams.look());
+    let (reply, _) = tokio::join!(relay.ask(ASK), only.answer(json_answer("{}")));
+    assert_eq!(reply.unwrap().status, 200, "the only one is asked all the same");
+}
+
+#[tokio::test]
+async fn bug_a_server_without_a_key_forbids_the_request_and_not_the_key() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![ServerSettings { api_key: None, ..model.settings() }]);
+    let forbidden = "HTTP/1.1 403 Forbidden\r\ncontent-length: 8\r\n\r\nflagged!";
+    let asking = async {
+        let reply = relay.ask(ASK).await.unwrap();
+        (reply.status, all(reply.body).await)
+    };
+    let ((status, said), _) = tokio::join!(asking, model.answer(forbidden));
+    assert_eq!((status.as_u16(), said), (403, ("flagged!".to_string(), None)));
+}
+
+#[tokio::test]
+async fn bug_a_refused_key_is_told_once_until_the_server_answers() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![model.settings()]);
+    let server = relay.upstreams.catalogue.server(0);
+    let refusal = "HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n";
+    let (refused, _) = tokio::join!(relay.ask(ASK), model.answer(refusal));
+    assert_eq!(refused.unwrap_err().fault, RelayFault::AuthRefused);
+    assert!(!server.refused_key(), "told by the request");
+    let (reply, _) = tokio::join!(relay.ask(ASK), model.answer(json_answer("{}")));
+    all(reply.unwrap().body).await;
+    assert!(server.refused_key(), "news again");
 }

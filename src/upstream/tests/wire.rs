@@ -129,7 +129,7 @@ async fn an_alias_and_the_wish_for_usage_are_spliced_in_and_the_usage_chunk_out(
         r#"{"stream_options":{"include_usage":true}, "model" : "real", "stream": true, "a":"é" }"#
     );
     let reply = reply.unwrap();
-    assert!(reply.is_stream);
+    assert!(reply.is_stream());
     let report = reply.report.clone();
     assert_eq!(all(reply.body).await, (format!("{EVENT}{END}"), None));
     let tokens = Tokens { prompt: 5, completion: 1, cached: 0 };
@@ -248,4 +248,22 @@ async fn a_unix_socket_and_a_long_body_work() {
     };
     let (reply, ()) = tokio::join!(relay.ask(&asked), script);
     assert_eq!(all(reply.unwrap().body).await.0, r#"{"a":1}"#);
+}
+
+#[tokio::test]
+async fn bug_an_ember_key_in_a_vendor_header_does_not_reach_the_server() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![model.settings()]);
+    let mut asked = request(ASK);
+    let key = relay.door.key.expose().to_string();
+    for (name, value) in [
+        ("openai-project", key.clone()),
+        ("openai-key", format!("Bearer {key}")),
+        ("openai-beta", "x=1".into()),
+    ] {
+        asked.headers.append(HeaderName::from_static(name), HeaderValue::try_from(value).unwrap());
+    }
+    let (reply, seen) = tokio::join!(relay.send(asked), model.answer(json_answer("{}")));
+    reply.unwrap();
+    assert!(!seen.contains(&key) && seen.contains("openai-beta: x=1\r\n"), "{seen}");
 }

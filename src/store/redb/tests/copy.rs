@@ -42,3 +42,31 @@ fn verifying_changes_nothing_even_after_a_kill() {
     assert_eq!(verify(&killed).unwrap().tables, [TableCount { table: "things".to_string(), rows: 101 }]);
     assert_eq!(std::fs::read(&killed).unwrap(), before);
 }
+
+#[test]
+fn bug_several_copies_at_once_are_all_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ember.redb");
+    make(&path);
+    let store = &RedbStore::open(&path, quick()).unwrap();
+    let lock = create::Directory::lock(&path).unwrap();
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let copy = dir.path().join(format!("copy-{number}"));
+            scope.spawn(move || store.snapshot_to(&copy).unwrap());
+        }
+    });
+    drop(lock);
+}
+
+#[test]
+fn a_draft_of_somebody_elses_copy_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ember.redb");
+    make(&path);
+    let store = RedbStore::open(&path, quick()).unwrap();
+    let draft = dir.path().join("copy.new");
+    std::fs::write(&draft, b"half").unwrap();
+    store.snapshot_to(&dir.path().join("copy")).unwrap_err();
+    assert_eq!(std::fs::read(draft).unwrap(), b"half");
+}

@@ -162,3 +162,19 @@ fn a_store_that_is_open_is_locked() {
     drop(store);
     RedbStore::open(&path, quick()).unwrap();
 }
+
+#[test]
+fn bug_a_store_that_others_could_read_is_tightened() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let (path, foreign) = (dir.path().join("ember.redb"), dir.path().join("foreign"));
+    make(&path);
+    foreign_redb(&foreign, |_| {});
+    for file in [&path, &foreign] {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    drop(RedbStore::open(&path, quick()).unwrap());
+    RedbStore::open(&foreign, quick()).map(drop).unwrap_err();
+    let mode = |file: &Path| file.metadata().unwrap().mode() & 0o777;
+    assert_eq!((mode(&path), mode(&foreign)), (0o600, 0o644));
+}
