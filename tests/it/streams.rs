@@ -670,7 +670,6 @@ fn law_5_a_model_servers_trouble_is_told_as_what_it_is() {
     let ok = "Content-Type: application/json\r\nContent-Length: 2\r\n";
     for (said, status, code) in [
         (format!("HTTP/1.1 401 No\r\n{ok}\r\n{{}}"), 502, "upstream_auth_failed"),
-        (format!("HTTP/1.1 403 No\r\n{ok}\r\n{{}}"), 502, "upstream_auth_failed"),
         (format!("HTTP/1.1 407 No\r\n{ok}\r\n{{}}"), 502, "upstream_auth_failed"),
         (format!("HTTP/1.1 302 Found\r\nLocation: http://evil/\r\n{ok}\r\n{{}}"), 502, "upstream_invalid"),
         ("HTTP/1.1 304 Not Modified\r\n\r\n".to_string(), 502, "upstream_invalid"),
@@ -697,6 +696,24 @@ fn law_5_a_model_servers_trouble_is_told_as_what_it_is() {
         assert!(answer.header("location").is_none());
     }
     assert!(scene.model.is_untouched(), "nothing is sent twice once it was written");
+}
+
+#[test]
+fn law_5_a_403_is_the_servers_word_on_ember_where_ember_has_a_key_and_on_the_request_where_not() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "sk-of-the-server").unwrap();
+    let with_key = format!("api_key_file = \"{}\"", secret.path().display());
+    for (upstream, status) in [(with_key.as_str(), 502), ("", 403)] {
+        let scene = scene(upstream);
+        let mut wire = scene.ask(CHAT, ASK);
+        scene.model.call().json("403 Forbidden", "no");
+        let answer = wire.answer();
+        assert_eq!(answer.status, status, "{upstream}");
+        match status {
+            403 => assert_eq!(answer.text(), "no"),
+            _ => assert_eq!(answer.code(), "upstream_auth_failed"),
+        }
+    }
 }
 
 #[test]
