@@ -1,6 +1,6 @@
 //! The data directory: made, tightened or refused, and the owner of what is put into it. Never: what is in the files.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ impl DataDir {
     pub(super) fn take(path: &Path, create: bool) -> Result<Self, DataDirError> {
         let failed = |error| DataDirError::Io { path: path.to_path_buf(), error };
         if create && !path.exists() {
-            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+            make(path).map_err(failed)?;
         }
         let facts = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -135,6 +135,14 @@ impl DataDir {
             }
         }
     }
+}
+
+/// Makes a directory and those above it; none is forgotten when the power fails.
+fn make(path: &Path) -> io::Result<()> {
+    let missing: Vec<_> = path.ancestors().take_while(|above| !above.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let above = missing.iter().filter_map(|made| made.parent());
+    above.filter(|above| !above.as_os_str().is_empty()).try_for_each(|above| File::open(above)?.sync_all())
 }
 
 /// A file system's own folder for lost files does not count.
