@@ -190,6 +190,18 @@ pub trait Store: Send + Sync {
         rows_max: usize,
     ) -> Result<Vec<Row>, Trouble>;
 
+    /// As [`Store::scan`], but from the other end: the rows nearest to `to`, the last one first.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    fn scan_back(
+        &self,
+        table: Table,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        rows_max: usize,
+    ) -> Result<Vec<Row>, Trouble>;
+
     /// How many rows a table has.
     ///
     /// # Errors

@@ -106,6 +106,16 @@ impl Store for Trial {
         self.inner.scan(table, from, to, rows_max)
     }
 
+    fn scan_back(
+        &self,
+        table: Table,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        rows_max: usize,
+    ) -> Result<Vec<Row>, Trouble> {
+        self.inner.scan_back(table, from, to, rows_max)
+    }
+
     fn count(&self, table: Table) -> Result<u64, Trouble> {
         self.inner.count(table)
     }

@@ -14,12 +14,13 @@ const U: Table = Table("others");
 
 /// Runs the whole contract on fresh stores from `fresh`.
 pub(super) fn holds_for(fresh: &dyn Fn() -> Arc<dyn Store>) {
-    let parts: [fn(&Arc<dyn Store>); 10] = [
+    let parts: [fn(&Arc<dyn Store>); 11] = [
         missing_is_empty,
         checks_and_their_index,
         all_or_nothing,
         writes_in_order,
         scans,
+        scans_back,
         deletes_and_counts,
         sizes,
         observers,
@@ -118,29 +119,56 @@ fn writes_in_order(store: &Arc<dyn Store>) {
     assert_eq!(all(store, T), [(b"b".to_vec(), b"2".to_vec()), (b"c".to_vec(), b"3".to_vec())]);
 }
 
-fn scans(store: &Arc<dyn Store>) {
-    let keys: [&[u8]; 7] = [b"", b"a", b"a\0", b"ab", b"b", b"\xFE", b"\xFF\xFF"];
-    commit(store, vec![], keys.iter().rev().map(|key| put(T, key, key)).collect()).unwrap();
+const KEYS: [&[u8]; 7] = [b"", b"a", b"a\0", b"ab", b"b", b"\xFE", b"\xFF\xFF"];
+
+/// Bounds with nothing between them.
+const EMPTY: [[Bound<&[u8]>; 2]; 5] = [
+    [Excluded(b"a"), Excluded(b"a")],
+    [Included(b"a"), Excluded(b"a")],
+    [Excluded(b"a"), Included(b"a")],
+    [Included(b"b"), Included(b"a")],
+    [Excluded(b"c"), Excluded(b"d")],
+];
+
+fn put_keys(store: &Arc<dyn Store>) {
+    commit(store, vec![], KEYS.iter().rev().map(|key| put(T, key, key)).collect()).unwrap();
     commit(store, vec![], vec![put(U, b"a", b"of another table")]).unwrap();
+}
+
+fn scans(store: &Arc<dyn Store>) {
+    put_keys(store);
     let found = |from: Bound<&[u8]>, to: Bound<&[u8]>, rows_max| -> Vec<Vec<u8>> {
         store.scan(T, from, to, rows_max).unwrap().into_iter().map(|(key, _)| key).collect()
     };
-    assert_eq!(found(Unbounded, Unbounded, 100), keys);
-    assert_eq!(found(Unbounded, Unbounded, 3), keys[..3]);
-    assert_eq!(found(Unbounded, Unbounded, 0), keys[..0]);
-    assert_eq!(found(Included(b"a"), Excluded(b"b"), 100), keys[1..4]);
-    assert_eq!(found(Excluded(b"a"), Included(b"b"), 100), keys[2..5]);
-    assert_eq!(found(Excluded(b"aa"), Unbounded, 2), keys[3..5]);
-    assert_eq!(found(Included(b"a"), Included(b"a"), 100), keys[1..2]);
-    let none: [[Bound<&[u8]>; 2]; 5] = [
-        [Excluded(b"a"), Excluded(b"a")],
-        [Included(b"a"), Excluded(b"a")],
-        [Excluded(b"a"), Included(b"a")],
-        [Included(b"b"), Included(b"a")],
-        [Excluded(b"c"), Excluded(b"d")],
-    ];
-    for [from, to] in none {
-        assert_eq!(found(from, to, 100), keys[..0]);
+    assert_eq!(found(Unbounded, Unbounded, 100), KEYS);
+    assert_eq!(found(Unbounded, Unbounded, 3), KEYS[..3]);
+    assert_eq!(found(Unbounded, Unbounded, 0), KEYS[..0]);
+    assert_eq!(found(Included(b"a"), Excluded(b"b"), 100), KEYS[1..4]);
+    assert_eq!(found(Excluded(b"a"), Included(b"b"), 100), KEYS[2..5]);
+    assert_eq!(found(Excluded(b"aa"), Unbounded, 2), KEYS[3..5]);
+    assert_eq!(found(Included(b"a"), Included(b"a"), 100), KEYS[1..2]);
+    for [from, to] in EMPTY {
+        assert_eq!(found(from, to, 100), KEYS[..0]);
+    }
+}
+
+fn scans_back(store: &Arc<dyn Store>) {
+    assert_eq!(store.scan_back(T, Unbounded, Unbounded, 100), Ok(vec![]));
+    put_keys(store);
+    let found = |from: Bound<&[u8]>, to: Bound<&[u8]>, rows_max| -> Vec<Vec<u8>> {
+        let rows = store.scan_back(T, from, to, rows_max).unwrap();
+        assert!(rows.iter().all(|(key, value)| key == value), "a key with another's value");
+        rows.into_iter().rev().map(|(key, _)| key).collect()
+    };
+    assert_eq!(found(Unbounded, Unbounded, 100), KEYS);
+    assert_eq!(found(Unbounded, Unbounded, 3), KEYS[4..]);
+    assert_eq!(found(Unbounded, Unbounded, 0), KEYS[..0]);
+    assert_eq!(found(Included(b"a"), Excluded(b"b"), 100), KEYS[1..4]);
+    assert_eq!(found(Excluded(b"a"), Included(b"b"), 100), KEYS[2..5]);
+    assert_eq!(found(Unbounded, Excluded(b"b"), 2), KEYS[2..4]);
+    assert_eq!(found(Included(b"a"), Included(b"a"), 100), KEYS[1..2]);
+    for [from, to] in EMPTY {
+        assert_eq!(found(from, to, 100), KEYS[..0]);
     }
 }
 

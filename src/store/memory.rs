@@ -1,6 +1,6 @@
 //! Tables in memory, for tests: the same promises as on disk, but for durability. Never: the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +27,21 @@ impl MemoryStore {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What `pick` takes of the rows within the bounds.
+    fn range(
+        &self,
+        table: Table,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        pick: impl FnOnce(btree_map::Range<'_, Vec<u8>, Vec<u8>>) -> Vec<Row>,
+    ) -> Vec<Row> {
+        let tables = self.tables();
+        match tables.get(table.0).filter(|_| !nothing_between(from, to)) {
+            Some(rows) => pick(rows.range::<[u8], _>((from, to))),
+            None => Vec::new(),
+        }
+    }
+
     fn observers(&self) -> MutexGuard<'_, Vec<Observer>> {
         self.observers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -44,12 +59,17 @@ impl Store for MemoryStore {
         to: Bound<&[u8]>,
         rows_max: usize,
     ) -> Result<Vec<Row>, Trouble> {
-        let tables = self.tables();
-        let Some(rows) = tables.get(table.0).filter(|_| !nothing_between(from, to)) else {
-            return Ok(Vec::new());
-        };
-        let range = rows.range::<[u8], _>((from, to)).take(rows_max);
-        Ok(range.map(|(key, value)| (key.clone(), value.clone())).collect())
+        Ok(self.range(table, from, to, |rows| copied(rows.take(rows_max))))
+    }
+
+    fn scan_back(
+        &self,
+        table: Table,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        rows_max: usize,
+    ) -> Result<Vec<Row>, Trouble> {
+        Ok(self.range(table, from, to, |rows| copied(rows.rev().take(rows_max))))
     }
 
     fn count(&self, table: Table) -> Result<u64, Trouble> {
@@ -73,6 +93,10 @@ impl Store for MemoryStore {
     fn observe(&self, observer: Observer) {
         self.observers().push(observer);
     }
+}
+
+fn copied<'a>(rows: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>) -> Vec<Row> {
+    rows.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn holds(tables: &BTreeMap<&'static str, Rows>, check: &Check) -> bool {

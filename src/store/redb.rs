@@ -20,7 +20,10 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ::redb::{Database, ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _, TableError};
+use ::redb::{
+    AccessGuard, Database, Range, ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _, StorageError,
+    TableError,
+};
 
 pub use backend::{Fault, FaultKind, FaultOn, Faults};
 pub use open::OpenError;
@@ -194,6 +197,36 @@ impl RedbStore {
             ReadError::Engine(error) => self.ailing(error),
         })
     }
+
+    /// What `pick` takes of the rows within the bounds.
+    fn range(
+        &self,
+        table: Table,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        pick: impl FnOnce(Rows) -> Result<Vec<Row>, ReadError>,
+    ) -> Result<Vec<Row>, Trouble> {
+        if nothing_between(from, to) {
+            return self.health().map(|()| Vec::new());
+        }
+        self.read(table, Vec::new(), |rows| pick(rows.range::<&[u8]>((from, to))?))
+    }
+}
+
+type Rows = Range<'static, &'static [u8], &'static [u8]>;
+type Bytes<'a> = AccessGuard<'a, &'static [u8]>;
+
+/// The rows as they were written.
+fn unsealed<'a>(
+    table: Table,
+    rows: impl Iterator<Item = Result<(Bytes<'a>, Bytes<'a>), StorageError>>,
+) -> Result<Vec<Row>, ReadError> {
+    rows.map(|row| {
+        let (key, stored) = row?;
+        let value = unseal(table.0, key.value(), stored.value()).ok_or(ReadError::Damaged)?;
+        Ok((key.value().to_vec(), value.to_vec()))
+    })
+    .collect()
 }
 
 enum ReadError {
@@ -202,8 +235,8 @@ enum ReadError {
     Engine(::redb::Error),
 }
 
-impl From<::redb::StorageError> for ReadError {
-    fn from(error: ::redb::StorageError) -> Self {
+impl From<StorageError> for ReadError {
+    fn from(error: StorageError) -> Self {
         Self::Engine(error.into())
     }
 }
@@ -224,18 +257,17 @@ impl Store for RedbStore {
         to: Bound<&[u8]>,
         rows_max: usize,
     ) -> Result<Vec<Row>, Trouble> {
-        if nothing_between(from, to) {
-            return self.health().map(|()| Vec::new());
-        }
-        self.read(table, Vec::new(), |rows| {
-            let mut found = Vec::new();
-            for row in rows.range::<&[u8]>((from, to))?.take(rows_max) {
-                let (key, stored) = row?;
-                let value = unseal(table.0, key.value(), stored.value()).ok_or(ReadError::Damaged)?;
-                found.push((key.value().to_vec(), value.to_vec()));
-            }
-            Ok(found)
-        })
+        self.range(table, from, to, |rows| unsealed(table, rows.take(rows_max)))
+    }
+
+    fn scan_back(
+        &self,
+        table: Table,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        rows_max: usize,
+    ) -> Result<Vec<Row>, Trouble> {
+        self.range(table, from, to, |rows| unsealed(table, rows.rev().take(rows_max)))
     }
 
     fn count(&self, table: Table) -> Result<u64, Trouble> {

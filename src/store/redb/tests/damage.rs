@@ -33,6 +33,8 @@ fn a_flipped_bit_in_a_value_is_found() {
     assert_eq!(store.get(T, &[50]), Err(damaged.clone()));
     assert_eq!(store.get(T, &[51]), Ok(Some(vec![51; 300])));
     assert_eq!(store.scan(T, Bound::Unbounded, Bound::Unbounded, 1000), Err(damaged.clone()));
+    assert_eq!(store.scan_back(T, Bound::Unbounded, Bound::Unbounded, 1000), Err(damaged.clone()));
+    assert_eq!(store.scan_back(T, Bound::Unbounded, Bound::Unbounded, 49).map(|rows| rows.len()), Ok(49));
     let equals = Check::Equals { table: T, key: vec![50], value: vec![50; 300] };
     let checked = Commit { checks: vec![equals], ..put(b"x", b"x") };
     assert_eq!(store.commit(checked), Err(CommitError::Trouble(damaged)));
