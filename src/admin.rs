@@ -4,6 +4,7 @@
 
 mod command;
 mod error;
+mod people;
 mod reply;
 mod status;
 pub mod wire;
@@ -11,12 +12,15 @@ pub mod wire;
 use std::collections::HashMap;
 
 use crate::gate::{Grant, Stop};
-use crate::registry::{DenialTarget, Event, KeyFilter, Page, Registry};
-use crate::types::{AccountId, Actor, Clock, Email, Key, KeyId, KeyRecord, KeyStanding};
+use crate::registry::{DenialTarget, KeyFilter, Page, Registry};
+use crate::types::{AccountId, Actor, Clock, Email, Key, KeyId, KeyRecord, KeyStanding, TicketKind};
 
 pub use command::Command;
 pub use error::AdminError;
-pub use reply::{AccountDetail, HistoryLine, KeyDetail, KeyView, Reply, SecretView, Verdict};
+pub use reply::{
+    AccountDetail, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reply, SecretView, UsageSums,
+    UsageView, Verdict,
+};
 pub use status::{ServerStatus, Status, UpstreamStatus};
 
 /// What a command is carried out with.
@@ -26,7 +30,18 @@ pub struct Desk<'a> {
     /// The time.
     pub clock: &'a dyn Clock,
     /// What the running server says of itself; none where no server runs.
-    pub server: Option<&'a (dyn Fn() -> ServerStatus + Send + Sync)>,
+    pub server: Option<&'a dyn Running>,
+    /// Scheme, host and port of the links that are made, with no slash at the end.
+    pub base_url: &'a str,
+}
+
+/// A server that runs, as it tells of itself.
+pub trait Running: Send + Sync {
+    /// How it is.
+    fn status(&self) -> ServerStatus;
+
+    /// The models it serves, by name.
+    fn models(&self) -> Vec<ModelView>;
 }
 
 /// Carries out one command. May block on the disk.
@@ -42,9 +57,30 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
         Command::AccountDisable { account } => Reply::Account(registry.disable_account(actor, account)?),
         Command::AccountEnable { account } => Reply::Account(registry.enable_account(actor, account)?),
         Command::AccountDelete { account } => Reply::Account(registry.delete_account(actor, account)?),
-        Command::AccountPassword { account, password } => {
-            Reply::Account(registry.set_password(actor, account, password)?)
+        Command::AccountPassword { account, password, current } => {
+            Reply::Account(registry.set_password(actor, account, password, current.as_ref())?)
         }
+        Command::AccountRename { account, name } => {
+            Reply::Account(registry.rename_account(actor, account, name.as_ref())?)
+        }
+        Command::AccountReset { account } => desk.reset(actor, account)?,
+        Command::InviteCreate(new) => {
+            let (invite, ticket) = registry.create_invite(actor, new)?;
+            Reply::Invited { invite, link: desk.link(TicketKind::Invite, &ticket) }
+        }
+        Command::InviteList => Reply::Invites(registry.invites(actor)?),
+        Command::InviteRevoke { invite } => Reply::Invite(registry.revoke_invite(actor, *invite)?),
+        Command::SessionList { account } => Reply::Sessions(registry.sessions(actor, account)?),
+        Command::SessionEnd { session } => Reply::Session(registry.end_session(actor, *session)?),
+        Command::TokenCreate(new) => {
+            let (token, secret) = registry.create_token(actor, new)?;
+            Reply::TokenIssued { token, secret }
+        }
+        Command::TokenList => Reply::Tokens(registry.tokens(actor)?),
+        Command::TokenRevoke { token } => Reply::Token(registry.revoke_token(actor, token)?),
+        Command::AuditList { filter, before, limit } => desk.audit(actor, filter, *before, *limit)?,
+        Command::Models => desk.models(actor)?,
+        Command::Usage { account } => desk.usage(actor, account.as_deref())?,
         Command::KeyCreate(new) => desk.issued(registry.create_key(actor, new)?)?,
         Command::KeyList { filter, after, limit } => desk.keys(actor, filter, *after, *limit)?,
         Command::KeyShow { key } => desk.key(actor, key)?,
@@ -63,7 +99,7 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
 impl Desk<'_> {
     fn account(&self, actor: Actor, text: &str) -> Result<Reply, AdminError> {
         let account = self.registry.account(actor, text)?;
-        let history = lines(self.registry.account_history(account.id)?);
+        let history = self.lines(self.registry.account_history(account.id)?)?;
         Ok(Reply::AccountDetail(AccountDetail { account, history }))
     }
 
@@ -90,7 +126,7 @@ impl Desk<'_> {
 
     fn key(&self, actor: Actor, text: &str) -> Result<Reply, AdminError> {
         let record = self.registry.key(actor, text)?;
-        let history = lines(self.registry.key_history(record.id)?);
+        let history = self.lines(self.registry.key_history(record.id)?)?;
         let owner = self.owner(record.account)?;
         Ok(Reply::KeyDetail(KeyDetail { key: self.view(record, owner), history }))
     }
@@ -126,7 +162,7 @@ impl Desk<'_> {
             accounts: self.registry.account_count()?,
             keys: self.registry.key_count()?,
             denials_owed: self.registry.owes_denials(),
-            server: self.server.map(|server| server()),
+            server: self.server.map(Running::status),
         }))
     }
 
@@ -151,12 +187,9 @@ impl Desk<'_> {
             models: record.models,
             created_at: record.created_at,
             expires_at: record.expires_at,
+            last_used_at: None,
             revoked_at,
             revoked_reason,
         }
     }
-}
-
-fn lines(events: Vec<Event>) -> Vec<HistoryLine> {
-    events.into_iter().map(HistoryLine::of).collect()
 }

@@ -30,7 +30,7 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::admin::{Command, Reply};
 use crate::config::Loaded;
 use crate::http::admin::{Snapshot, VERSION};
-use crate::registry::Registry;
+use crate::registry::{Registry, Rules};
 use crate::types::{Clock, Key};
 
 pub use args::{Color, Format, Global, ServeOptions, UpOptions};
@@ -55,11 +55,12 @@ pub trait Services {
     /// [`CliError`].
     fn serve(&self, loaded: Loaded, global: &Global, options: &ServeOptions) -> Result<(), CliError>;
 
-    /// Opens the store in a data directory; with `create`, makes directory and store when there is none.
+    /// Opens the store in a data directory, to be used by the operator's rules; with `create`, makes directory and store
+    /// when there is none.
     ///
     /// # Errors
     /// [`OpenError`].
-    fn open(&self, data: &Path, create: bool) -> Result<Opened, OpenError>;
+    fn open(&self, data: &Path, create: bool, rules: &Rules) -> Result<Opened, OpenError>;
 
     /// Opens one store file by its path, as it lies. Keeps no space back beside it.
     ///

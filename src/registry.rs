@@ -8,28 +8,42 @@ mod change;
 mod denial;
 mod error;
 mod find;
+mod invite;
 mod keys;
 mod password;
 mod record;
+mod reset;
 mod restore;
 mod rotation;
+mod rules;
+mod session;
 mod table;
+mod throttle;
+mod token;
+mod turnstile;
 
 use std::sync::{Arc, Mutex};
 
 use crate::store::Store;
-use crate::types::{Clock, Random};
+use crate::types::{Actor, Clock, Random};
 
 pub use accounts::NewAccount;
-pub use audit::{Action, Event, HISTORY_MAX};
+pub use audit::{Action, AuditFilter, Event, HISTORY_MAX};
 pub use change::{Change, changes};
 pub use denial::{Denial, DenialReason, DenialTarget, Door};
 pub use error::{Problem, RegistryError};
+pub use invite::{INVITE_DEFAULT, INVITE_MAX, NewInvite, Newcomer};
 pub use keys::{KeyChanges, KeyFilter, NewKey};
+pub use reset::{RESET_LIFETIME, Reset};
 pub use restore::Carried;
 pub use rotation::Rotation;
+pub use rules::Rules;
+pub use session::SignedIn;
+pub use token::NewToken;
 
 use denial::Owed;
+use throttle::Throttle;
+use turnstile::Turnstile;
 
 /// A part of a list, and where the next part begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +68,9 @@ pub struct Registry {
     owed: Mutex<Owed>,
     /// Held while what is owed is written down.
     settling: Mutex<()>,
+    rules: Rules,
+    throttle: Throttle,
+    turnstile: Turnstile,
 }
 
 impl Registry {
@@ -65,7 +82,37 @@ impl Registry {
         random: Arc<dyn Random>,
         door: Option<Arc<dyn Door>>,
     ) -> Self {
-        Self { store, clock, random, door, owed: Mutex::default(), settling: Mutex::default() }
+        Self {
+            store,
+            clock,
+            random,
+            door,
+            owed: Mutex::default(),
+            settling: Mutex::default(),
+            rules: Rules::default(),
+            throttle: Throttle::default(),
+            turnstile: Turnstile::default(),
+        }
+    }
+
+    /// The same by the operator's choices.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// Refuses what only administrators and the machine may do.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotAllowed`].
+    pub fn administrators_only(&self, actor: Actor) -> Result<(), RegistryError> {
+        access::administrators_only(actor)
+    }
+
+    /// What the operator chose.
+    #[must_use]
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
     }
 }
 

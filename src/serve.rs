@@ -4,6 +4,7 @@ mod data_dir;
 mod first_run;
 mod logging;
 mod machine;
+mod myself;
 mod server;
 mod services;
 mod settings;

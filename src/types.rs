@@ -3,25 +3,34 @@
 mod account;
 mod actor;
 mod base62;
+mod branded;
 mod environment;
 mod id;
 mod key;
 mod key_record;
 mod model;
 mod name;
+mod place;
 mod secret;
+mod session;
+mod sign_up;
+mod ticket;
 mod time;
 mod usage;
 
 pub use account::{Account, AccountStatus, Role};
 pub use actor::Actor;
 pub use environment::{Environment, UnknownEnvironment};
-pub use id::{AccountId, EventId, IdError, KeyId, RequestId};
+pub use id::{AccountId, EventId, IdError, InviteId, KeyId, RequestId, SessionId, TokenId};
 pub use key::{Key, KeyDigest, KeyHint, MalformedKey};
 pub use key_record::{KeyRecord, KeySecret, KeyStanding, KeyStatus, ModelScope};
 pub use model::{ModelId, ModelIdError};
 pub use name::{DisplayName, Email, EmailError, KeyName, NameError, is_control};
+pub use place::Place;
 pub use secret::Secret;
+pub use session::{AdminToken, Invite, Session};
+pub use sign_up::SignUp;
+pub use ticket::{Ticket, TicketDigest, TicketKind};
 pub use time::{Clock, DateError, Timestamp};
 pub use usage::{Ending, Tokens, TokensSource};
 

@@ -28,9 +28,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::types::{Clock, ModelScope};
+use crate::types::{Clock, ModelId, ModelScope};
 
-use catalogue::{Catalogue, Wanted};
+use catalogue::{Candidate, Catalogue, Wanted};
 use server::Server;
 use watch::deadline;
 
@@ -67,6 +67,26 @@ pub struct ServerHealth {
     pub models: usize,
 }
 
+/// A model and who has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// Its public name.
+    pub name: ModelId,
+    /// The servers that have it, in the order they are asked.
+    pub by: Vec<ServedBy>,
+}
+
+/// A server that has a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedBy {
+    /// The server's name in the configuration.
+    pub server: String,
+    /// What the model is called there.
+    pub model: ModelId,
+    /// Whether the server answered when its list was last read.
+    pub up: bool,
+}
+
 impl Upstreams {
     /// Knows the models listed by hand, and those in `models_file`, where the lists read last are kept. `refresh`:
     /// how often lists are read anew.
@@ -101,6 +121,18 @@ impl Upstreams {
     /// [`RelayFault::UnknownModel`], or [`RelayFault::ModelsNotRead`] while nobody can know.
     pub fn entry(&self, scope: &ModelScope, name: &str) -> Result<ModelEntry, RelayFault> {
         self.catalogue.entry(scope, name)
+    }
+
+    /// Every model with the servers that have it, by name.
+    #[must_use]
+    pub fn served(&self) -> Vec<Served> {
+        let by = |one: Candidate| ServedBy {
+            server: one.server.name.clone(),
+            up: one.server.condition().up,
+            model: one.real,
+        };
+        let served = self.catalogue.served().into_iter();
+        served.map(|(name, by_whom)| Served { name, by: by_whom.into_iter().map(by).collect() }).collect()
     }
 
     /// How each server is, in the order they are configured.

@@ -1,7 +1,9 @@
 //! What can be asked. Never: who asks, or how it is carried out.
 
-use crate::registry::{KeyChanges, KeyFilter, NewAccount, NewKey, Rotation};
-use crate::types::{AccountId, Key, KeyId, Secret};
+use crate::registry::{
+    AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, Rotation,
+};
+use crate::types::{AccountId, DisplayName, EventId, InviteId, Key, KeyId, Secret, SessionId};
 
 /// One thing an operator can ask. Where a key is named, the text is an id, the beginning of one, a name or the last
 /// four characters; where an account is named, its address or id.
@@ -41,6 +43,64 @@ pub enum Command {
         account: String,
         /// The new password.
         password: Secret,
+        /// The old one; whoever changes his own must know it.
+        current: Option<Secret>,
+    },
+    /// Change what an account's owner is called.
+    AccountRename {
+        /// Which.
+        account: String,
+        /// The new name, or none.
+        name: Option<DisplayName>,
+    },
+    /// Make a link that sets an account's password, once.
+    AccountReset {
+        /// Which.
+        account: String,
+    },
+    /// Invite someone to make an account.
+    InviteCreate(NewInvite),
+    /// The invitations that wait.
+    InviteList,
+    /// Take an invitation back.
+    InviteRevoke {
+        /// Which.
+        invite: InviteId,
+    },
+    /// The sessions of an account.
+    SessionList {
+        /// Whose.
+        account: String,
+    },
+    /// End a session.
+    SessionEnd {
+        /// Which.
+        session: SessionId,
+    },
+    /// Make an administrator's token.
+    TokenCreate(NewToken),
+    /// The administrators' tokens.
+    TokenList,
+    /// Revoke a token.
+    TokenRevoke {
+        /// Its id, name or last four characters.
+        token: String,
+    },
+    /// The audit trail, the newest events first.
+    AuditList {
+        /// Which of them.
+        filter: AuditFilter,
+        /// Events before this one.
+        before: Option<EventId>,
+        /// How many, 1 to [`crate::registry::PAGE_MAX`].
+        limit: usize,
+    },
+    /// What models are served, and by which servers.
+    Models,
+    /// What was used in the last day and week.
+    Usage {
+        /// By whom; by everyone, without it.
+        account: Option<String>,
     },
     /// Issue a key.
     KeyCreate(NewKey),
@@ -108,12 +168,25 @@ impl Command {
             | Self::KeyList { .. }
             | Self::KeyShow { .. }
             | Self::KeyVerify { .. }
+            | Self::InviteList
+            | Self::SessionList { .. }
+            | Self::TokenList
+            | Self::AuditList { .. }
+            | Self::Models
+            | Self::Usage { .. }
             | Self::Status => true,
             Self::AccountCreate(_)
             | Self::AccountDisable { .. }
             | Self::AccountEnable { .. }
             | Self::AccountDelete { .. }
             | Self::AccountPassword { .. }
+            | Self::AccountRename { .. }
+            | Self::AccountReset { .. }
+            | Self::InviteCreate(_)
+            | Self::InviteRevoke { .. }
+            | Self::SessionEnd { .. }
+            | Self::TokenCreate(_)
+            | Self::TokenRevoke { .. }
             | Self::KeyCreate(_)
             | Self::KeyUpdate { .. }
             | Self::KeyDisable { .. }

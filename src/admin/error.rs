@@ -1,5 +1,7 @@
 //! Why a command was not carried out: a kind for doors and exit codes, a sentence for people. Never: status codes.
 
+use std::time::Duration;
+
 use crate::registry::{Problem, RegistryError};
 
 /// A command that was not carried out.
@@ -10,24 +12,26 @@ pub struct AdminError {
     pub problem: Problem,
     /// The thing, the reason and the next step.
     pub detail: String,
+    /// How long to wait before asking again, where that is known.
+    pub wait: Option<Duration>,
 }
 
 impl AdminError {
     /// A refusal of what makes no sense.
     #[must_use]
     pub fn invalid(detail: impl Into<String>) -> Self {
-        Self { problem: Problem::Invalid, detail: detail.into() }
+        Self { problem: Problem::Invalid, detail: detail.into(), wait: None }
     }
 
     /// Trouble that is nobody's fault who asked.
     #[must_use]
     pub fn unavailable(detail: impl Into<String>) -> Self {
-        Self { problem: Problem::Unavailable, detail: detail.into() }
+        Self { problem: Problem::Unavailable, detail: detail.into(), wait: None }
     }
 }
 
 impl From<RegistryError> for AdminError {
     fn from(error: RegistryError) -> Self {
-        Self { problem: error.problem(), detail: error.to_string() }
+        Self { problem: error.problem(), detail: error.to_string(), wait: error.wait() }
     }
 }

@@ -3,8 +3,8 @@
 use crate::gate::Stop;
 use crate::registry::{Event, Page};
 use crate::types::{
-    Account, AccountId, Email, Environment, EventId, Key, KeyHint, KeyId, KeyName, KeySecret, KeyStatus,
-    ModelScope, Timestamp,
+    Account, AccountId, AdminToken, Email, Environment, EventId, Invite, Key, KeyHint, KeyId, KeyName,
+    KeySecret, KeyStatus, ModelScope, Secret, Session, Ticket, Timestamp, Tokens,
 };
 
 use super::Status;
@@ -32,6 +32,47 @@ pub enum Reply {
     },
     /// What a whole key is good for.
     Verdict(Verdict),
+    /// A link that sets a password, once.
+    Reset {
+        /// Whose.
+        account: Account,
+        /// When it ends.
+        expires_at: Timestamp,
+        /// The whole URL; to be shown once.
+        link: Secret,
+    },
+    /// An invitation with its link.
+    Invited {
+        /// The invitation.
+        invite: Invite,
+        /// The whole URL; to be shown once.
+        link: Secret,
+    },
+    /// An invitation that was taken back.
+    Invite(Invite),
+    /// The invitations that wait.
+    Invites(Vec<Invite>),
+    /// A session that was ended.
+    Session(Session),
+    /// Sessions, the one used last first.
+    Sessions(Vec<Session>),
+    /// An administrator's token with its secret, which is nowhere else.
+    TokenIssued {
+        /// The token.
+        token: AdminToken,
+        /// The secret; to be shown once.
+        secret: Ticket,
+    },
+    /// A token that was revoked.
+    Token(AdminToken),
+    /// All administrators' tokens.
+    Tokens(Vec<AdminToken>),
+    /// A page of the audit trail, the newest first.
+    Audit(Page<HistoryLine>),
+    /// The models that are served.
+    Models(Vec<ModelView>),
+    /// What was used.
+    Usage(UsageView),
     /// How Ember is.
     Status(Status),
 }
@@ -77,6 +118,8 @@ pub struct KeyView {
     pub created_at: Timestamp,
     /// When it stops.
     pub expires_at: Option<Timestamp>,
+    /// When it was last used for a model; to the second.
+    pub last_used_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
     /// Why it was revoked.
@@ -103,12 +146,54 @@ pub struct HistoryLine {
     pub id: EventId,
     /// When.
     pub at: Timestamp,
-    /// Who.
+    /// Who: an id.
     pub actor: String,
+    /// Who, for people: an address, where the id is an account's.
+    pub actor_name: String,
     /// What.
     pub action: String,
+    /// The id of what it was done to.
+    pub target: String,
     /// What changed, in words.
     pub detail: String,
+}
+
+/// A model as callers name it, and who has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelView {
+    /// Its public name.
+    pub name: String,
+    /// The servers that have it, in the order they are asked.
+    pub servers: Vec<ModelServer>,
+}
+
+/// A server that has a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelServer {
+    /// The server's name.
+    pub name: String,
+    /// What the model is called there.
+    pub model: String,
+    /// Whether requests are sent to it.
+    pub healthy: bool,
+}
+
+/// What was used in the hours that began within a day and within a week.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UsageView {
+    /// The last 24 hours.
+    pub day: UsageSums,
+    /// The last 7 days.
+    pub week: UsageSums,
+}
+
+/// Sums of requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UsageSums {
+    /// Requests that were admitted and have ended.
+    pub requests: u64,
+    /// Their tokens.
+    pub tokens: Tokens,
 }
 
 /// What a whole key is good for now.
@@ -127,8 +212,10 @@ impl SecretView {
 }
 
 impl HistoryLine {
-    pub(super) fn of(event: Event) -> Self {
+    pub(super) fn of(event: Event, actor_name: String) -> Self {
         Self {
+            target: event.target_id(),
+            actor_name,
             id: event.id,
             at: event.at,
             actor: event.actor.to_string(),

@@ -3,8 +3,10 @@
 
 mod account;
 mod key;
+mod people;
 mod reply;
 mod request;
+mod served;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -16,7 +18,8 @@ use crate::types::{Key, Timestamp};
 use super::{AdminError, Command, KeyView, Reply};
 
 pub use request::{
-    account_create, body, key_create, key_revoke, key_rotate, key_update, key_verify, password,
+    account_create, account_update, body, invite_create, key_create, key_revoke, key_rotate, key_update,
+    key_verify, password, token_create,
 };
 
 /// The reply to `command` out of its JSON.

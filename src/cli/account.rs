@@ -35,7 +35,11 @@ pub(super) fn run(verb: &AccountVerb, desk: &Desk<'_>, screen: &mut Screen<'_, '
             done(&desk.ask(&Command::AccountDelete { account: id })?, "deleted", desk, screen)
         }
         AccountVerb::Passwd { account } => {
-            let command = Command::AccountPassword { account: account.clone(), password: password(screen)? };
+            let command = Command::AccountPassword {
+                account: account.clone(),
+                password: password(screen)?,
+                current: None,
+            };
             done(&desk.ask(&command)?, "given a new password", desk, screen)
         }
     }

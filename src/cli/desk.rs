@@ -90,7 +90,7 @@ impl<'s> Desk<'s> {
             if let Some(stream) = socket::connect(self.data())? {
                 return Ok(Hand::Server(Client::new(stream)));
             }
-            match self.services.open(self.data(), create) {
+            match self.services.open(self.data(), create, &self.settings.rules) {
                 Ok(opened) => return Ok(Hand::Own(opened)),
                 Err(error) if error.is_locked() && started.elapsed() < self.wait => sleep(LOOK_EVERY),
                 Err(error) if error.is_locked() => return Err(self.locked()),
@@ -100,7 +100,12 @@ impl<'s> Desk<'s> {
     }
 
     fn run(&self, opened: &Opened, command: &Command) -> Result<Reply, CliError> {
-        let desk = admin::Desk { registry: &opened.registry, clock: self.services.clock(), server: None };
+        let desk = admin::Desk {
+            registry: &opened.registry,
+            clock: self.services.clock(),
+            server: None,
+            base_url: &self.settings.base_url,
+        };
         Ok(admin::run(&desk, self.actor(), command)?)
     }
 

@@ -21,7 +21,7 @@ pub enum Exit {
     Configuration = 3,
     /// This user, or this key, may not.
     NotAllowed = 4,
-    /// The server or the store can't be reached, is locked, or could not make it durable.
+    /// The server or the store can't be reached, is locked or busy, or could not make it durable.
     Unreachable = 5,
     /// There is no such thing; no data directory either.
     NotFound = 6,
@@ -85,7 +85,7 @@ impl From<AdminError> for CliError {
             Problem::NotFound => Exit::NotFound,
             Problem::NotAllowed => Exit::NotAllowed,
             Problem::Conflict => Exit::Conflict,
-            Problem::Unavailable | Problem::NotDurable => Exit::Unreachable,
+            Problem::TooMany | Problem::Unavailable | Problem::NotDurable => Exit::Unreachable,
         };
         Self::new(exit, error.detail)
     }

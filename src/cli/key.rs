@@ -20,7 +20,9 @@ pub(super) fn run(verb: &KeyVerb, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) 
     match verb {
         KeyVerb::Create(args) => create(args, desk, screen),
         KeyVerb::List { account, env, status } => {
-            list(&KeyFilter { account: account.clone(), environment: *env, status: *status }, desk, screen)
+            let filter =
+                KeyFilter { account: account.clone(), environment: *env, status: *status, search: None };
+            list(&filter, desk, screen)
         }
         KeyVerb::Show { key } => {
             let reply = desk.ask(&Command::KeyShow { key: key.clone() })?;

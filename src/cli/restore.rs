@@ -87,7 +87,7 @@ fn running(desk: &Desk<'_>) -> CliError {
 /// The present store, held open so that no server starts meanwhile; none when there is none, or when it can't be
 /// read and the operator goes on all the same.
 fn present(desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<Option<Opened>, CliError> {
-    match desk.services.open(desk.data(), false) {
+    match desk.services.open(desk.data(), false, &desk.settings.rules) {
         Ok(opened) => Ok(Some(opened)),
         Err(error) if error.is_locked() => Err(running(desk)),
         Err(error) if error.is_missing() => Ok(None),

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{self, Faults, Flags, Loaded, Sources};
+use crate::config::{self, Faults, Flags, Loaded, ServerConfig, Sources};
+use crate::registry::Rules;
 
 use super::args::{ConfigVerb, Format, Global, ServeOptions, UpOptions};
 use super::error::{CliError, Exit};
@@ -15,10 +16,21 @@ use super::terminal::{Screen, clean};
 pub(super) struct Settings {
     pub(super) data: PathBuf,
     pub(super) rotation_grace: Duration,
+    pub(super) rules: Rules,
+    /// Scheme, host and port of the links that commands make.
+    pub(super) base_url: String,
 }
 
 /// The grace of a rotation where no configuration can say it.
 const ROTATION_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where Ember listens when nobody says otherwise.
+const BASE_URL: &str = "http://127.0.0.1:7411";
+
+fn base_url(server: &ServerConfig) -> String {
+    let listen = || server.listen.first().map(|address| format!("http://{address}"));
+    server.public_url.clone().or_else(listen).unwrap_or_else(|| BASE_URL.to_string())
+}
 
 /// A key must be revocable with a broken configuration, too: `--data` or `EMBER_DATA` says all that is needed.
 pub(super) fn for_command(global: &Global, screen: &mut Screen<'_, '_>) -> Result<Settings, CliError> {
@@ -27,11 +39,21 @@ pub(super) fn for_command(global: &Global, screen: &mut Screen<'_, '_>) -> Resul
     match (loaded, named) {
         (Ok(loaded), _) => {
             let config = loaded.config;
-            Ok(Settings { data: config.data, rotation_grace: config.keys.rotation_grace })
+            Ok(Settings {
+                rules: config.dashboard.rules(),
+                base_url: base_url(&config.server),
+                data: config.data,
+                rotation_grace: config.keys.rotation_grace,
+            })
         }
         (Err(faults), Some(data)) => {
             screen.warn(&format!("the configuration is left out, since it has faults:\n{faults}"));
-            Ok(Settings { data: screen.terminal.cwd.join(data), rotation_grace: ROTATION_GRACE })
+            Ok(Settings {
+                data: screen.terminal.cwd.join(data),
+                rotation_grace: ROTATION_GRACE,
+                rules: Rules::default(),
+                base_url: BASE_URL.to_string(),
+            })
         }
         (Err(faults), None) => Err(wrong(&faults).hint("give --data DIR to go on without the configuration")),
     }

@@ -1,5 +1,7 @@
 //! Replies as tables, lines or JSON. Never: the words of errors.
 
+mod people;
+
 use crate::admin::{
     AccountDetail, HistoryLine, KeyDetail, KeyView, Reply, ServerStatus, Status, Verdict, wire,
 };
@@ -61,8 +63,24 @@ fn for_people(reply: &Reply, now: Timestamp) -> Vec<String> {
         }
         Reply::KeyDetail(KeyDetail { key, history }) => with_history(key_sheet(key, now), history),
         Reply::Verdict(verdict) => verdict_sheet(verdict, now),
+        Reply::Invite(_) | Reply::Invited { .. } => table(&people::INVITES, &rows(reply)),
+        Reply::Reset { account, expires_at, .. } => {
+            sheet(&[("Account", account.email.to_string()), ("Expires", both(*expires_at, now))])
+        }
+        Reply::Session(_) => table(&people::SESSIONS, &rows(reply)),
+        Reply::Token(_) | Reply::TokenIssued { .. } => table(&people::TOKENS, &rows(reply)),
+        Reply::Invites(_) => table_unless_empty(&people::INVITES, &rows(reply)),
+        Reply::Sessions(_) => table_unless_empty(&people::SESSIONS, &rows(reply)),
+        Reply::Tokens(_) => table_unless_empty(&people::TOKENS, &rows(reply)),
+        Reply::Audit(_) => table_unless_empty(&people::EVENTS, &rows(reply)),
+        Reply::Models(_) => table_unless_empty(&people::MODELS, &rows(reply)),
+        Reply::Usage(_) => table(&people::USAGE, &rows(reply)),
         Reply::Status(status) => status_sheet(status, now),
     }
+}
+
+fn table_unless_empty(heading: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    if rows.is_empty() { Vec::new() } else { table(heading, rows) }
 }
 
 fn rows(reply: &Reply) -> Vec<Vec<String>> {
@@ -80,6 +98,18 @@ fn rows(reply: &Reply) -> Vec<Vec<String>> {
             row.extend(key_row(&verdict.key));
             vec![row]
         }
+        Reply::Invite(invite) | Reply::Invited { invite, .. } => vec![people::invite(invite)],
+        Reply::Invites(invites) => invites.iter().map(people::invite).collect(),
+        Reply::Reset { account, expires_at, .. } => {
+            vec![vec![account.email.to_string(), expires_at.to_string()]]
+        }
+        Reply::Session(session) => vec![people::session(session)],
+        Reply::Sessions(sessions) => sessions.iter().map(people::session).collect(),
+        Reply::Token(token) | Reply::TokenIssued { token, .. } => vec![people::token(token)],
+        Reply::Tokens(tokens) => tokens.iter().map(people::token).collect(),
+        Reply::Audit(page) => page.entries.iter().map(people::event).collect(),
+        Reply::Models(models) => models.iter().map(people::model).collect(),
+        Reply::Usage(usage) => people::usage(usage),
         Reply::Status(status) => status_rows(status),
     }
 }

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::admin::ServerStatus;
+use crate::admin::{ModelView, Running, ServerStatus};
 use crate::config::Loaded;
 use crate::http::admin::{AdminDoor, SOCKET, VERSION, serve_connection};
-use crate::registry::Registry;
+use crate::registry::{Registry, Rules};
 use crate::store::{Birth, RedbStore, StoreOptions};
 use crate::types::{Clock, Key, Random, RandomUnavailable, Timestamp, Tokens};
 
@@ -60,7 +60,7 @@ impl Services for House {
         Err(CliError::new(Exit::Interrupted, format!("serve on {:?}", loaded.config.server.listen)))
     }
 
-    fn open(&self, data: &Path, create: bool) -> Result<Opened, OpenError> {
+    fn open(&self, data: &Path, create: bool, rules: &Rules) -> Result<Opened, OpenError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if !data.is_dir() && !create {
             let sentence = format!("there is no data directory {}; `ember up` makes one", data.display());
@@ -72,12 +72,25 @@ impl Services for House {
             let birth = Birth { created_at: self.clock.now(), store_id: [1; 16] };
             RedbStore::create(&file, birth, options())?;
         }
-        self.open_file(&file)
+        self.registry(&file, rules.clone())
     }
 
     fn open_file(&self, file: &Path) -> Result<Opened, OpenError> {
+        self.registry(file, Rules::default())
+    }
+
+    fn start_log(&self, _: u8) {}
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+}
+
+impl House {
+    fn registry(&self, file: &Path, rules: Rules) -> Result<Opened, OpenError> {
         let store = Arc::new(RedbStore::open(file, options())?);
         let registry = Registry::new(store.clone(), self.clock.clone(), self.random.clone(), None);
+        let registry = registry.with_rules(rules);
         let copy = file.with_file_name("copy.tmp");
         let snapshot = Box::new(move || {
             store.snapshot_to(&copy).unwrap();
@@ -87,11 +100,24 @@ impl Services for House {
         });
         Ok(Opened { registry: Arc::new(registry), snapshot })
     }
+}
 
-    fn start_log(&self, _: u8) {}
+struct Seventh;
+impl Running for Seventh {
+    fn status(&self) -> ServerStatus {
+        ServerStatus {
+            version: VERSION.to_string(),
+            pid: 4711,
+            started_at: Timestamp::from_millis(1_795_000_000_000),
+            listen: vec!["http://127.0.0.1:7411".to_string()],
+            upstreams: Vec::new(),
+            requests: 0,
+            tokens: Tokens::default(),
+        }
+    }
 
-    fn clock(&self) -> &dyn Clock {
-        &*self.clock
+    fn models(&self) -> Vec<ModelView> {
+        Vec::new()
     }
 }
 
@@ -193,18 +219,15 @@ impl House {
 
     /// A server's door over the store, until the end of the test.
     fn serve(&self) -> Arc<Registry> {
-        let opened = self.open(&self.data(), false).ok().unwrap();
+        let opened = self.open(&self.data(), false, &Rules::default()).ok().unwrap();
         let registry = Arc::clone(&opened.registry);
-        let status = || ServerStatus {
-            version: VERSION.to_string(),
-            pid: 4711,
-            started_at: Timestamp::from_millis(1_795_000_000_000),
-            listen: vec!["http://127.0.0.1:7411".to_string()],
-            upstreams: Vec::new(),
-            requests: 0,
-            tokens: Tokens::default(),
-        };
-        let door = AdminDoor::new(opened.registry, self.clock.clone(), Box::new(status), opened.snapshot);
+        let door = AdminDoor::new(
+            opened.registry,
+            self.clock.clone(),
+            Arc::new(Seventh),
+            opened.snapshot,
+            "http://127.0.0.1:7411".to_string(),
+        );
         let (door, path) = (Arc::new(door), self.data().join(SOCKET));
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(path).unwrap();

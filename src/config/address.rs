@@ -1,12 +1,14 @@
 //! Addresses as people write them: where to listen, where a model server is. Never: connecting or resolving.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ::http::Uri;
+use ipnet::IpNet;
 
 use super::checked::UpstreamAddress;
 use super::kind::shown;
+use crate::types::Email;
 
 /// The longest path of a Unix socket that the kernel takes, in bytes.
 const SOCKET_PATH_MAX: usize = 107;
@@ -42,6 +44,23 @@ pub(super) fn public_url(text: &str) -> Result<String, String> {
         return refused(" has no valid host and port");
     }
     Ok(format!("{scheme}://{authority}"))
+}
+
+/// An address or a network in CIDR notation (RFC 4632); an IPv4 address is one, however it was written.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let one = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+    one.or_else(|_| text.parse::<IpNet>().map(|network| network.trunc())).map_err(|_| {
+        format!("{} is no address or network; write it like 10.0.0.5 or 10.0.0.0/8", shown(text))
+    })
+}
+
+/// A domain of e-mail addresses, in lower case.
+pub(super) fn domain(text: &str) -> Result<String, String> {
+    let domain = text.to_lowercase();
+    match format!("a@{domain}").parse::<Email>() {
+        Ok(_) if !domain.contains('@') => Ok(domain),
+        _ => Err(format!("{} is no domain; write it like example.com", shown(text))),
+    }
 }
 
 /// A model server: `http://host:port`, with a path prefix and `/v1` or without, or `unix:/path/to.sock`.

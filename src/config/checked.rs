@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::types::{ModelId, Secret};
+use ipnet::IpNet;
+
+use crate::registry::Rules;
+use crate::types::{ModelId, Secret, SignUp};
 
 /// All settings. Made by [`load`](super::load).
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Keys.
     pub keys: KeysConfig,
+    /// People and their sessions.
+    pub dashboard: DashboardConfig,
     /// The catalogue of models.
     pub models: ModelsConfig,
     /// What is logged, and how.
@@ -34,6 +39,8 @@ pub struct ServerConfig {
     pub listen: Vec<SocketAddr>,
     /// Scheme, host and port as callers see them, with no slash at the end.
     pub public_url: Option<String>,
+    /// Whose X-Forwarded-* headers count.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long open requests may go on after a stop is asked for.
     pub drain_timeout: Duration,
     /// Open connections at once.
@@ -76,6 +83,29 @@ pub struct KeysConfig {
     pub cached_max: usize,
     /// How long the old secret works after `key rotate`.
     pub rotation_grace: Duration,
+}
+
+/// `[dashboard]`.
+#[derive(Debug)]
+pub struct DashboardConfig {
+    /// Who may make an account for himself.
+    pub sign_up: SignUp,
+    /// How long a session may go unused.
+    pub session_idle: Duration,
+    /// How long a session lasts; never below `session_idle`.
+    pub session_lifetime: Duration,
+}
+
+impl DashboardConfig {
+    /// The same as the registry takes it.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules {
+            sign_up: self.sign_up.clone(),
+            session_idle: self.session_idle,
+            session_lifetime: self.session_lifetime,
+        }
+    }
 }
 
 /// `[models]`.

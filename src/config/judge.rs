@@ -5,15 +5,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::checked::{
-    Config, KeysConfig, LogConfig, LogFormat, LogLevel, ModelsConfig, ServerConfig, StoreConfig,
-    UpstreamAddress, UpstreamConfig,
+    Config, DashboardConfig, KeysConfig, LogConfig, LogFormat, LogLevel, ModelsConfig, ServerConfig,
+    StoreConfig, UpstreamAddress, UpstreamConfig,
 };
 use super::fault::{Faults, Place};
 use super::layer::{Layers, resolved};
-use super::raw::{Raw, RawLog, RawServer, RawUpstream};
+use super::raw::{Raw, RawDashboard, RawLog, RawServer, RawUpstream};
 use super::secret::{self, variable};
 use super::{address, kind};
-use crate::types::{ModelId, Secret};
+use crate::types::{ModelId, Secret, SignUp};
 
 /// What the rules need to look at.
 pub(super) struct Judge<'a> {
@@ -43,6 +43,7 @@ impl Judge<'_> {
                 ballast_bytes: raw.store.ballast_bytes.0 as u64,
             },
             keys: KeysConfig { cached_max: raw.keys.cached_max, rotation_grace: raw.keys.rotation_grace.0 },
+            dashboard: self.dashboard(raw.dashboard),
             models: ModelsConfig { echo: raw.models.echo, refresh: raw.models.refresh.0 },
             log: log(&raw.log),
             upstreams,
@@ -87,6 +88,11 @@ impl Judge<'_> {
         ServerConfig {
             listen: self.listen(raw.listen.into_vec()),
             public_url: address::public_url(&raw.public_url).ok(),
+            trusted_proxies: raw
+                .trusted_proxies
+                .iter()
+                .filter_map(|text| address::network(text).ok())
+                .collect(),
             drain_timeout: raw.drain_timeout.0,
             connections_max: raw.connections_max,
             header_timeout: raw.header_timeout.0,
@@ -100,6 +106,27 @@ impl Judge<'_> {
             buffered_bytes_max: buffered,
             streams_max: raw.streams_max,
         }
+    }
+
+    fn dashboard(&mut self, raw: RawDashboard) -> DashboardConfig {
+        let (idle, lifetime) = (raw.session_idle.0, raw.session_lifetime.0);
+        let stands = |name| self.layers.stands(&["dashboard", name]);
+        if lifetime < idle && stands("session_idle") && stands("session_lifetime") {
+            let message = "dashboard.session_lifetime is below dashboard.session_idle";
+            self.fault(&["dashboard", "session_lifetime"], message);
+        }
+        let domains: Vec<_> =
+            raw.sign_up_domains.iter().filter_map(|text| address::domain(text).ok()).collect();
+        if raw.sign_up != "open" && !domains.is_empty() {
+            let message = "dashboard.sign_up_domains has an effect only with dashboard.sign_up = \"open\"";
+            self.fault(&["dashboard", "sign_up_domains"], message);
+        }
+        let sign_up = match raw.sign_up.as_str() {
+            "open" => SignUp::Open { domains },
+            "invite" => SignUp::Invite,
+            _ => SignUp::Closed,
+        };
+        DashboardConfig { sign_up, session_idle: idle, session_lifetime: lifetime }
     }
 
     fn listen(&mut self, typed: Vec<String>) -> Vec<SocketAddr> {

@@ -13,6 +13,7 @@ pub(super) struct Raw {
     pub(super) server: RawServer,
     pub(super) store: RawStore,
     pub(super) keys: RawKeys,
+    pub(super) dashboard: RawDashboard,
     pub(super) models: RawModels,
     pub(super) log: RawLog,
     /// By number: `[[upstream]]` sections from 0, then flags.
@@ -24,6 +25,7 @@ pub(super) struct Raw {
 pub(super) struct RawServer {
     pub(super) listen: OneOrMany,
     pub(super) public_url: String,
+    pub(super) trusted_proxies: Vec<String>,
     pub(super) drain_timeout: Time,
     pub(super) connections_max: usize,
     pub(super) header_timeout: Time,
@@ -48,6 +50,14 @@ pub(super) struct RawStore {
 pub(super) struct RawKeys {
     pub(super) cached_max: usize,
     pub(super) rotation_grace: Time,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawDashboard {
+    pub(super) sign_up: String,
+    pub(super) sign_up_domains: Vec<String>,
+    pub(super) session_idle: Time,
+    pub(super) session_lifetime: Time,
 }
 
 #[derive(Deserialize)]

@@ -41,6 +41,7 @@ pub(super) static SETTINGS: &[Row] = &[
         "one address and port to listen on, or a list of them",
     ),
     row("server.public_url", Text(public_url), "", "the URL that callers use: scheme, host and port"),
+    row("server.trusted_proxies", Texts(network), "[]", "the proxies in front: addresses or networks"),
     row("server.drain_timeout", Time("10ms", "1h"), "30s", "how long open requests may go on after a stop"),
     row("server.connections_max", Count(1, 1_000_000), "10000", "open connections at once"),
     row(
@@ -82,6 +83,20 @@ pub(super) static SETTINGS: &[Row] = &[
     ),
     row("keys.cached_max", Count(1, 100_000_000), "100000", "key records held in memory"),
     row("keys.rotation_grace", Time("1s", "365d"), "24h", "how long the old secret works after `key rotate`"),
+    row(
+        "dashboard.sign_up",
+        Word(&["closed", "invite", "open"]),
+        "closed",
+        "who may make an account for himself",
+    ),
+    row("dashboard.sign_up_domains", Texts(domain), "[]", "the domains that addresses must be of"),
+    row(
+        "dashboard.session_idle",
+        Time("1m", "30d"),
+        "30m",
+        "how long a person stays signed in without doing anything",
+    ),
+    row("dashboard.session_lifetime", Time("1m", "90d"), "12h", "how long a person stays signed in at most"),
     row("models.echo", Switch, "false", "whether the built-in stand-in model ember-echo is served"),
     row(
         "models.refresh",
@@ -219,6 +234,14 @@ fn listen(text: &str) -> Result<(), String> {
 
 fn public_url(text: &str) -> Result<(), String> {
     if text.is_empty() { Ok(()) } else { address::public_url(text).map(|_| ()) }
+}
+
+fn network(text: &str) -> Result<(), String> {
+    address::network(text).map(|_| ())
+}
+
+fn domain(text: &str) -> Result<(), String> {
+    address::domain(text).map(|_| ())
 }
 
 fn upstream(text: &str) -> Result<(), String> {

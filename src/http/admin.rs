@@ -1,6 +1,7 @@
-//! The admin door on the Unix socket: HTTP/1.1 under `/admin/v1`, for root and the server's own user only.
-//! Never: rules (the registry has them), the socket's file (`serve` binds it).
+//! The admin API under `/admin/v1`, and its door on the Unix socket: HTTP/1.1, for root and the server's own user only.
+//! Never: rules (the registry has them), the socket's file (`serve` binds it), who asks on the public door.
 
+mod answer;
 mod client;
 mod problem;
 mod route;
@@ -13,6 +14,7 @@ use std::fs::File;
 
 use crate::admin::AdminError;
 
+pub(in crate::http) use answer::{Answered, failure, refusal};
 pub use client::{Client, ClientError};
 pub use server::{AdminDoor, serve_connection};
 

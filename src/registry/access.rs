@@ -7,7 +7,9 @@ use super::RegistryError;
 /// Whether the actor may act on things of `owner`.
 pub(super) fn may_touch(actor: Actor, owner: AccountId) -> bool {
     match actor {
-        Actor::Machine { .. } | Actor::Ember | Actor::Person { admin: true, .. } => true,
+        Actor::Machine { .. } | Actor::Token { .. } | Actor::Ember | Actor::Person { admin: true, .. } => {
+            true
+        }
         Actor::Person { account, admin: false } => account == owner,
     }
 }
@@ -15,7 +17,9 @@ pub(super) fn may_touch(actor: Actor, owner: AccountId) -> bool {
 /// Refuses what only administrators and the machine may do.
 pub(super) fn administrators_only(actor: Actor) -> Result<(), RegistryError> {
     match actor {
-        Actor::Machine { .. } | Actor::Ember | Actor::Person { admin: true, .. } => Ok(()),
+        Actor::Machine { .. } | Actor::Token { .. } | Actor::Ember | Actor::Person { admin: true, .. } => {
+            Ok(())
+        }
         Actor::Person { admin: false, .. } => {
             Err(RegistryError::NotAllowed("only an administrator may do this; ask one".to_string()))
         }

@@ -10,7 +10,7 @@ use super::audit::Action;
 use super::denial::{Attempt, Intent};
 use super::record::{decode_account, encode_account};
 use super::table::{ACCOUNTS, EMAILS, PASSWORDS, email_row};
-use super::{PAGE_MAX, Page, Registry, RegistryError, password};
+use super::{PAGE_MAX, Page, Registry, RegistryError};
 
 /// What an account is made of.
 pub struct NewAccount {
@@ -31,7 +31,7 @@ impl Registry {
     /// [`RegistryError`]: the address is taken, the password too short, the actor no administrator, the store unwell.
     pub fn create_account(&self, actor: Actor, new: &NewAccount) -> Result<Account, RegistryError> {
         administrators_only(actor)?;
-        let hash = new.password.as_ref().map(|text| password::hash(text, &*self.random)).transpose()?;
+        let hash = new.password.as_ref().map(|text| self.hash(text)).transpose()?;
         let now = self.clock.now();
         let account = Account {
             id: AccountId::generate(now, &*self.random)?,
@@ -131,6 +131,7 @@ impl Registry {
     pub fn disable_account(&self, actor: Actor, text: &str) -> Result<Account, RegistryError> {
         administrators_only(actor)?;
         let account = self.account(actor, text)?.id;
+        refuse_own(actor, account)?;
         self.stop_account(&Intent::DisableAccount { actor, account })
     }
 
@@ -141,6 +142,7 @@ impl Registry {
     pub fn delete_account(&self, actor: Actor, text: &str) -> Result<Account, RegistryError> {
         administrators_only(actor)?;
         let account = self.account(actor, text)?.id;
+        refuse_own(actor, account)?;
         self.stop_account(&Intent::DeleteAccount { actor, account })
     }
 
@@ -166,33 +168,36 @@ impl Registry {
         })
     }
 
-    /// Sets an account's password.
+    /// Changes what an account's owner is called; an empty name is none. Members change their own.
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub fn set_password(&self, actor: Actor, text: &str, new: &Secret) -> Result<Account, RegistryError> {
+    pub fn rename_account(
+        &self,
+        actor: Actor,
+        text: &str,
+        name: Option<&DisplayName>,
+    ) -> Result<Account, RegistryError> {
         let id = self.account(actor, text)?.id;
-        let hash = password::hash(new, &*self.random)?;
         self.until_agreed(|| {
             let found = self.load_account(id)?;
             let there = found.filter(|(account, _)| account.status != AccountStatus::Deleted);
             let (account, bytes) = there.ok_or_else(|| no_account(text))?;
-            let mut commit = self.replacement(actor, Action::PasswordSet, &account, bytes)?;
-            commit.writes.push(password_row(id, &hash));
-            Ok(Attempt::Commit(commit, account))
+            if account.name.as_ref() == name {
+                return Ok(Attempt::Nothing(account));
+            }
+            let renamed = Account { name: name.cloned(), ..account };
+            let commit = self.replacement(actor, Action::AccountRenamed, &renamed, bytes)?;
+            Ok(Attempt::Commit(commit, renamed))
         })
     }
 
-    /// Whether this is the account's password. Takes as long for an account without one.
-    ///
-    /// # Errors
-    /// [`RegistryError::Store`].
-    pub fn password_matches(&self, account: AccountId, given: &Secret) -> Result<bool, RegistryError> {
-        // Nobody's password: keeps the answer's time the same where there is none.
-        const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-        let kept = self.store.get(PASSWORDS, account.as_bytes())?;
-        let kept = kept.and_then(|bytes| String::from_utf8(bytes).ok());
-        Ok(password::matches(given, kept.as_deref().unwrap_or(NOBODY)) && kept.is_some())
+    /// The account with an address, unless it is deleted.
+    pub(super) fn account_of(&self, email: &Email) -> Result<Option<Account>, RegistryError> {
+        let id = self.store.get(EMAILS, &email_row(email))?.and_then(|bytes| AccountId::from_bytes(&bytes));
+        let Some(id) = id else { return Ok(None) };
+        let account = self.load_account(id)?.map(|(account, _)| account);
+        Ok(account.filter(|account| account.status != AccountStatus::Deleted))
     }
 
     pub(super) fn stop_account(&self, intent: &Intent) -> Result<Account, RegistryError> {
@@ -226,6 +231,11 @@ impl Registry {
         }
         let stopped = Account { status, ..account };
         let mut commit = self.replacement(actor, action, &stopped, bytes)?;
+        let (_, end_of_sessions) = self.end_of_epoch(id)?;
+        let (check, end_of_reset) = self.reset_row(id)?;
+        commit.checks.push(check);
+        commit.writes.push(end_of_sessions);
+        commit.writes.extend(end_of_reset);
         if status == AccountStatus::Deleted {
             commit.writes.push(Write::Delete { table: EMAILS, key: email_row(&stopped.email) });
             commit.writes.push(Write::Delete { table: PASSWORDS, key: id.as_bytes().to_vec() });
@@ -249,7 +259,7 @@ impl Registry {
         Ok(id.and_then(|bytes| AccountId::from_bytes(&bytes)))
     }
 
-    fn refuse_taken(&self, email: &Email) -> Result<(), RegistryError> {
+    pub(super) fn refuse_taken(&self, email: &Email) -> Result<(), RegistryError> {
         match self.store.get(EMAILS, &email_row(email))? {
             None => Ok(()),
             Some(_) => Err(RegistryError::Conflict(format!(
@@ -258,7 +268,12 @@ impl Registry {
         }
     }
 
-    fn creation(&self, actor: Actor, account: &Account, hash: Option<&str>) -> Result<Commit, RegistryError> {
+    pub(super) fn creation(
+        &self,
+        actor: Actor,
+        account: &Account,
+        hash: Option<&str>,
+    ) -> Result<Commit, RegistryError> {
         let id = account.id.as_bytes();
         let email = email_row(&account.email);
         let detail = format!("{} {}", account.role.as_str(), account.email);
@@ -291,10 +306,21 @@ impl Registry {
     }
 }
 
-fn password_row(account: AccountId, hash: &str) -> Write {
+/// Whoever stops himself could not go back.
+fn refuse_own(actor: Actor, account: AccountId) -> Result<(), RegistryError> {
+    match actor {
+        Actor::Person { account: own, .. } if own == account => Err(RegistryError::Conflict(
+            "this is your own account; ask another administrator, or use the command line on the machine"
+                .to_string(),
+        )),
+        Actor::Person { .. } | Actor::Machine { .. } | Actor::Token { .. } | Actor::Ember => Ok(()),
+    }
+}
+
+pub(super) fn password_row(account: AccountId, hash: &str) -> Write {
     Write::Put { table: PASSWORDS, key: account.as_bytes().to_vec(), value: hash.as_bytes().to_vec() }
 }
 
-fn no_account(text: &str) -> RegistryError {
+pub(super) fn no_account(text: &str) -> RegistryError {
     RegistryError::NotFound(format!("there is no account {text}; `ember account list` shows those there are"))
 }

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 
 use crate::store::Write;
-use crate::types::{AccountId, Actor, EventId, KeyId, Timestamp, is_control};
+use crate::types::{AccountId, Actor, EventId, InviteId, KeyId, Timestamp, TokenId, is_control};
 
+use super::access::administrators_only;
 use super::record::{decode_event, encode_event};
 use super::table::{AUDIT, AUDIT_INDEX, audit_prefix, audit_row, end_of};
-use super::{Registry, RegistryError};
+use super::{PAGE_MAX, Page, Registry, RegistryError};
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
@@ -41,6 +42,24 @@ actions! {
     AccountDeleted = "account.deleted",
     /// A password was set.
     PasswordSet = "account.password_set",
+    /// What an account's owner is called was changed.
+    AccountRenamed = "account.renamed",
+    /// A link that sets a password was made.
+    ResetIssued = "account.reset_issued",
+    /// A person signed in.
+    SignedIn = "account.signed_in",
+    /// A session was ended.
+    SignedOut = "account.signed_out",
+    /// Someone was invited.
+    InviteCreated = "invite.created",
+    /// An invitation was taken.
+    InviteUsed = "invite.used",
+    /// An invitation was taken back.
+    InviteRevoked = "invite.revoked",
+    /// An administrator's token was made.
+    TokenCreated = "token.created",
+    /// An administrator's token was revoked.
+    TokenRevoked = "token.revoked",
     /// A key was made.
     KeyCreated = "key.created",
     /// A key's name, models or expiry changed.
@@ -66,20 +85,46 @@ pub struct Event {
     pub actor: Actor,
     /// What.
     pub action: Action,
-    /// The id of the key or account it was done to.
+    /// The id of the key, account, invitation or token it was done to.
     pub target: [u8; 16],
     /// What changed, in words; never a secret.
     pub detail: String,
 }
 
 impl Event {
-    /// The id of the key or account it was done to, as it is shown.
+    /// The id of what it was done to, as it is shown.
     #[must_use]
     pub fn target_id(&self) -> String {
-        let key = || KeyId::from_bytes(&self.target).map(|id| id.to_string());
-        let account = || AccountId::from_bytes(&self.target).map(|id| id.to_string());
-        let id = if self.action.as_str().starts_with("key.") { key() } else { account() };
+        let target = &self.target;
+        let id = match self.action.as_str().split('.').next() {
+            Some("key") => KeyId::from_bytes(target).map(|id| id.to_string()),
+            Some("invite") => InviteId::from_bytes(target).map(|id| id.to_string()),
+            Some("token") => TokenId::from_bytes(target).map(|id| id.to_string()),
+            _ => AccountId::from_bytes(target).map(|id| id.to_string()),
+        };
         id.unwrap_or_default()
+    }
+}
+
+/// Which events a list shows; what is none filters nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// A word like `key.created`, or the part before its dot.
+    pub action: Option<String>,
+    /// A part of the detail, in any case, or the id of who did it or what it was done to.
+    pub search: Option<String>,
+}
+
+impl AuditFilter {
+    fn passes(&self, event: &Event) -> bool {
+        let word = event.action.as_str();
+        let action = |wanted: &str| word == wanted || word.split('.').next() == Some(wanted);
+        let search = |text: &str| {
+            event.detail.to_lowercase().contains(&text.to_lowercase())
+                || event.target_id() == text
+                || event.actor.to_string() == text
+        };
+        self.action.as_deref().is_none_or(action) && self.search.as_deref().is_none_or(search)
     }
 }
 
@@ -103,6 +148,41 @@ impl Registry {
     /// [`RegistryError::Store`].
     pub fn account_history(&self, account: AccountId) -> Result<Vec<Event>, RegistryError> {
         self.history(account.as_bytes())
+    }
+
+    /// The events that pass a filter, the newest first, before another one.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotAllowed`], [`RegistryError::Store`].
+    pub fn events(
+        &self,
+        actor: Actor,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+        limit: usize,
+    ) -> Result<Page<Event>, RegistryError> {
+        administrators_only(actor)?;
+        let limit = limit.clamp(1, PAGE_MAX);
+        let (mut entries, mut end) = (Vec::new(), before.map(|id| id.as_bytes().to_vec()));
+        loop {
+            let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let rows = self.store.scan_back(AUDIT, Bound::Unbounded, to, INDEX_ROWS)?;
+            let is_last = rows.len() < INDEX_ROWS;
+            end = rows.last().map(|(id, _)| id.clone());
+            for (id, bytes) in &rows {
+                let event = decode_event(id, bytes)?;
+                if filter.passes(&event) {
+                    entries.push(event);
+                }
+                if entries.len() > limit {
+                    entries.truncate(limit);
+                    return Ok(Page { entries, has_more: true });
+                }
+            }
+            if is_last {
+                return Ok(Page { entries, has_more: false });
+            }
+        }
     }
 
     fn history(&self, target: &[u8; 16]) -> Result<Vec<Event>, RegistryError> {

@@ -1,5 +1,7 @@
 //! What the registry refuses, in words that name the thing, the reason and the next step. Never: status or exit codes.
 
+use std::time::Duration;
+
 use crate::store::Trouble;
 use crate::types::RandomUnavailable;
 
@@ -14,6 +16,8 @@ pub enum Problem {
     NotAllowed,
     /// It clashes with what is there.
     Conflict,
+    /// Asked too often, or by too many at once.
+    TooMany,
     /// The store can't do it now.
     Unavailable,
     /// It is denied from now on, but a restart could forget that until it is written down.
@@ -43,6 +47,14 @@ pub enum RegistryError {
     /// It clashes with what is there.
     #[error("{0}")]
     Conflict(String),
+    /// Asked too often, or by too many at once.
+    #[error("{sentence}")]
+    TooMany {
+        /// What to do.
+        sentence: String,
+        /// How long to wait.
+        wait: Duration,
+    },
     /// The store can't do it now; nothing was changed.
     #[error("{0}")]
     Store(String),
@@ -62,8 +74,26 @@ impl RegistryError {
             Self::NotFound(_) => Problem::NotFound,
             Self::NotAllowed(_) => Problem::NotAllowed,
             Self::Ambiguous { .. } | Self::Conflict(_) => Problem::Conflict,
+            Self::TooMany { .. } => Problem::TooMany,
             Self::Store(_) => Problem::Unavailable,
             Self::NotDurable(_) => Problem::NotDurable,
+        }
+    }
+}
+
+impl RegistryError {
+    /// How long to wait before asking again, where that is known.
+    #[must_use]
+    pub const fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::TooMany { wait, .. } => Some(*wait),
+            Self::Invalid(_)
+            | Self::NotFound(_)
+            | Self::Ambiguous { .. }
+            | Self::NotAllowed(_)
+            | Self::Conflict(_)
+            | Self::Store(_)
+            | Self::NotDurable(_) => None,
         }
     }
 }

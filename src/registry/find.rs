@@ -5,7 +5,7 @@ use std::ops::Bound;
 use crate::store::Row;
 use crate::types::{AccountId, Actor, Key, KeyHint, KeyId, KeyName, KeyRecord, KeyStanding, Timestamp};
 
-use super::access::{administrators_only, visible};
+use super::access::visible;
 use super::keys::KeyFilter;
 use super::record::decode_key;
 use super::table::{KEY_INDEX, KEYS, by_account, by_hint, by_name, end_of};
@@ -48,13 +48,11 @@ impl Registry {
         limit: usize,
     ) -> Result<Page<KeyRecord>, RegistryError> {
         let limit = limit.clamp(1, PAGE_MAX);
-        let account = match &filter.account {
-            Some(text) => Some(self.account(actor, text)?.id),
-            None => None,
+        let account = match (&filter.account, actor) {
+            (Some(text), _) => Some(self.account(actor, text)?.id),
+            (None, Actor::Person { account, admin: false }) => Some(account),
+            (None, _) => None,
         };
-        if account.is_none() {
-            administrators_only(actor)?;
-        }
         let mut entries = Vec::new();
         let mut last = after;
         loop {
@@ -228,6 +226,13 @@ fn decoded((id, bytes): &Row) -> Result<KeyRecord, RegistryError> {
 fn passes(filter: &KeyFilter, key: &KeyRecord, now: Timestamp) -> bool {
     filter.environment.is_none_or(|environment| environment == key.environment)
         && filter.status.is_none_or(|status| status == key.status(now))
+        && filter.search.as_deref().is_none_or(|text| answers_to(key, text))
+}
+
+fn answers_to(key: &KeyRecord, text: &str) -> bool {
+    key.name.as_str().to_lowercase().contains(&text.to_lowercase())
+        || key.secrets.iter().any(|secret| secret.hint.as_bytes() == text.as_bytes())
+        || (text.starts_with(KeyId::PREFIX) && key.id.to_string().starts_with(text))
 }
 
 fn candidate_line(key: &KeyRecord, now: Timestamp) -> String {

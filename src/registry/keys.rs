@@ -48,6 +48,8 @@ pub struct KeyFilter {
     pub environment: Option<Environment>,
     /// What they are now.
     pub status: Option<KeyStatus>,
+    /// A part of the name, in any case, or the last four characters, or the id or its beginning.
+    pub search: Option<String>,
 }
 
 /// The longest reason of a revocation, in characters.
@@ -329,7 +331,7 @@ pub(super) fn refuse_revoked(key: &KeyRecord) -> Result<(), RegistryError> {
     }
 }
 
-fn refuse_past(end: Option<Timestamp>, now: Timestamp) -> Result<(), RegistryError> {
+pub(super) fn refuse_past(end: Option<Timestamp>, now: Timestamp) -> Result<(), RegistryError> {
     match end {
         Some(end) if end <= now => Err(RegistryError::Invalid(format!(
             "the expiry {end} has passed; it is {now} now, choose a later one"

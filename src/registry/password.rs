@@ -15,14 +15,21 @@ const LANES: u32 = 1;
 const CHARS_MIN: usize = 8;
 const BYTES_MAX: usize = 1024;
 
-/// The PHC string to keep of a password.
-pub(super) fn hash(password: &Secret, random: &dyn Random) -> Result<String, RegistryError> {
+/// Refuses what is too short to protect anything, or too long to be hashed.
+pub(super) fn check(password: &Secret) -> Result<(), RegistryError> {
     let text = password.expose();
     if text.chars().count() < CHARS_MIN || text.len() > BYTES_MAX {
         let reason =
             format!("the password must have {CHARS_MIN} characters or more, and {BYTES_MAX} bytes at most");
         return Err(RegistryError::Invalid(reason));
     }
+    Ok(())
+}
+
+/// The PHC string to keep of a password.
+pub(super) fn hash(password: &Secret, random: &dyn Random) -> Result<String, RegistryError> {
+    check(password)?;
+    let text = password.expose();
     let mut bytes = [0; 16];
     random.fill(&mut bytes)?;
     let salt = SaltString::encode_b64(&bytes).map_err(unhashable)?;
@@ -32,8 +39,10 @@ pub(super) fn hash(password: &Secret, random: &dyn Random) -> Result<String, Reg
 
 /// Whether this is the password whose PHC string was kept.
 pub(super) fn matches(password: &Secret, kept: &str) -> bool {
+    // A longer one was never set, and must not cost more than others.
+    let password = if password.expose().len() > BYTES_MAX { "" } else { password.expose() };
     let parsed = PasswordHash::new(kept);
-    parsed.is_ok_and(|kept| Argon2::default().verify_password(password.expose().as_bytes(), &kept).is_ok())
+    parsed.is_ok_and(|kept| Argon2::default().verify_password(password.as_bytes(), &kept).is_ok())
 }
 
 fn hasher() -> Result<Argon2<'static>, RegistryError> {

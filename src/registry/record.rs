@@ -1,12 +1,14 @@
 //! The bytes of accounts, keys and events on disk: a version, then postcard (its wire format is specified and
 //! frozen at 1.0). A changed record gets a new version and the old one stays readable here. Never: rules.
 
+pub(super) mod people;
+
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Table, Trouble};
 use crate::types::{
     Account, AccountId, AccountStatus, Actor, Environment, EventId, KeyDigest, KeyHint, KeyId, KeyRecord,
-    KeySecret, KeyStanding, ModelId, ModelScope, Role, Timestamp,
+    KeySecret, KeyStanding, ModelId, ModelScope, Role, Timestamp, TokenId,
 };
 
 use super::audit::{Action, Event};
@@ -64,6 +66,29 @@ enum ActorV1 {
     Machine { uid: u32 },
     Person { account: [u8; 16], admin: bool },
     Ember,
+    Token { token: [u8; 16] },
+}
+
+impl ActorV1 {
+    fn of(actor: Actor) -> Self {
+        match actor {
+            Actor::Machine { uid } => Self::Machine { uid },
+            Actor::Person { account, admin } => Self::Person { account: *account.as_bytes(), admin },
+            Actor::Token { token } => Self::Token { token: *token.as_bytes() },
+            Actor::Ember => Self::Ember,
+        }
+    }
+
+    fn read(self) -> Option<Actor> {
+        Some(match self {
+            Self::Machine { uid } => Actor::Machine { uid },
+            Self::Person { account, admin } => {
+                Actor::Person { account: AccountId::from_bytes(&account)?, admin }
+            }
+            Self::Token { token } => Actor::Token { token: TokenId::from_bytes(&token)? },
+            Self::Ember => Actor::Ember,
+        })
+    }
 }
 
 pub(super) fn encode_account(account: &Account) -> Vec<u8> {
@@ -153,11 +178,7 @@ pub(super) fn decode_key(id: &[u8], bytes: &[u8]) -> Result<KeyRecord, Trouble> 
 pub(super) fn encode_event(event: &Event) -> Vec<u8> {
     encode(&EventV1 {
         at: event.at.as_millis(),
-        actor: match event.actor {
-            Actor::Machine { uid } => ActorV1::Machine { uid },
-            Actor::Person { account, admin } => ActorV1::Person { account: *account.as_bytes(), admin },
-            Actor::Ember => ActorV1::Ember,
-        },
+        actor: ActorV1::of(event.actor),
         action: event.action.as_str().to_string(),
         target: event.target,
         detail: event.detail.clone(),
@@ -170,13 +191,7 @@ pub(super) fn decode_event(id: &[u8], bytes: &[u8]) -> Result<Event, Trouble> {
         Some(Event {
             id: EventId::from_bytes(id)?,
             at: Timestamp::from_millis(record.at),
-            actor: match record.actor {
-                ActorV1::Machine { uid } => Actor::Machine { uid },
-                ActorV1::Person { account, admin } => {
-                    Actor::Person { account: AccountId::from_bytes(&account)?, admin }
-                }
-                ActorV1::Ember => Actor::Ember,
-            },
+            actor: record.actor.read()?,
             action: Action::from_word(&record.action)?,
             target: record.target,
             detail: record.detail,

@@ -1,7 +1,9 @@
 //! The tables, and how their keys are built. Never: what is in the values.
 
+use std::net::IpAddr;
+
 use crate::store::Table;
-use crate::types::{AccountId, Email, EventId, KeyHint, KeyId, KeyName};
+use crate::types::{AccountId, Email, EventId, KeyHint, KeyId, KeyName, SessionId, TicketKind};
 
 /// Account id -> account.
 pub(super) const ACCOUNTS: Table = Table("accounts");
@@ -19,6 +21,22 @@ pub(super) const KEY_INDEX: Table = Table("key_index");
 pub(super) const AUDIT: Table = Table("audit");
 /// Target id and event id -> nothing.
 pub(super) const AUDIT_INDEX: Table = Table("audit_index");
+/// Digest of a ticket -> its kind and whose it is.
+pub(super) const TICKETS: Table = Table("tickets");
+/// Session id -> session.
+pub(super) const SESSIONS: Table = Table("sessions");
+/// Account id and session id -> nothing.
+pub(super) const SESSION_INDEX: Table = Table("session_index");
+/// Account id -> how often all its sessions were ended.
+pub(super) const EPOCHS: Table = Table("epochs");
+/// Account id and address -> when it last signed in from there.
+pub(super) const KNOWN_PLACES: Table = Table("known_places");
+/// Invitation id -> invitation.
+pub(super) const INVITES: Table = Table("invites");
+/// Account id -> the link that sets its password.
+pub(super) const RESETS: Table = Table("resets");
+/// Token id -> administrator's token.
+pub(super) const TOKENS: Table = Table("tokens");
 
 pub(super) fn by_account(account: AccountId) -> Vec<u8> {
     index(b'a', account.as_bytes())
@@ -50,6 +68,41 @@ pub(super) fn audit_row(target: &[u8; 16], event: EventId) -> Vec<u8> {
 
 pub(super) fn email_row(email: &Email) -> Vec<u8> {
     email.as_str().as_bytes().to_vec()
+}
+
+pub(super) fn session_row(account: AccountId, session: SessionId) -> Vec<u8> {
+    [&account.as_bytes()[..], session.as_bytes()].concat()
+}
+
+pub(super) fn place_row(account: AccountId, address: IpAddr) -> Vec<u8> {
+    let mut row = account.as_bytes().to_vec();
+    match address {
+        IpAddr::V4(address) => row.extend_from_slice(&address.octets()),
+        IpAddr::V6(address) => row.extend_from_slice(&address.octets()),
+    }
+    row
+}
+
+/// What a ticket is for, and the id of what it belongs to.
+pub(super) fn ticket_value(kind: TicketKind, subject: &[u8; 16]) -> Vec<u8> {
+    let mut value = vec![kind_byte(kind)];
+    value.extend_from_slice(subject);
+    value
+}
+
+/// The id in such a value, if it is of this kind.
+pub(super) fn ticket_subject(kind: TicketKind, value: &[u8]) -> Option<[u8; 16]> {
+    let (first, subject) = value.split_first()?;
+    if *first == kind_byte(kind) { subject.try_into().ok() } else { None }
+}
+
+const fn kind_byte(kind: TicketKind) -> u8 {
+    match kind {
+        TicketKind::Session => b's',
+        TicketKind::Invite => b'i',
+        TicketKind::Reset => b'r',
+        TicketKind::Admin => b'a',
+    }
 }
 
 /// The first row after every row that begins with `prefix`; none when there is no such bound.

@@ -12,18 +12,19 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::admin::{ServerStatus, UpstreamStatus};
+use crate::admin::Running;
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::http::{Listener, Parts, Stop, admin};
 use crate::meter::Meter;
 use crate::registry::{Door, Registry, changes};
 use crate::store::{RedbStore, Store};
-use crate::types::{Clock, Timestamp};
+use crate::types::Clock;
 use crate::upstream::Upstreams;
 
 use super::data_dir::DataDir;
 use super::machine::{MachineRandom, SystemClock};
+use super::myself::Myself;
 use super::source::RegistrySource;
 use super::{ServeFault, settings, snapshot, socket_path};
 
@@ -142,7 +143,8 @@ impl Server {
             }
         }));
         let door: Arc<dyn Door> = gate.clone();
-        let registry = Arc::new(Registry::new(store, Arc::clone(&clock), random, Some(door)));
+        let registry = Registry::new(store, Arc::clone(&clock), random, Some(door));
+        let registry = Arc::new(registry.with_rules(self.config.dashboard.rules()));
         let models_file = Some(self.dir.file(DataDir::MODELS));
         let servers = std::mem::take(&mut self.config.upstreams).into_iter().map(settings::server).collect();
         let upstreams = Upstreams::new(servers, models_file, self.config.models.refresh, &*clock)
@@ -155,35 +157,22 @@ impl Server {
     /// Binds the socket for commands. Whoever holds the store's lock may: a socket that lies there is a dead one's.
     fn open_door(&self, built: &Built) -> Result<(UnixListener, Arc<admin::AdminDoor>), ServeFault> {
         let listener = socket_path::bind(&self.dir).map_err(ServeFault::Socket)?;
-        let (started_at, listen) = (built.clock.now(), self.listener.addresses());
-        let (meter, upstreams) = (Arc::clone(&built.meter), Arc::clone(&built.upstreams));
-        let listen: Vec<_> = listen.iter().map(|address| format!("http://{address}")).collect();
-        let status = move || status(started_at, &listen, &meter, &upstreams);
+        let listen: Vec<_> =
+            self.listener.addresses().iter().map(|address| format!("http://{address}")).collect();
+        let base_url = self.config.server.public_url.clone().or_else(|| listen.first().cloned());
+        let running: Arc<dyn Running> = Arc::new(Myself {
+            started_at: built.clock.now(),
+            listen,
+            meter: Arc::clone(&built.meter),
+            upstreams: Arc::clone(&built.upstreams),
+        });
         let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
         let snapshot = Box::new(move || snapshot::take(&store, &dir));
         let (registry, clock) = (Arc::clone(&built.registry), Arc::clone(&built.clock));
+        let base_url = base_url.unwrap_or_default();
         let door =
-            admin::AdminDoor::new(registry, clock, Box::new(status), snapshot).with_user(self.dir.owner());
+            admin::AdminDoor::new(registry, clock, running, snapshot, base_url).with_user(self.dir.owner());
         Ok((listener, Arc::new(door)))
-    }
-}
-
-fn status(started_at: Timestamp, listen: &[String], meter: &Meter, upstreams: &Upstreams) -> ServerStatus {
-    let totals = meter.totals();
-    let servers = upstreams.health().into_iter().map(|server| UpstreamStatus {
-        name: server.name,
-        healthy: server.up,
-        models: server.models as u64,
-        detail: server.fault.map(|fault| fault.to_string()).unwrap_or_default(),
-    });
-    ServerStatus {
-        version: env!("CARGO_PKG_VERSION").to_string(),
-        pid: std::process::id(),
-        started_at,
-        listen: listen.to_vec(),
-        upstreams: servers.collect(),
-        requests: totals.requests,
-        tokens: totals.tokens,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::admin::AdminError;
 use crate::cli::{CliError, Exit, Global, OpenError, Opened, ServeOptions, Services, UpOptions};
 use crate::config::Loaded;
-use crate::registry::Registry;
+use crate::registry::{Registry, Rules};
 use crate::store::{RedbStore, Store, StoreOptions};
 use crate::types::Clock;
 
@@ -46,15 +46,15 @@ impl Services for Machine {
         super::serve(loaded.config).map_err(CliError::from)
     }
 
-    fn open(&self, data: &Path, create: bool) -> Result<Opened, OpenError> {
+    fn open(&self, data: &Path, create: bool, rules: &Rules) -> Result<Opened, OpenError> {
         let OpenStore { dir, store } = super::open(data, create, &StoreOptions::default())?;
-        Ok(opened(store, dir))
+        Ok(opened(store, dir, rules.clone()))
     }
 
     fn open_file(&self, file: &Path) -> Result<Opened, OpenError> {
         let dir = DataDir::take(file.parent().unwrap_or(Path::new(".")), false).map_err(ServeFault::from)?;
         let options = StoreOptions { ballast_bytes: 0, ..StoreOptions::default() };
-        Ok(opened(Arc::new(RedbStore::open(file, options)?), dir))
+        Ok(opened(Arc::new(RedbStore::open(file, options)?), dir, Rules::default()))
     }
 
     fn start_log(&self, verbose: u8) {
@@ -68,9 +68,10 @@ impl Services for Machine {
     }
 }
 
-fn opened(store: Arc<RedbStore>, dir: DataDir) -> Opened {
+fn opened(store: Arc<RedbStore>, dir: DataDir, rules: Rules) -> Opened {
     let shared: Arc<dyn Store> = store.clone();
-    let registry = Registry::new(shared, Arc::new(SystemClock), Arc::new(MachineRandom::new()), None);
+    let registry =
+        Registry::new(shared, Arc::new(SystemClock), Arc::new(MachineRandom::new()), None).with_rules(rules);
     Opened { registry: Arc::new(registry), snapshot: Box::new(move || snapshot::take(&store, &dir)) }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::AccountId;
+use super::{AccountId, TokenId};
 
 /// Whoever a change is written down to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,11 @@ pub enum Actor {
         /// Whether he may act on others' things.
         admin: bool,
     },
+    /// A program with an administrator's token.
+    Token {
+        /// The token.
+        token: TokenId,
+    },
     /// Ember itself, doing what it was configured to do.
     Ember,
 }
@@ -28,6 +33,7 @@ impl fmt::Display for Actor {
         match self {
             Self::Machine { uid } => write!(f, "uid:{uid}"),
             Self::Person { account, .. } => write!(f, "{account}"),
+            Self::Token { token } => write!(f, "{token}"),
             Self::Ember => f.write_str("ember"),
         }
     }

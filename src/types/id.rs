@@ -98,6 +98,21 @@ id!(
     "evt_"
 );
 id!(
+    /// Names a browser that is signed in.
+    SessionId,
+    "ses_"
+);
+id!(
+    /// Names an invitation.
+    InviteId,
+    "inv_"
+);
+id!(
+    /// Names an administrator's token.
+    TokenId,
+    "tok_"
+);
+id!(
     /// Names a request that brought no usable `x-request-id` of its own.
     RequestId,
     "req_"

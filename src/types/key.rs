@@ -5,12 +5,8 @@ use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::base62;
-use super::{Environment, Random, RandomUnavailable};
-
-const BRAND: &str = "ember_";
-const RANDOM_LENGTH: usize = 32;
-const CHECK_LENGTH: usize = 6;
+use super::branded;
+use super::{Environment, Random, RandomUnavailable, TicketKind};
 
 /// A whole key in clear, with the right shape and checksum; wiped when dropped.
 ///
@@ -45,13 +41,7 @@ impl Key {
     /// # Errors
     /// [`RandomUnavailable`] when the random source fails.
     pub fn generate(environment: Environment, random: &dyn Random) -> Result<Self, RandomUnavailable> {
-        let mut text = String::with_capacity(BRAND.len() + 8 + RANDOM_LENGTH + CHECK_LENGTH);
-        text.push_str(BRAND);
-        text.push_str(environment.as_str());
-        text.push('_');
-        base62::push_random(&mut text, RANDOM_LENGTH, random)?;
-        push_checksum(&mut text);
-        Ok(Self(text))
+        branded::generate(environment.as_str(), random).map(Self)
     }
 
     /// Takes the bytes after `Bearer ` for a key, when shape and checksum are right.
@@ -59,27 +49,21 @@ impl Key {
     /// # Errors
     /// [`MalformedKey`] otherwise.
     pub fn parse(text: &[u8]) -> Result<Self, MalformedKey> {
-        let text = std::str::from_utf8(text).map_err(|_| MalformedKey)?;
-        let body = text.strip_prefix(BRAND).ok_or(MalformedKey)?;
-        let (environment, secret) = body.split_once('_').ok_or(MalformedKey)?;
-        environment.parse::<Environment>().map_err(|_| MalformedKey)?;
-        let base62 = secret.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if !base62 || secret.len() != RANDOM_LENGTH + CHECK_LENGTH {
-            return Err(MalformedKey);
-        }
-        let (checked, check) = text.split_at(text.len() - CHECK_LENGTH);
-        if check.as_bytes() == checksum(checked) { Ok(Self(text.to_string())) } else { Err(MalformedKey) }
+        let (text, word) = branded::parse(text).ok_or(MalformedKey)?;
+        word.parse::<Environment>().map_err(|_| MalformedKey)?;
+        Ok(Self(text.to_string()))
     }
 
-    /// Whether a key, or a part of one, may stand somewhere in a text; such a text must not be shown or kept.
+    /// Whether a key or a [`Ticket`](super::Ticket), or a part of one, may stand somewhere in a text; such a text must
+    /// not be shown or kept.
     #[must_use]
     pub fn may_be_in(text: &str) -> bool {
-        text.split(BRAND).skip(1).any(|rest| {
-            let word = rest.split('_').next();
-            Environment::ALL
-                .iter()
-                .any(|known| word == Some(known.as_str()) && rest.len() > known.as_str().len())
-        })
+        let is_ours = |word: &str| {
+            Environment::ALL.iter().any(|known| known.as_str() == word)
+                || TicketKind::ALL.iter().any(|known| known.as_str() == word)
+        };
+        let mut rests = text.split(branded::BRAND).skip(1);
+        rests.any(|rest| rest.split_once('_').map_or(false, |(word, _)| is_ours(word)))
     }
 
     /// The whole key, to be shown once.
@@ -91,18 +75,13 @@ impl Key {
     /// What is kept of it.
     #[must_use]
     pub fn digest(&self) -> KeyDigest {
-        let digest = ring::digest::digest(&ring::digest::SHA256, self.0.as_bytes());
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.as_ref());
-        KeyDigest(bytes)
+        KeyDigest(branded::digest(&self.0))
     }
 
     /// What is shown of it ever after.
     #[must_use]
     pub fn hint(&self) -> KeyHint {
-        let mut last4 = [0; 4];
-        last4.copy_from_slice(&self.0.as_bytes()[self.0.len() - 4..]);
-        KeyHint(last4)
+        KeyHint(branded::last4(&self.0))
     }
 }
 
@@ -147,22 +126,6 @@ impl fmt::Display for KeyHint {
         let text: String = self.0.iter().copied().map(char::from).collect();
         f.pad(&text)
     }
-}
-
-fn push_checksum(text: &mut String) {
-    let check = checksum(text);
-    text.extend(check.iter().copied().map(char::from));
-}
-
-/// CRC-32 (IEEE 802.3) in base62, most significant digit first.
-fn checksum(text: &str) -> [u8; CHECK_LENGTH] {
-    let mut value = crc32fast::hash(text.as_bytes());
-    let mut digits = [b'0'; CHECK_LENGTH];
-    for digit in digits.iter_mut().rev() {
-        *digit = base62::DIGITS[(value % 62) as usize];
-        value /= 62;
-    }
-    digits
 }
 
 #[cfg(test)]

@@ -181,6 +181,12 @@ impl Catalogue {
         self.routes().find(model).map(|route| route.candidates.clone())
     }
 
+    /// Every public name with the servers that have it, in the order they are asked.
+    pub(super) fn served(&self) -> Vec<(ModelId, Vec<Candidate>)> {
+        let routes = self.routes();
+        routes.models.iter().map(|(name, route)| (name.clone(), route.candidates.clone())).collect()
+    }
+
     /// How many public names lead to the server.
     pub(super) fn count_of(&self, server: &Arc<Server>) -> usize {
         let leads = |route: &&Route| route.candidates.iter().any(|one| Arc::ptr_eq(&one.server, server));

@@ -125,13 +125,15 @@ class Llama:
 
 
 class Ember:
-    """`ember serve` on a free port with one account, in front of `upstream` whose key is in `key_file`."""
+    """`ember serve` on a free port with one account, in front of `upstream` whose key is in `key_file`. `settings` are
+    more lines for its configuration."""
 
-    def __init__(self, home: Path, upstream: str, key_file: Path):
+    def __init__(self, home: Path, upstream: str, key_file: Path, settings: str = ""):
         self.data, self.config = home / "data", home / "ember.toml"
         self.config.write_text(
             '[server]\nlisten = "127.0.0.1:0"\n\n'
             f'[[upstream]]\nname = "llama"\nurl = "{upstream}"\napi_key_file = "{key_file}"\n'
+            + settings
         )
         self.child = Child([*self.command(), "serve"], CLEAN)
         self.url = self.child.wait_for(r"listening on (http://127\.0\.0\.1:\d+)")

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::admin::{AccountDetail, AdminError, HistoryLine};
-use crate::types::{Account, AccountStatus, Role};
+use crate::types::{Account, AccountStatus, Actor, Role};
 
 use super::{time, unreadable};
 
@@ -22,10 +22,14 @@ pub(super) struct AccountJson {
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct EventJson {
-    id: String,
+    pub(super) id: String,
     object: String,
     at: String,
     actor: String,
+    #[serde(default)]
+    actor_name: String,
+    #[serde(default)]
+    target: String,
     action: String,
     detail: String,
 }
@@ -72,6 +76,8 @@ impl EventJson {
             object: "event".to_string(),
             at: line.at.to_string(),
             actor: line.actor.clone(),
+            actor_name: line.actor_name.clone(),
+            target: line.target.clone(),
             action: line.action.clone(),
             detail: line.detail.clone(),
         };
@@ -84,12 +90,24 @@ impl EventJson {
                 id: event.id.parse().map_err(unreadable)?,
                 at: time(&event.at)?,
                 actor: event.actor.clone(),
+                actor_name: event.actor_name.clone(),
+                target: event.target.clone(),
                 action: event.action.clone(),
                 detail: event.detail.clone(),
             })
         };
         events.iter().map(one).collect()
     }
+}
+
+/// The actor that an id names. Whether a person was an administrator then is not told.
+pub(super) fn actor(text: &str) -> Result<Actor, AdminError> {
+    let uid = text.strip_prefix("uid:").and_then(|uid| uid.parse().ok());
+    let account = text.parse().ok().map(|account| Actor::Person { account, admin: false });
+    let token = text.parse().ok().map(|token| Actor::Token { token });
+    let ember = (text == "ember").then_some(Actor::Ember);
+    let machine = uid.map(|uid| Actor::Machine { uid });
+    machine.or(account).or(token).or(ember).ok_or_else(|| unreadable("no such actor"))
 }
 
 /// The role a word names.

@@ -22,6 +22,8 @@ pub(super) struct KeyJson {
     status: String,
     created_at: String,
     expires_at: Option<String>,
+    #[serde(default)]
+    last_used_at: Option<String>,
     revoked_at: Option<String>,
     revoked_reason: Option<String>,
     secrets: Vec<SecretJson>,
@@ -61,6 +63,7 @@ impl KeyJson {
             status: key.status.as_str().to_string(),
             created_at: key.created_at.to_string(),
             expires_at: key.expires_at.map(|time| time.to_string()),
+            last_used_at: key.last_used_at.map(|time| time.to_string()),
             revoked_at: key.revoked_at.map(|time| time.to_string()),
             revoked_reason: key.revoked_reason.clone(),
             secrets: key.secrets.iter().map(SecretJson::of).collect(),
@@ -90,6 +93,7 @@ impl KeyJson {
             status: status(&self.status).ok_or_else(|| unreadable("no such status"))?,
             created_at: time(&self.created_at)?,
             expires_at: time_or_none(self.expires_at.as_deref())?,
+            last_used_at: time_or_none(self.last_used_at.as_deref())?,
             revoked_at: time_or_none(self.revoked_at.as_deref())?,
             revoked_reason: self.revoked_reason.clone(),
             secrets: self.secrets.iter().map(SecretJson::read).collect::<Result<_, _>>()?,
@@ -180,7 +184,7 @@ fn stop_of(word: &str) -> Option<Stop> {
     STOPS.into_iter().find(|stop| stop_word(*stop) == word)
 }
 
-fn hint(text: &str) -> Result<KeyHint, AdminError> {
+pub(super) fn hint(text: &str) -> Result<KeyHint, AdminError> {
     let bytes = text.as_bytes().try_into().ok();
     bytes.and_then(KeyHint::from_bytes).ok_or_else(|| unreadable("these are no last four characters"))
 }

@@ -3,12 +3,14 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::admin::{AdminError, Command, KeyView, Reply};
+use crate::admin::{AdminError, Command, HistoryLine, KeyView, Reply};
 use crate::registry::Page;
 use crate::types::{Account, Key};
 
-use super::account::AccountJson;
+use super::account::{AccountJson, EventJson};
 use super::key::{KeyJson, VerdictJson};
+use super::people::{InviteJson, ResetJson, SessionJson, TokenJson};
+use super::served::{ModelJson, UsageJson};
 use super::status::StatusJson;
 use super::{ListJson, unreadable};
 
@@ -21,6 +23,16 @@ pub(super) enum ReplyJson {
     Key(KeyJson),
     Keys(ListJson<KeyJson>),
     Verdict(VerdictJson),
+    Invite(InviteJson),
+    Invites(ListJson<InviteJson>),
+    Reset(ResetJson),
+    Session(SessionJson),
+    Sessions(ListJson<SessionJson>),
+    Token(TokenJson),
+    Tokens(ListJson<TokenJson>),
+    Events(ListJson<EventJson>),
+    Models(ListJson<ModelJson>),
+    Usage(UsageJson),
     Status(StatusJson),
 }
 
@@ -40,6 +52,31 @@ pub(super) fn with_json<T>(reply: &Reply, write: &dyn Fn(&ReplyJson) -> T) -> T 
         Reply::KeyDetail(detail) => ReplyJson::Key(KeyJson::of_detail(detail)),
         Reply::Issued { key, secret } => ReplyJson::Key(KeyJson::of_issued(key, secret)),
         Reply::Verdict(verdict) => ReplyJson::Verdict(VerdictJson::of(verdict)),
+        Reply::Reset { account, expires_at, link } => {
+            ReplyJson::Reset(ResetJson::of(account, *expires_at, link))
+        }
+        Reply::Invited { invite, link } => ReplyJson::Invite(InviteJson::of_new(invite, link)),
+        Reply::Invite(invite) => ReplyJson::Invite(InviteJson::of(invite)),
+        Reply::Invites(invites) => {
+            ReplyJson::Invites(whole(invites.iter().map(InviteJson::of), |invite| invite.id.clone()))
+        }
+        Reply::Session(session) => ReplyJson::Session(SessionJson::of(session)),
+        Reply::Sessions(sessions) => {
+            ReplyJson::Sessions(whole(sessions.iter().map(SessionJson::of), |session| session.id.clone()))
+        }
+        Reply::TokenIssued { token, secret } => ReplyJson::Token(TokenJson::of_issued(token, secret)),
+        Reply::Token(token) => ReplyJson::Token(TokenJson::of(token)),
+        Reply::Tokens(tokens) => {
+            ReplyJson::Tokens(whole(tokens.iter().map(TokenJson::of), |token| token.id.clone()))
+        }
+        Reply::Audit(page) => {
+            let data = EventJson::all(&page.entries);
+            ReplyJson::Events(ListJson::of(data, page.has_more, |event: &EventJson| event.id.clone()))
+        }
+        Reply::Models(models) => {
+            ReplyJson::Models(whole(models.iter().map(ModelJson::of), |model| model.id.clone()))
+        }
+        Reply::Usage(usage) => ReplyJson::Usage(UsageJson::of(usage)),
         Reply::Status(status) => ReplyJson::Status(StatusJson::of(status)),
     })
 }
@@ -50,7 +87,8 @@ pub(super) fn decode(command: &Command, json: &[u8]) -> Result<Reply, AdminError
         | Command::AccountDisable { .. }
         | Command::AccountEnable { .. }
         | Command::AccountDelete { .. }
-        | Command::AccountPassword { .. } => Reply::Account(parse::<AccountJson>(json)?.read()?),
+        | Command::AccountPassword { .. }
+        | Command::AccountRename { .. } => Reply::Account(parse::<AccountJson>(json)?.read()?),
         Command::AccountList { .. } => Reply::Accounts(accounts(&parse(json)?)?),
         Command::AccountShow { .. } => Reply::AccountDetail(parse::<AccountJson>(json)?.read_detail()?),
         Command::KeyCreate(_) | Command::KeyRotate { .. } => issued(&parse(json)?)?,
@@ -61,6 +99,20 @@ pub(super) fn decode(command: &Command, json: &[u8]) -> Result<Reply, AdminError
         | Command::KeyEnable { .. }
         | Command::KeyRevoke { .. } => Reply::Key(parse::<KeyJson>(json)?.read()?),
         Command::KeyVerify { .. } => Reply::Verdict(parse::<VerdictJson>(json)?.read()?),
+        Command::AccountReset { .. } => parse::<ResetJson>(json)?.read()?,
+        Command::InviteCreate(_) => parse::<InviteJson>(json)?.read_new()?,
+        Command::InviteRevoke { .. } => Reply::Invite(parse::<InviteJson>(json)?.read()?),
+        Command::InviteList => Reply::Invites(all(json, InviteJson::read)?),
+        Command::SessionList { .. } => Reply::Sessions(all(json, SessionJson::read)?),
+        Command::SessionEnd { .. } => Reply::Session(parse::<SessionJson>(json)?.read()?),
+        Command::TokenCreate(_) => parse::<TokenJson>(json)?.read_issued()?,
+        Command::TokenRevoke { .. } => Reply::Token(parse::<TokenJson>(json)?.read()?),
+        Command::TokenList => Reply::Tokens(all(json, TokenJson::read)?),
+        Command::AuditList { .. } => Reply::Audit(events(&parse(json)?)?),
+        Command::Models => {
+            Reply::Models(parse::<ListJson<ModelJson>>(json)?.data.into_iter().map(ModelJson::read).collect())
+        }
+        Command::Usage { .. } => Reply::Usage(parse::<UsageJson>(json)?.read()),
         Command::Status => Reply::Status(parse::<StatusJson>(json)?.read()?),
     })
 }
@@ -68,6 +120,22 @@ pub(super) fn decode(command: &Command, json: &[u8]) -> Result<Reply, AdminError
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, AdminError> {
     // What serde says of a fault may quote the text, and the text may hold a key.
     serde_json::from_slice(json).map_err(|error| unreadable(format!("fault at column {}", error.column())))
+}
+
+/// A list that is always given whole.
+fn whole<T>(data: impl Iterator<Item = T>, id: impl Fn(&T) -> String) -> ListJson<T> {
+    ListJson::of(data.collect(), false, id)
+}
+
+fn all<T: DeserializeOwned, R>(
+    json: &[u8],
+    read: impl Fn(&T) -> Result<R, AdminError>,
+) -> Result<Vec<R>, AdminError> {
+    parse::<ListJson<T>>(json)?.data.iter().map(read).collect()
+}
+
+fn events(list: &ListJson<EventJson>) -> Result<Page<HistoryLine>, AdminError> {
+    Ok(Page { entries: EventJson::read_all(&list.data)?, has_more: list.has_more })
 }
 
 fn accounts(list: &ListJson<AccountJson>) -> Result<Page<Account>, AdminError> {

@@ -1,15 +1,20 @@
 //! The bodies of commands as JSON, both ways. Unknown members are refused. Never: what stands in a path or a query.
 
+mod people;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::admin::{AdminError, Command};
 use crate::registry::{KeyChanges, NewAccount, NewKey, Rotation};
-use crate::types::{Key, Role, Secret, Timestamp};
+use crate::types::{Key, Secret, Timestamp};
 
-use super::account::role;
 use super::key::{models, scope};
+
+pub use people::{account_update, invite_create, password, token_create};
+
+use people::{AccountUpdateJson, InviteCreateJson, PasswordJson, TokenCreateJson, wanted_role};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,12 +26,6 @@ struct AccountCreateJson {
     role: Option<String>,
     #[serde(default)]
     password: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PasswordJson {
-    password: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -87,9 +86,22 @@ pub fn body(command: &Command) -> Result<Option<Vec<u8>>, AdminError> {
             role: Some(new.role.as_str().to_string()),
             password: new.password.as_ref().map(|password| password.expose().to_string()),
         }),
-        Command::AccountPassword { password, .. } => {
-            write(&PasswordJson { password: password.expose().to_string() })
+        Command::AccountPassword { password, current, .. } => write(&PasswordJson {
+            password: password.expose().to_string(),
+            current: current.as_ref().map(|current| current.expose().to_string()),
+        }),
+        Command::AccountRename { name, .. } => {
+            write(&AccountUpdateJson { name: name.as_ref().map(ToString::to_string) })
         }
+        Command::InviteCreate(new) => write(&InviteCreateJson {
+            email: new.email.to_string(),
+            role: Some(new.role.as_str().to_string()),
+            lifetime_seconds: Some(new.lifetime.as_secs()),
+        }),
+        Command::TokenCreate(new) => write(&TokenCreateJson {
+            name: new.name.to_string(),
+            expires_at: new.expires_at.map(|end| end.to_string()),
+        }),
         Command::KeyCreate(new) => write(&KeyCreateJson {
             account: new.account.clone(),
             name: new.name.to_string(),
@@ -117,6 +129,16 @@ pub fn body(command: &Command) -> Result<Option<Vec<u8>>, AdminError> {
         | Command::KeyShow { .. }
         | Command::KeyDisable { .. }
         | Command::KeyEnable { .. }
+        | Command::AccountReset { .. }
+        | Command::InviteList
+        | Command::InviteRevoke { .. }
+        | Command::SessionList { .. }
+        | Command::SessionEnd { .. }
+        | Command::TokenList
+        | Command::TokenRevoke { .. }
+        | Command::AuditList { .. }
+        | Command::Models
+        | Command::Usage { .. }
         | Command::Status => Ok(None),
     }
 }
@@ -130,20 +152,9 @@ pub fn account_create(json: &[u8]) -> Result<NewAccount, AdminError> {
     Ok(NewAccount {
         email: read.email.parse().map_err(invalid)?,
         name: read.name.map(|name| name.parse()).transpose().map_err(invalid)?,
-        role: match read.role.as_deref() {
-            None => Role::Member,
-            Some(word) => role(word).ok_or_else(|| invalid("'role' is neither member nor admin"))?,
-        },
+        role: wanted_role(read.role.as_deref())?,
         password: read.password.map(Secret::new),
     })
-}
-
-/// A new password.
-///
-/// # Errors
-/// [`AdminError`] names the member at fault.
-pub fn password(json: &[u8]) -> Result<Secret, AdminError> {
-    parse::<PasswordJson>(json).map(|read| Secret::new(read.password))
 }
 
 /// What a key is to be made of.

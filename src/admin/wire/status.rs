@@ -37,10 +37,22 @@ struct UpstreamJson {
 }
 
 #[derive(Serialize, Deserialize)]
-struct TokensJson {
+pub(super) struct TokensJson {
     prompt: u64,
     completion: u64,
     cached: u64,
+}
+
+impl TokensJson {
+    pub(super) fn of(tokens: Tokens) -> Self {
+        let Tokens { prompt, completion, cached } = tokens;
+        Self { prompt, completion, cached }
+    }
+
+    pub(super) fn read(self) -> Tokens {
+        let Self { prompt, completion, cached } = self;
+        Tokens { prompt, completion, cached }
+    }
 }
 
 impl StatusJson {
@@ -73,7 +85,6 @@ impl ServerJson {
             models: one.models,
             detail: one.detail.clone(),
         };
-        let Tokens { prompt, completion, cached } = server.tokens;
         Self {
             version: server.version.clone(),
             pid: server.pid,
@@ -81,7 +92,7 @@ impl ServerJson {
             listen: server.listen.clone(),
             upstreams: server.upstreams.iter().map(upstream).collect(),
             requests: server.requests,
-            tokens: TokensJson { prompt, completion, cached },
+            tokens: TokensJson::of(server.tokens),
         }
     }
 
@@ -92,7 +103,6 @@ impl ServerJson {
             models: one.models,
             detail: one.detail,
         };
-        let TokensJson { prompt, completion, cached } = self.tokens;
         Ok(ServerStatus {
             version: self.version,
             pid: self.pid,
@@ -100,7 +110,7 @@ impl ServerJson {
             listen: self.listen,
             upstreams: self.upstreams.into_iter().map(upstream).collect(),
             requests: self.requests,
-            tokens: Tokens { prompt, completion, cached },
+            tokens: self.tokens.read(),
         })
     }
 }

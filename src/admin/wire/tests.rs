@@ -44,6 +44,7 @@ fn key() -> KeyView {
         status: KeyStatus::Revoked,
         created_at,
         expires_at: Some(at("2027-01-31T23:59:59.999Z")),
+        last_used_at: Some(end),
         revoked_at: Some(end),
         revoked_reason: Some("lost".to_string()),
         secrets: vec![
@@ -58,6 +59,8 @@ fn history() -> Vec<HistoryLine> {
         id: "evt_01kaspw4g0000000000000000c".parse::<EventId>().unwrap(),
         at: at("2026-11-23T20:01:00Z"),
         actor: "uid:1000".to_string(),
+        actor_name: "user 1000 on the machine".to_string(),
+        target: KEY_ID.to_string(),
         action: "key.created".to_string(),
         detail: "prod my app ...Ab12".to_string(),
     }]
@@ -102,6 +105,7 @@ fn a_key_looks_as_documented() {
   "status": "revoked",
   "created_at": "2026-11-23T20:01:00.000Z",
   "expires_at": "2027-01-31T23:59:59.999Z",
+  "last_used_at": "2026-11-24T20:01:00.000Z",
   "revoked_at": "2026-11-24T20:01:00.000Z",
   "revoked_reason": "lost",
   "secrets": [

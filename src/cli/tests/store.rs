@@ -31,10 +31,12 @@ fn a_socket_path_may_be_longer_than_an_address_holds() {
 #[test]
 fn a_store_that_stays_locked_is_told_and_not_waited_for_for_ever() {
     let house = House::with_ana();
-    let held = house.open(&house.data(), false).ok().unwrap();
+    let held = house.open(&house.data(), false, &crate::registry::Rules::default()).ok().unwrap();
     let settings = crate::cli::settings::Settings {
         data: house.data(),
         rotation_grace: std::time::Duration::from_secs(1),
+        rules: crate::registry::Rules::default(),
+        base_url: String::new(),
     };
     let desk = crate::cli::Desk::new(&house, settings, 0).impatient();
     let error = desk.ask(&crate::admin::Command::Status).err().unwrap();
@@ -46,7 +48,7 @@ fn a_store_that_stays_locked_is_told_and_not_waited_for_for_ever() {
 #[test]
 fn a_command_waits_for_a_server_that_is_starting() {
     let house = House::with_ana();
-    let held = house.open(&house.data(), false).ok().unwrap();
+    let held = house.open(&house.data(), false, &crate::registry::Rules::default()).ok().unwrap();
     let before = house.asked.load(Ordering::SeqCst);
     let list = std::thread::scope(|threads| {
         let asking = threads.spawn(|| house.run(&["account", "list", "-o", "plain"]));

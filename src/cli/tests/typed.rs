@@ -120,11 +120,10 @@ fn a_password_comes_on_stdin_only() {
     assert_eq!(passwd("", false).code, 2);
     assert_eq!(passwd("short", false).code, 2);
     assert_eq!(passwd("correct horse\n", true).code, 2);
-    let registry = house.open(&house.data(), false).ok().unwrap().registry;
-    let me = crate::types::Actor::Machine { uid: 0 };
-    let ana = registry.account(me, "ana@example.com").unwrap().id;
+    let registry = house.open(&house.data(), false, &Rules::default()).ok().unwrap().registry;
+    let place = crate::types::Place::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
     let right = crate::types::Secret::new("correct horse".to_string());
-    assert!(registry.password_matches(ana, &right).unwrap(), "without the line end");
+    assert!(registry.sign_in("ana@example.com", &right, &place).is_ok(), "without the line end");
 }
 
 #[test]

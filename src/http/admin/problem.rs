@@ -20,11 +20,12 @@ pub(super) struct ProblemJson {
     pub(super) code: String,
 }
 
-const ALL: [Problem; 6] = [
+const ALL: [Problem; 7] = [
     Problem::Invalid,
     Problem::NotFound,
     Problem::NotAllowed,
     Problem::Conflict,
+    Problem::TooMany,
     Problem::Unavailable,
     Problem::NotDurable,
 ];
@@ -35,6 +36,7 @@ const fn words(problem: Problem) -> (StatusCode, &'static str, &'static str) {
         Problem::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is no such thing"),
         Problem::NotAllowed => (StatusCode::FORBIDDEN, "not_allowed", "This is not allowed"),
         Problem::Conflict => (StatusCode::CONFLICT, "conflict", "This clashes with what is there"),
+        Problem::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many", "This is asked too often"),
         Problem::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "This can't be done now"),
         Problem::NotDurable => {
             (StatusCode::SERVICE_UNAVAILABLE, "not_durable", "Denied now, not yet durable")
@@ -61,6 +63,6 @@ impl ProblemJson {
     /// The error this tells of; an unknown code is trouble of the server's.
     pub(super) fn into_error(self) -> AdminError {
         let known = ALL.into_iter().find(|problem| words(*problem).1 == self.code);
-        AdminError { problem: known.unwrap_or(Problem::Unavailable), detail: self.detail }
+        AdminError { problem: known.unwrap_or(Problem::Unavailable), detail: self.detail, wait: None }
     }
 }

@@ -4,7 +4,8 @@
 use http::Method;
 
 use crate::admin::{AdminError, Command, wire};
-use crate::registry::{KeyFilter, PAGE_MAX};
+use crate::registry::{AuditFilter, KeyFilter, PAGE_MAX, RegistryError};
+use crate::types::{IdError, KeyStatus};
 
 use super::target::{decode, encode, pairs};
 
@@ -27,31 +28,141 @@ pub(super) enum Operation {
     KeyEnable,
     KeyRevoke,
     KeyRotate,
+    AccountUpdate,
+    AccountReset,
+    SessionList,
+    SessionEnd,
+    InviteCreate,
+    InviteList,
+    InviteRevoke,
+    TokenCreate,
+    TokenList,
+    TokenRevoke,
+    AuditList,
+    Models,
+    Usage,
     Status,
     Backup,
 }
 
-/// `{}` stands for one segment that names an account or a key. A fixed segment wins over `{}`, so it stands first.
-const ROUTES: [(Operation, Method, &str); 18] = [
-    (Operation::AccountCreate, Method::POST, "/admin/v1/accounts"),
-    (Operation::AccountList, Method::GET, "/admin/v1/accounts"),
-    (Operation::AccountShow, Method::GET, "/admin/v1/accounts/{}"),
-    (Operation::AccountDisable, Method::POST, "/admin/v1/accounts/{}/disable"),
-    (Operation::AccountEnable, Method::POST, "/admin/v1/accounts/{}/enable"),
-    (Operation::AccountDelete, Method::DELETE, "/admin/v1/accounts/{}"),
-    (Operation::AccountPassword, Method::POST, "/admin/v1/accounts/{}/password"),
-    (Operation::KeyCreate, Method::POST, "/admin/v1/keys"),
-    (Operation::KeyList, Method::GET, "/admin/v1/keys"),
-    (Operation::KeyVerify, Method::POST, "/admin/v1/keys/verify"),
-    (Operation::KeyShow, Method::GET, "/admin/v1/keys/{}"),
-    (Operation::KeyUpdate, Method::PATCH, "/admin/v1/keys/{}"),
-    (Operation::KeyDisable, Method::POST, "/admin/v1/keys/{}/disable"),
-    (Operation::KeyEnable, Method::POST, "/admin/v1/keys/{}/enable"),
-    (Operation::KeyRevoke, Method::POST, "/admin/v1/keys/{}/revoke"),
-    (Operation::KeyRotate, Method::POST, "/admin/v1/keys/{}/rotate"),
-    (Operation::Status, Method::GET, "/admin/v1/status"),
-    (Operation::Backup, Method::GET, "/admin/v1/backup"),
+/// A line of the table.
+pub(super) struct Row {
+    pub(super) operation: Operation,
+    pub(super) method: Method,
+    /// `{}` stands for one segment that names something. A fixed segment wins over it, so it stands first.
+    pub(super) pattern: &'static str,
+    /// The command that is asked for; none for the backup, which is no command.
+    build: Option<fn(&mut Given<'_>) -> Result<Command, AdminError>>,
+}
+
+pub(super) static ROUTES: [Row; 31] = [
+    row(Operation::AccountCreate, Method::POST, "/admin/v1/accounts", |given| {
+        Ok(Command::AccountCreate(wire::account_create(given.body)?))
+    }),
+    row(Operation::AccountList, Method::GET, "/admin/v1/accounts", |given| {
+        Ok(Command::AccountList { after: given.query.parsed("after")?, limit: given.query.limit()? })
+    }),
+    row(Operation::AccountShow, Method::GET, "/admin/v1/accounts/{}", |given| {
+        Ok(Command::AccountShow { account: given.subject() })
+    }),
+    row(Operation::AccountDisable, Method::POST, "/admin/v1/accounts/{}/disable", |given| {
+        Ok(Command::AccountDisable { account: given.subject() })
+    }),
+    row(Operation::AccountEnable, Method::POST, "/admin/v1/accounts/{}/enable", |given| {
+        Ok(Command::AccountEnable { account: given.subject() })
+    }),
+    row(Operation::AccountDelete, Method::DELETE, "/admin/v1/accounts/{}", |given| {
+        Ok(Command::AccountDelete { account: given.subject() })
+    }),
+    row(Operation::AccountPassword, Method::POST, "/admin/v1/accounts/{}/password", account_password),
+    row(Operation::KeyCreate, Method::POST, "/admin/v1/keys", |given| {
+        Ok(Command::KeyCreate(wire::key_create(given.body)?))
+    }),
+    row(Operation::KeyList, Method::GET, "/admin/v1/keys", key_list),
+    row(Operation::KeyVerify, Method::POST, "/admin/v1/keys/verify", |given| {
+        Ok(Command::KeyVerify { key: wire::key_verify(given.body)? })
+    }),
+    row(Operation::KeyShow, Method::GET, "/admin/v1/keys/{}", |given| {
+        Ok(Command::KeyShow { key: given.subject() })
+    }),
+    row(Operation::KeyUpdate, Method::PATCH, "/admin/v1/keys/{}", |given| {
+        Ok(Command::KeyUpdate { key: given.subject(), changes: wire::key_update(given.body)? })
+    }),
+    row(Operation::KeyDisable, Method::POST, "/admin/v1/keys/{}/disable", |given| {
+        Ok(Command::KeyDisable { key: given.subject() })
+    }),
+    row(Operation::KeyEnable, Method::POST, "/admin/v1/keys/{}/enable", |given| {
+        Ok(Command::KeyEnable { key: given.subject() })
+    }),
+    row(Operation::KeyRevoke, Method::POST, "/admin/v1/keys/{}/revoke", |given| {
+        Ok(Command::KeyRevoke { key: given.subject(), reason: wire::key_revoke(given.body)? })
+    }),
+    row(Operation::KeyRotate, Method::POST, "/admin/v1/keys/{}/rotate", |given| {
+        Ok(Command::KeyRotate { key: given.subject(), rotation: wire::key_rotate(given.body)? })
+    }),
+    row(Operation::AccountUpdate, Method::PATCH, "/admin/v1/accounts/{}", |given| {
+        Ok(Command::AccountRename { account: given.subject(), name: wire::account_update(given.body)? })
+    }),
+    row(Operation::AccountReset, Method::POST, "/admin/v1/accounts/{}/reset", |given| {
+        Ok(Command::AccountReset { account: given.subject() })
+    }),
+    row(Operation::SessionList, Method::GET, "/admin/v1/accounts/{}/sessions", |given| {
+        Ok(Command::SessionList { account: given.subject() })
+    }),
+    row(Operation::SessionEnd, Method::DELETE, "/admin/v1/sessions/{}", |given| {
+        Ok(Command::SessionEnd { session: given.id()? })
+    }),
+    row(Operation::InviteCreate, Method::POST, "/admin/v1/invites", |given| {
+        Ok(Command::InviteCreate(wire::invite_create(given.body)?))
+    }),
+    row(Operation::InviteList, Method::GET, "/admin/v1/invites", |_| Ok(Command::InviteList)),
+    row(Operation::InviteRevoke, Method::DELETE, "/admin/v1/invites/{}", |given| {
+        Ok(Command::InviteRevoke { invite: given.id()? })
+    }),
+    row(Operation::TokenCreate, Method::POST, "/admin/v1/tokens", |given| {
+        Ok(Command::TokenCreate(wire::token_create(given.body)?))
+    }),
+    row(Operation::TokenList, Method::GET, "/admin/v1/tokens", |_| Ok(Command::TokenList)),
+    row(Operation::TokenRevoke, Method::DELETE, "/admin/v1/tokens/{}", |given| {
+        Ok(Command::TokenRevoke { token: given.subject() })
+    }),
+    row(Operation::AuditList, Method::GET, "/admin/v1/audit", audit_list),
+    row(Operation::Models, Method::GET, "/admin/v1/models", |_| Ok(Command::Models)),
+    row(Operation::Usage, Method::GET, "/admin/v1/usage", |given| {
+        Ok(Command::Usage { account: given.query.take("account") })
+    }),
+    row(Operation::Status, Method::GET, "/admin/v1/status", |_| Ok(Command::Status)),
+    Row { operation: Operation::Backup, method: Method::GET, pattern: "/admin/v1/backup", build: None },
 ];
+
+const fn row(
+    operation: Operation,
+    method: Method,
+    pattern: &'static str,
+    build: fn(&mut Given<'_>) -> Result<Command, AdminError>,
+) -> Row {
+    Row { operation, method, pattern, build: Some(build) }
+}
+
+/// What a request brings beside its method.
+struct Given<'a> {
+    subject: Option<String>,
+    query: Query,
+    body: &'a [u8],
+}
+
+impl Given<'_> {
+    /// What stands for `{}`.
+    fn subject(&mut self) -> String {
+        self.subject.take().unwrap_or_default()
+    }
+
+    /// The same as an id; a text that can't be one names nothing.
+    fn id<T: std::str::FromStr<Err = IdError>>(&mut self) -> Result<T, AdminError> {
+        let sentence = "there is no such thing; what stands in the path is not its id";
+        self.subject().parse().map_err(|_| RegistryError::NotFound(sentence.to_string()).into())
+    }
+}
 
 /// Entries of a list that says nothing about its length.
 const LIMIT_DEFAULT: usize = 100;
@@ -65,7 +176,8 @@ pub(super) struct Call {
 
 /// What a method and a path ask for.
 pub(super) enum Found {
-    Operation(Operation, Option<String>),
+    /// A route, and what stands for `{}`.
+    Row(&'static Row, Option<String>),
     /// The path is there, for these methods.
     OtherMethods(Vec<Method>),
     Nothing,
@@ -79,7 +191,7 @@ pub(super) fn call(command: &Command) -> Result<Call, AdminError> {
     let (operation, subject, query) = parts(command);
     let (method, pattern) = line(operation);
     let mut target = match subject {
-        Some(subject) => pattern.replace("{}", &encode(subject)),
+        Some(subject) => pattern.replace("{}", &encode(&subject)),
         None => pattern.to_string(),
     };
     for (place, (name, value)) in query.iter().enumerate() {
@@ -98,103 +210,118 @@ pub(super) fn backup() -> Call {
 /// What the method and the raw path ask for.
 pub(super) fn find(method: &Method, path: &str) -> Found {
     let mut others = Vec::new();
-    for (operation, allowed, pattern) in &ROUTES {
-        if let Some(subject) = matched(pattern, path) {
-            if allowed == method {
-                return Found::Operation(*operation, subject);
+    for row in &ROUTES {
+        if let Some(subject) = matched(row.pattern, path) {
+            if row.method == *method {
+                return Found::Row(row, subject);
             }
-            others.push(allowed.clone());
+            others.push(row.method.clone());
         }
     }
     if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others) }
 }
 
-/// The command that an operation's subject, query and body make; none for the backup, which is no command.
+/// The command that a route's subject, query and body make; none for the backup, which is no command.
 ///
 /// # Errors
 /// [`AdminError`] names what is wrong with them.
 pub(super) fn command(
-    operation: Operation,
+    row: &Row,
     subject: Option<String>,
     query: &str,
     body: &[u8],
 ) -> Result<Option<Command>, AdminError> {
-    let mut query = Query::parse(query)?;
-    let text = subject.unwrap_or_default();
-    let command = match operation {
-        Operation::AccountCreate => Command::AccountCreate(wire::account_create(body)?),
-        Operation::AccountList => {
-            Command::AccountList { after: query.parsed("after")?, limit: query.limit()? }
-        }
-        Operation::AccountShow => Command::AccountShow { account: text },
-        Operation::AccountDisable => Command::AccountDisable { account: text },
-        Operation::AccountEnable => Command::AccountEnable { account: text },
-        Operation::AccountDelete => Command::AccountDelete { account: text },
-        Operation::AccountPassword => {
-            Command::AccountPassword { account: text, password: wire::password(body)? }
-        }
-        Operation::KeyCreate => Command::KeyCreate(wire::key_create(body)?),
-        Operation::KeyList => key_list(&mut query)?,
-        Operation::KeyVerify => Command::KeyVerify { key: wire::key_verify(body)? },
-        Operation::KeyShow => Command::KeyShow { key: text },
-        Operation::KeyUpdate => Command::KeyUpdate { key: text, changes: wire::key_update(body)? },
-        Operation::KeyDisable => Command::KeyDisable { key: text },
-        Operation::KeyEnable => Command::KeyEnable { key: text },
-        Operation::KeyRevoke => Command::KeyRevoke { key: text, reason: wire::key_revoke(body)? },
-        Operation::KeyRotate => Command::KeyRotate { key: text, rotation: wire::key_rotate(body)? },
-        Operation::Status => Command::Status,
-        Operation::Backup => return query.done(None),
-    };
-    query.done(Some(command))
+    let mut given = Given { subject, query: Query::parse(query)?, body };
+    let command = row.build.map(|build| build(&mut given)).transpose()?;
+    given.query.done(command)
 }
 
-fn key_list(query: &mut Query) -> Result<Command, AdminError> {
+fn account_password(given: &mut Given<'_>) -> Result<Command, AdminError> {
+    let (password, current) = wire::password(given.body)?;
+    Ok(Command::AccountPassword { account: given.subject(), password, current })
+}
+
+fn key_list(given: &mut Given<'_>) -> Result<Command, AdminError> {
+    let query = &mut given.query;
     let filter = KeyFilter {
         account: query.take("account"),
         environment: query.parsed("environment")?,
         status: query.take("status").map(|word| status(&word)).transpose()?,
+        search: query.take("search"),
     };
     Ok(Command::KeyList { filter, after: query.parsed("after")?, limit: query.limit()? })
 }
 
-fn status(word: &str) -> Result<crate::types::KeyStatus, AdminError> {
-    let mut all = crate::types::KeyStatus::ALL.into_iter();
+fn audit_list(given: &mut Given<'_>) -> Result<Command, AdminError> {
+    let query = &mut given.query;
+    let filter = AuditFilter { action: query.take("action"), search: query.take("search") };
+    Ok(Command::AuditList { filter, before: query.parsed("after")?, limit: query.limit()? })
+}
+
+fn status(word: &str) -> Result<KeyStatus, AdminError> {
+    let mut all = KeyStatus::ALL.into_iter();
     all.find(|status| status.as_str() == word).ok_or_else(|| {
         AdminError::invalid("'status' is one of active, disabled, expired, revoked".to_string())
     })
 }
 
-type Parts<'a> = (Operation, Option<&'a str>, Vec<(&'static str, String)>);
+type Parts = (Operation, Option<String>, Vec<(&'static str, String)>);
 
-fn parts(command: &Command) -> Parts<'_> {
+fn parts(command: &Command) -> Parts {
     let plain = |operation| (operation, None, Vec::new());
+    let on = |operation, subject| (operation, Some(subject), Vec::new());
     match command {
         Command::AccountCreate(_) => plain(Operation::AccountCreate),
         Command::AccountList { after, limit } => {
             (Operation::AccountList, None, page(after.map(|id| id.to_string()), *limit))
         }
-        Command::AccountShow { account } => (Operation::AccountShow, Some(account), Vec::new()),
-        Command::AccountDisable { account } => (Operation::AccountDisable, Some(account), Vec::new()),
-        Command::AccountEnable { account } => (Operation::AccountEnable, Some(account), Vec::new()),
-        Command::AccountDelete { account } => (Operation::AccountDelete, Some(account), Vec::new()),
-        Command::AccountPassword { account, .. } => (Operation::AccountPassword, Some(account), Vec::new()),
+        Command::AccountShow { account } => on(Operation::AccountShow, account.clone()),
+        Command::AccountDisable { account } => on(Operation::AccountDisable, account.clone()),
+        Command::AccountEnable { account } => on(Operation::AccountEnable, account.clone()),
+        Command::AccountDelete { account } => on(Operation::AccountDelete, account.clone()),
+        Command::AccountPassword { account, .. } => on(Operation::AccountPassword, account.clone()),
+        Command::AccountRename { account, .. } => on(Operation::AccountUpdate, account.clone()),
+        Command::AccountReset { account } => on(Operation::AccountReset, account.clone()),
+        Command::SessionList { account } => on(Operation::SessionList, account.clone()),
+        Command::SessionEnd { session } => on(Operation::SessionEnd, session.to_string()),
+        Command::InviteCreate(_) => plain(Operation::InviteCreate),
+        Command::InviteList => plain(Operation::InviteList),
+        Command::InviteRevoke { invite } => on(Operation::InviteRevoke, invite.to_string()),
+        Command::TokenCreate(_) => plain(Operation::TokenCreate),
+        Command::TokenList => plain(Operation::TokenList),
+        Command::TokenRevoke { token } => on(Operation::TokenRevoke, token.clone()),
+        Command::AuditList { filter, before, limit } => {
+            let mut query = page(before.map(|id| id.to_string()), *limit);
+            query.extend(filter.action.clone().map(|action| ("action", action)));
+            query.extend(filter.search.clone().map(|text| ("search", text)));
+            (Operation::AuditList, None, query)
+        }
+        Command::Models => plain(Operation::Models),
+        Command::Usage { account } => {
+            (Operation::Usage, None, account.iter().map(|account| ("account", account.clone())).collect())
+        }
         Command::KeyCreate(_) => plain(Operation::KeyCreate),
         Command::KeyList { filter, after, limit } => {
-            let mut query = page(after.map(|id| id.to_string()), *limit);
-            query.extend(filter.account.clone().map(|account| ("account", account)));
-            query.extend(filter.environment.map(|one| ("environment", one.to_string())));
-            query.extend(filter.status.map(|one| ("status", one.as_str().to_string())));
-            (Operation::KeyList, None, query)
+            (Operation::KeyList, None, key_query(filter, after.map(|id| id.to_string()), *limit))
         }
-        Command::KeyShow { key } => (Operation::KeyShow, Some(key), Vec::new()),
-        Command::KeyUpdate { key, .. } => (Operation::KeyUpdate, Some(key), Vec::new()),
-        Command::KeyDisable { key } => (Operation::KeyDisable, Some(key), Vec::new()),
-        Command::KeyEnable { key } => (Operation::KeyEnable, Some(key), Vec::new()),
-        Command::KeyRevoke { key, .. } => (Operation::KeyRevoke, Some(key), Vec::new()),
-        Command::KeyRotate { key, .. } => (Operation::KeyRotate, Some(key), Vec::new()),
+        Command::KeyShow { key } => on(Operation::KeyShow, key.clone()),
+        Command::KeyUpdate { key, .. } => on(Operation::KeyUpdate, key.clone()),
+        Command::KeyDisable { key } => on(Operation::KeyDisable, key.clone()),
+        Command::KeyEnable { key } => on(Operation::KeyEnable, key.clone()),
+        Command::KeyRevoke { key, .. } => on(Operation::KeyRevoke, key.clone()),
+        Command::KeyRotate { key, .. } => on(Operation::KeyRotate, key.clone()),
         Command::KeyVerify { .. } => plain(Operation::KeyVerify),
         Command::Status => plain(Operation::Status),
     }
+}
+
+fn key_query(filter: &KeyFilter, after: Option<String>, limit: usize) -> Vec<(&'static str, String)> {
+    let mut query = page(after, limit);
+    query.extend(filter.account.clone().map(|account| ("account", account)));
+    query.extend(filter.environment.map(|one| ("environment", one.to_string())));
+    query.extend(filter.status.map(|one| ("status", one.as_str().to_string())));
+    query.extend(filter.search.clone().map(|text| ("search", text)));
+    query
 }
 
 fn page(after: Option<String>, limit: usize) -> Vec<(&'static str, String)> {
@@ -204,9 +331,9 @@ fn page(after: Option<String>, limit: usize) -> Vec<(&'static str, String)> {
 }
 
 fn line(wanted: Operation) -> (Method, &'static str) {
-    let line = ROUTES.iter().find(|(operation, _, _)| *operation == wanted);
+    let line = ROUTES.iter().find(|row| row.operation == wanted);
     // A test finds every operation in the table.
-    line.map_or((Method::GET, "/"), |(_, method, pattern)| (method.clone(), *pattern))
+    line.map_or((Method::GET, "/"), |row| (row.method.clone(), row.pattern))
 }
 
 /// Whether a path fits a pattern; if so, what stands for `{}`.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, Limited};
@@ -22,12 +22,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::admin::{AdminError, Desk, ServerStatus, run, wire};
+use crate::admin::Running;
 use crate::registry::Registry;
 use crate::types::{Actor, Clock};
 
-use super::problem::{MEDIA_TYPE, ProblemJson};
-use super::route::{Found, Operation, command, find};
+use super::answer::{Answered, refusal};
 use super::{Snapshot, VERSION, VERSION_HEADER};
 
 /// From accept to the end of the head, and from there to the end of the body.
@@ -42,27 +41,31 @@ const PIECES_MAX: usize = 4;
 
 /// Everything the admin door needs; one for the process.
 pub struct AdminDoor {
-    registry: Arc<Registry>,
-    clock: Arc<dyn Clock>,
-    status: Box<dyn Fn() -> ServerStatus + Send + Sync>,
-    snapshot: Snapshot,
-    slots: Arc<Semaphore>,
+    pub(in crate::http) registry: Arc<Registry>,
+    pub(in crate::http) clock: Arc<dyn Clock>,
+    pub(in crate::http) running: Arc<dyn Running>,
+    pub(super) snapshot: Snapshot,
+    pub(super) slots: Arc<Semaphore>,
     /// Users who are let in beside root.
     users: Vec<u32>,
+    /// Scheme, host and port of the links that commands make.
+    base_url: String,
 }
 
 impl AdminDoor {
-    /// A door to `registry`; `status` is asked what the server says of itself, `snapshot` for a copy of the store.
+    /// A door to `registry`; `running` is asked what the server says of itself, `snapshot` for a copy of the store.
+    /// Links that are made begin with `base_url`.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
         clock: Arc<dyn Clock>,
-        status: Box<dyn Fn() -> ServerStatus + Send + Sync>,
+        running: Arc<dyn Running>,
         snapshot: Snapshot,
+        base_url: String,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(COMMANDS_MAX));
         let users = vec![0, rustix::process::geteuid().as_raw()];
-        Self { registry, clock, status, snapshot, slots, users }
+        Self { registry, clock, running, snapshot, slots, users, base_url }
     }
 
     /// Lets one more user in: the data directory's owner, when root serves it.
@@ -105,43 +108,28 @@ async fn answer(door: Arc<AdminDoor>, actor: Actor, request: Request<Incoming>) 
     if let Some(refusal) = refuse_version(&request) {
         return refusal;
     }
-    let (operation, subject) = match find(request.method(), request.uri().path()) {
-        Found::Operation(operation, subject) => (operation, subject),
-        Found::OtherMethods(methods) => return refuse_method(&methods),
-        Found::Nothing => {
-            return refusal(
-                StatusCode::NOT_FOUND,
-                "unknown_path",
-                "There is no such path",
-                "see docs/api.md",
-            );
-        }
+    let (target, base_url) = (request.uri().clone(), door.base_url.clone());
+    let routed = match AdminDoor::route(request.method(), target.path(), target.query()) {
+        Ok(routed) => routed,
+        Err(refused) => return response(refused),
     };
-    let query = request.uri().query().unwrap_or_default().to_string();
-    let body = match whole(request.into_body()).await {
-        Ok(body) => body,
-        Err(refused) => return refused,
-    };
-    let Ok(slot) = Arc::clone(&door.slots).acquire_owned().await else {
-        return failure(&AdminError::unavailable("the server is stopping; try again when it is back"));
-    };
-    match command(operation, subject, &query, &body) {
-        Err(error) => failure(&error),
-        Ok(None) => backup(door, operation, slot).await,
-        Ok(Some(command)) => {
-            let done = spawn_blocking(move || {
-                let _slot = slot;
-                let desk =
-                    Desk { registry: &door.registry, clock: &*door.clock, server: Some(&*door.status) };
-                run(&desk, actor, &command).and_then(|reply| wire::encode(&reply))
-            });
-            match done.await {
-                Ok(Ok(json)) => success(json),
-                Ok(Err(error)) => failure(&error),
-                Err(_) => failure(&AdminError::unavailable(
-                    "the command failed inside the server; its log says why, and the change may have been made",
-                )),
-            }
+    match whole(request.into_body()).await {
+        Ok(body) => response(door.answer(actor, routed, body, base_url).await),
+        Err(refused) => refused,
+    }
+}
+
+fn response(answered: Answered) -> Response<AnswerBody> {
+    match answered {
+        Answered::Copy { file, length, slot } => pieces(file, length, slot),
+        Answered::Text { status, media_type, text, allow, retry_after } => {
+            let mut response = Response::new(AnswerBody::Whole(Full::from(text)));
+            *response.status_mut() = status;
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+            headers.extend(allow.and_then(|allow| Some((ALLOW, HeaderValue::from_str(&allow).ok()?))));
+            headers.extend(retry_after.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))));
+            response
         }
     }
 }
@@ -149,7 +137,7 @@ async fn answer(door: Arc<AdminDoor>, actor: Actor, request: Request<Incoming>) 
 async fn whole(body: Incoming) -> Result<Bytes, Response<AnswerBody>> {
     let refused = || {
         let detail = "it broke off, or it is larger than 1 MiB";
-        refusal(StatusCode::PAYLOAD_TOO_LARGE, "body_refused", "The body was refused", detail)
+        response(refusal(StatusCode::PAYLOAD_TOO_LARGE, "body_refused", "The body was refused", detail))
     };
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(refused());
@@ -159,39 +147,28 @@ async fn whole(body: Incoming) -> Result<Bytes, Response<AnswerBody>> {
         Ok(Err(_)) => Err(refused()),
         Err(_) => {
             let detail = "send it within 10 seconds";
-            Err(refusal(StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body did not come", detail))
+            Err(response(refusal(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_timeout",
+                "The body did not come",
+                detail,
+            )))
         }
     }
 }
 
-async fn backup(
-    door: Arc<AdminDoor>,
-    operation: Operation,
-    slot: OwnedSemaphorePermit,
-) -> Response<AnswerBody> {
-    debug_assert_eq!(operation, Operation::Backup);
-    let made = spawn_blocking(move || {
-        let file = (door.snapshot)()?;
-        let length = file.metadata().map_err(|error| AdminError::unavailable(error.to_string()))?.len();
-        Ok((file, length))
+fn pieces(file: File, length: u64, slot: OwnedSemaphorePermit) -> Response<AnswerBody> {
+    let (sender, pieces) = mpsc::channel(PIECES_MAX);
+    // Ends by itself when the client goes away: sending fails then.
+    spawn_blocking(move || {
+        let _slot = slot;
+        read_pieces(file, &sender);
     });
-    match made.await {
-        Ok(Ok((file, length))) => {
-            let (sender, pieces) = mpsc::channel(PIECES_MAX);
-            // Ends by itself when the client goes away: sending fails then.
-            spawn_blocking(move || {
-                let _slot = slot;
-                read_pieces(file, &sender);
-            });
-            let mut response = Response::new(AnswerBody::Pieces(pieces));
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-            response
-        }
-        Ok(Err(error)) => failure(&error),
-        Err(_) => failure(&AdminError::unavailable("the backup failed inside the server; its log says why")),
-    }
+    let mut response = Response::new(AnswerBody::Pieces(pieces));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    response
 }
 
 fn read_pieces(mut file: File, sender: &mpsc::Sender<std::io::Result<Bytes>>) {
@@ -221,40 +198,7 @@ fn refuse_version(request: &Request<Incoming>) -> Option<Response<AnswerBody>> {
         return None;
     }
     let detail = format!("the running server is version {VERSION}; restart it after an update");
-    Some(refusal(StatusCode::UPGRADE_REQUIRED, "other_version", "Versions differ", &detail))
-}
-
-fn refuse_method(methods: &[http::Method]) -> Response<AnswerBody> {
-    let allowed: Vec<_> = methods.iter().map(http::Method::as_str).collect();
-    let allowed = allowed.join(", ");
-    let detail = format!("use {allowed}");
-    let mut response =
-        refusal(StatusCode::METHOD_NOT_ALLOWED, "unknown_method", "Another method is needed", &detail);
-    if let Ok(value) = HeaderValue::from_str(&allowed) {
-        response.headers_mut().insert(ALLOW, value);
-    }
-    response
-}
-
-fn success(json: String) -> Response<AnswerBody> {
-    whole_answer(StatusCode::OK, "application/json", json)
-}
-
-fn failure(error: &AdminError) -> Response<AnswerBody> {
-    let (status, problem) = ProblemJson::of(error);
-    whole_answer(status, MEDIA_TYPE, serde_json::to_string(&problem).unwrap_or_default())
-}
-
-fn refusal(status: StatusCode, code: &str, title: &str, detail: &str) -> Response<AnswerBody> {
-    let problem = ProblemJson::new(status, code, title, detail);
-    whole_answer(status, MEDIA_TYPE, serde_json::to_string(&problem).unwrap_or_default())
-}
-
-fn whole_answer(status: StatusCode, media_type: &'static str, text: String) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::Whole(Full::from(text)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    response
+    Some(response(refusal(StatusCode::UPGRADE_REQUIRED, "other_version", "Versions differ", &detail)))
 }
 
 fn versioned(mut response: Response<AnswerBody>) -> Response<AnswerBody> {

@@ -5,11 +5,15 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::{Command, Reply, ServerStatus};
-use crate::registry::{KeyChanges, KeyFilter, NewAccount, NewKey, PAGE_MAX, Problem, Registry, Rotation};
+use crate::admin::{Command, ModelView, Reply, Running, ServerStatus};
+use crate::registry::{
+    AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, PAGE_MAX, Problem, Registry,
+    Rotation,
+};
 use crate::store::MemoryStore;
 use crate::types::{
-    Clock, Environment, Key, KeyId, ModelScope, Random, RandomUnavailable, Role, Secret, Timestamp, Tokens,
+    Clock, Environment, EventId, InviteId, Key, KeyId, ModelScope, Random, RandomUnavailable, Role, Secret,
+    SessionId, Timestamp, Tokens,
 };
 
 use super::route::{Found, call, command, find};
@@ -90,6 +94,7 @@ fn all() -> Vec<Command> {
         account: Some(account()),
         environment: Some(Environment::Prod),
         status: Some(crate::types::KeyStatus::Expired),
+        search: Some("a&b".to_string()),
     };
     let mut commands = vec![
         Command::AccountCreate(new_account()),
@@ -104,7 +109,40 @@ fn all() -> Vec<Command> {
         Command::AccountDisable { account: account() },
         Command::AccountEnable { account: account() },
         Command::AccountDelete { account: account() },
-        Command::AccountPassword { account: account(), password: Secret::new("p\"\u{e9}".to_string()) },
+        Command::AccountPassword {
+            account: account(),
+            password: Secret::new("p\"\u{e9}".to_string()),
+            current: None,
+        },
+        Command::AccountPassword {
+            account: account(),
+            password: Secret::new("new".to_string()),
+            current: Some(Secret::new("old".to_string())),
+        },
+        Command::AccountRename { account: account(), name: Some("Ana".parse().unwrap()) },
+        Command::AccountRename { account: account(), name: None },
+        Command::AccountReset { account: account() },
+        Command::InviteCreate(NewInvite {
+            email: "bob@example.com".parse().unwrap(),
+            role: Role::Admin,
+            lifetime: Duration::from_secs(60),
+        }),
+        Command::InviteList,
+        Command::InviteRevoke { invite: InviteId::generate(Noon.now(), &random()).unwrap() },
+        Command::SessionList { account: account() },
+        Command::SessionEnd { session: SessionId::generate(Noon.now(), &random()).unwrap() },
+        Command::TokenCreate(NewToken { name: "ci".parse().unwrap(), expires_at: Some(Noon.now()) }),
+        Command::TokenList,
+        Command::TokenRevoke { token: key_text() },
+        Command::AuditList { filter: AuditFilter::default(), before: None, limit: 1 },
+        Command::AuditList {
+            filter: AuditFilter { action: Some("key".to_string()), search: Some("a=b".to_string()) },
+            before: Some(EventId::generate(Noon.now(), &random()).unwrap()),
+            limit: PAGE_MAX,
+        },
+        Command::Models,
+        Command::Usage { account: None },
+        Command::Usage { account: Some(account()) },
         Command::KeyCreate(new_key(ModelScope::All)),
         Command::KeyCreate(new_key(two)),
         Command::KeyList { filter: KeyFilter::default(), after: None, limit: PAGE_MAX },
@@ -128,11 +166,11 @@ fn every_command_survives_the_way_to_the_server() {
     for asked in all() {
         let sent = call(&asked).unwrap();
         let uri: http::Uri = sent.target.parse().unwrap();
-        let Found::Operation(operation, subject) = find(&sent.method, uri.path()) else {
+        let Found::Row(row, subject) = find(&sent.method, uri.path()) else {
             panic!("{} {} leads nowhere", sent.method, sent.target);
         };
         let body = sent.body.clone().unwrap_or_default();
-        let read = command(operation, subject, uri.query().unwrap_or_default(), &body).unwrap().unwrap();
+        let read = command(row, subject, uri.query().unwrap_or_default(), &body).unwrap().unwrap();
         let again = call(&read).unwrap();
         assert_eq!((&sent.method, &sent.target, &sent.body), (&again.method, &again.target, &again.body));
         assert_eq!(std::mem::discriminant(&asked), std::mem::discriminant(&read), "{}", sent.target);
@@ -143,8 +181,8 @@ fn every_command_survives_the_way_to_the_server() {
 fn what_is_not_asked_properly_is_refused_with_its_name() {
     let refused = |method: &str, target: &str, body: &str| {
         let (uri, method): (http::Uri, http::Method) = (target.parse().unwrap(), method.parse().unwrap());
-        let Found::Operation(operation, subject) = find(&method, uri.path()) else { panic!("{target}") };
-        let read = command(operation, subject, uri.query().unwrap_or_default(), body.as_bytes());
+        let Found::Row(row, subject) = find(&method, uri.path()) else { panic!("{target}") };
+        let read = command(row, subject, uri.query().unwrap_or_default(), body.as_bytes());
         read.err().unwrap_or_else(|| panic!("{method} {target} {body} was accepted")).detail
     };
     for (method, target, body, word) in [
@@ -177,6 +215,25 @@ fn what_is_not_asked_properly_is_refused_with_its_name() {
 }
 
 /// A door on a socket of its own, open until the folder is dropped.
+struct Seventh;
+impl Running for Seventh {
+    fn status(&self) -> ServerStatus {
+        ServerStatus {
+            version: super::VERSION.to_string(),
+            pid: 7,
+            started_at: Noon.now(),
+            listen: vec!["http://127.0.0.1:7411".to_string()],
+            upstreams: Vec::new(),
+            requests: 3,
+            tokens: Tokens { prompt: 1, completion: 2, cached: 0 },
+        }
+    }
+
+    fn models(&self) -> Vec<ModelView> {
+        Vec::new()
+    }
+}
+
 fn open_door(backup: &'static [u8]) -> (tempfile::TempDir, Arc<Registry>) {
     let registry = Arc::new(Registry::new(
         Arc::new(MemoryStore::new()),
@@ -184,22 +241,19 @@ fn open_door(backup: &'static [u8]) -> (tempfile::TempDir, Arc<Registry>) {
         Arc::new(random()),
         None,
     ));
-    let status = || ServerStatus {
-        version: super::VERSION.to_string(),
-        pid: 7,
-        started_at: Noon.now(),
-        listen: vec!["http://127.0.0.1:7411".to_string()],
-        upstreams: Vec::new(),
-        requests: 3,
-        tokens: Tokens { prompt: 1, completion: 2, cached: 0 },
-    };
     let snapshot = move || {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(backup).unwrap();
         std::io::Seek::rewind(&mut file).unwrap();
         Ok(file)
     };
-    let door = AdminDoor::new(Arc::clone(&registry), Arc::new(Noon), Box::new(status), Box::new(snapshot));
+    let door = AdminDoor::new(
+        Arc::clone(&registry),
+        Arc::new(Noon),
+        Arc::new(Seventh),
+        Box::new(snapshot),
+        "http://127.0.0.1:7411".to_string(),
+    );
     let (door, folder) = (Arc::new(door), tempfile::tempdir().unwrap());
     let listener = UnixListener::bind(folder.path().join("s")).unwrap();
     listener.set_nonblocking(true).unwrap();

@@ -79,7 +79,7 @@ fn a_deleted_account_is_gone_its_keys_are_revoked_and_its_address_is_free() {
             house.registry.enable_account(ROOT, text),
             house.registry.disable_account(ROOT, text),
             house.registry.delete_account(ROOT, text),
-            house.registry.set_password(ROOT, text, &secret("correct horse")),
+            house.registry.set_password(ROOT, text, &secret("correct horse"), None),
         ] {
             assert_eq!(problem(outcome), Problem::NotFound, "{text}");
         }
@@ -109,18 +109,18 @@ fn more_keys_than_a_page_are_all_revoked_with_their_account() {
 fn passwords_are_checked() {
     let house = House::new();
     let ana = house.account("ana@example.com").id;
-    let matches = |text| house.registry.password_matches(ana, &secret(text)).unwrap();
+    let matches = |text| house.registry.password_matches(Some(ana), &secret(text)).unwrap();
     assert!(!matches("") && !matches("correct horse"), "an account without a password has none to match");
     for short in ["", "seven77", "ééééééé", &"x".repeat(1025)] {
-        let outcome = house.registry.set_password(ROOT, "ana@example.com", &secret(short));
+        let outcome = house.registry.set_password(ROOT, "ana@example.com", &secret(short), None);
         assert_eq!(problem(outcome), Problem::Invalid, "{} bytes", short.len());
     }
-    house.registry.set_password(ROOT, "ana@example.com", &secret("correct horse")).unwrap();
+    house.registry.set_password(ROOT, "ana@example.com", &secret("correct horse"), None).unwrap();
     assert!(matches("correct horse"));
     for wrong in ["", "correct hors", "correct horse ", "Correct horse"] {
         assert!(!matches(wrong), "{wrong}");
     }
-    house.registry.set_password(ROOT, "ana@example.com", &secret("battery staple")).unwrap();
+    house.registry.set_password(ROOT, "ana@example.com", &secret("battery staple"), None).unwrap();
     assert!(matches("battery staple") && !matches("correct horse"));
     house.registry.delete_account(ROOT, "ana@example.com").unwrap();
     assert!(!matches("battery staple"));
@@ -133,7 +133,7 @@ fn a_password_comes_with_the_account_or_the_account_does_not_come() {
     assert_eq!(problem(house.registry.create_account(ROOT, &new("short"))), Problem::Invalid);
     assert!(house.registry.is_empty().unwrap());
     let made = house.registry.create_account(ROOT, &new("12345678")).unwrap();
-    assert!(house.registry.password_matches(made.id, &secret("12345678")).unwrap());
+    assert!(house.registry.password_matches(Some(made.id), &secret("12345678")).unwrap());
     assert!(!house.registry.is_empty().unwrap());
 }
 
@@ -142,7 +142,7 @@ fn the_same_password_is_kept_differently_for_each_account() {
     let house = House::new();
     let kept = |email: &str| {
         let id = house.account(email).id;
-        house.registry.set_password(ROOT, email, &secret("correct horse")).unwrap();
+        house.registry.set_password(ROOT, email, &secret("correct horse"), None).unwrap();
         house.store.get(table::PASSWORDS, id.as_bytes()).unwrap().unwrap()
     };
     let (ana, bo) = (kept("ana@example.com"), kept("bo@example.com"));
@@ -167,7 +167,7 @@ fn bug_no_password_is_set_for_an_account_deleted_meanwhile() {
     let ana = house.account("ana@example.com").id;
     let neighbour = house.neighbour();
     house.store.meanwhile(move || drop(neighbour.delete_account(ROOT, "ana@example.com").unwrap()));
-    let outcome = house.registry.set_password(ROOT, "ana@example.com", &secret("correct horse"));
+    let outcome = house.registry.set_password(ROOT, "ana@example.com", &secret("correct horse"), None);
     assert_eq!(problem(outcome), Problem::NotFound);
     assert_eq!(house.store.get(table::PASSWORDS, ana.as_bytes()).unwrap(), None);
 }
@@ -201,12 +201,18 @@ fn only_administrators_touch_accounts() {
         registry.disable_account(member, "ana@example.com").map(drop),
         registry.enable_account(member, "ana@example.com").map(drop),
         registry.delete_account(member, "ana@example.com").map(drop),
-        registry.keys(member, &KeyFilter::default(), None, 10).map(drop),
     ] {
         assert_eq!(problem(outcome), Problem::NotAllowed);
     }
     assert_eq!(registry.account(member, "ana@example.com").unwrap(), ana);
-    registry.set_password(member, "ana@example.com", &secret("correct horse")).unwrap();
+    let set = |current: Option<&str>| {
+        let current = current.map(secret);
+        registry.set_password(member, "ana@example.com", &secret("correct horse"), current.as_ref())
+    };
+    assert_eq!(problem(set(None)), Problem::NotAllowed, "his own password takes the old one");
+    registry.set_password(ROOT, "ana@example.com", &secret("battery staple"), None).unwrap();
+    assert_eq!(problem(set(Some("wrong horse"))), Problem::NotAllowed);
+    set(Some("battery staple")).unwrap();
     for actor in [ROOT, Actor::Ember, Actor::Person { account: ana.id, admin: true }] {
         registry.disable_account(actor, "bo@example.com").unwrap();
         registry.enable_account(actor, "bo@example.com").unwrap();

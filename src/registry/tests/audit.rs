@@ -41,7 +41,7 @@ fn every_change() -> (Story, Deeds, Deeds) {
     tick();
     registry.enable_account(admin, "ana@example.com").unwrap();
     tick();
-    registry.set_password(by(9), "ana@example.com", &secret("staple of batteries")).unwrap();
+    registry.set_password(by(9), "ana@example.com", &secret("staple of batteries"), None).unwrap();
     tick();
     registry.delete_account(by(10), "ana@example.com").unwrap();
     let keys = vec![

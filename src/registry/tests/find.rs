@@ -192,7 +192,7 @@ fn someone_elses_account_looks_like_none() {
         let refusals = |text: &str| {
             [
                 registry.account(ana, text).map(drop),
-                registry.set_password(ana, text, &secret("correct horse")).map(drop),
+                registry.set_password(ana, text, &secret("correct horse"), None).map(drop),
                 registry.create_key(ana, &new_key(text, "ci")).map(drop),
                 registry.keys(ana, &filter(text), None, 10).map(drop),
             ]

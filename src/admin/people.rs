@@ -1,0 +1,75 @@
+//! What is asked about people, and of the trail of what they did. Never: rules.
+
+use std::collections::HashMap;
+
+use crate::registry::{AuditFilter, Event, Page};
+use crate::types::{Actor, EventId, Secret, Ticket, TicketKind};
+
+use super::{AdminError, Desk, HistoryLine, Reply, Running};
+
+impl Desk<'_> {
+    pub(super) fn reset(&self, actor: Actor, account: &str) -> Result<Reply, AdminError> {
+        let reset = self.registry.issue_reset(actor, account)?;
+        let link = self.link(TicketKind::Reset, &reset.ticket);
+        Ok(Reply::Reset { account: reset.account, expires_at: reset.expires_at, link })
+    }
+
+    /// The URL that a ticket is handed over in.
+    pub(super) fn link(&self, kind: TicketKind, ticket: &Ticket) -> Secret {
+        Secret::new(format!("{}/{}/{}", self.base_url, kind.as_str(), ticket.expose()))
+    }
+
+    pub(super) fn audit(
+        &self,
+        actor: Actor,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+        limit: usize,
+    ) -> Result<Reply, AdminError> {
+        let page = self.registry.events(actor, filter, before, limit)?;
+        Ok(Reply::Audit(Page { entries: self.lines(page.entries)?, has_more: page.has_more }))
+    }
+
+    pub(super) fn models(&self, actor: Actor) -> Result<Reply, AdminError> {
+        self.registry.administrators_only(actor)?;
+        Ok(Reply::Models(self.server.map(Running::models).unwrap_or_default()))
+    }
+
+    /// What was used. Members ask for their own.
+    pub(super) fn usage(&self, actor: Actor, account: Option<&str>) -> Result<Reply, AdminError> {
+        let _account = match (account, actor) {
+            (Some(text), _) => Some(self.registry.account(actor, text)?.id),
+            (None, Actor::Person { account, admin: false }) => Some(account),
+            (None, _) => None,
+        };
+        Ok(Reply::Usage(super::UsageView::default()))
+    }
+
+    /// Events with their actors as people know them.
+    pub(super) fn lines(&self, events: Vec<Event>) -> Result<Vec<HistoryLine>, AdminError> {
+        let mut names: HashMap<String, String> = HashMap::new();
+        let mut lines = Vec::with_capacity(events.len());
+        for event in events {
+            let id = event.actor.to_string();
+            let name = match names.get(&id) {
+                Some(known) => known.clone(),
+                None => self.actor_name(event.actor)?,
+            };
+            names.insert(id, name.clone());
+            lines.push(HistoryLine::of(event, name));
+        }
+        Ok(lines)
+    }
+
+    fn actor_name(&self, actor: Actor) -> Result<String, AdminError> {
+        Ok(match actor {
+            Actor::Machine { uid: 0 } => "root on the machine".to_string(),
+            Actor::Machine { uid } => format!("user {uid} on the machine"),
+            Actor::Person { account, .. } => {
+                self.owner(account)?.map_or_else(|| account.to_string(), |email| email.to_string())
+            }
+            Actor::Token { token } => format!("token {token}"),
+            Actor::Ember => "Ember".to_string(),
+        })
+    }
+}

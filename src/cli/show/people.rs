@@ -1,0 +1,67 @@
+//! Invitations, links, sessions, tokens, events, models and use, as rows. Never: the words of errors.
+
+use crate::admin::{HistoryLine, ModelServer, ModelView, UsageSums, UsageView};
+use crate::types::{AdminToken, Invite, Session};
+
+pub(super) const INVITES: [&str; 5] = ["EMAIL", "ROLE", "EXPIRES", "CREATED", "ID"];
+pub(super) const SESSIONS: [&str; 5] = ["ADDRESS", "BROWSER", "SEEN", "CREATED", "ID"];
+pub(super) const TOKENS: [&str; 5] = ["NAME", "LAST4", "EXPIRES", "CREATED", "ID"];
+pub(super) const EVENTS: [&str; 5] = ["WHEN", "WHAT", "WHO", "TO", "DETAIL"];
+pub(super) const MODELS: [&str; 2] = ["MODEL", "SERVERS"];
+pub(super) const USAGE: [&str; 5] = ["SINCE", "REQUESTS", "PROMPT", "COMPLETION", "CACHED"];
+
+pub(super) fn invite(invite: &Invite) -> Vec<String> {
+    vec![
+        invite.email.to_string(),
+        invite.role.as_str().to_string(),
+        invite.expires_at.to_string(),
+        invite.created_at.to_string(),
+        invite.id.to_string(),
+    ]
+}
+
+pub(super) fn session(session: &Session) -> Vec<String> {
+    vec![
+        session.place.address.to_string(),
+        session.place.agent.clone(),
+        session.seen_at.to_string(),
+        session.created_at.to_string(),
+        session.id.to_string(),
+    ]
+}
+
+pub(super) fn token(token: &AdminToken) -> Vec<String> {
+    vec![
+        token.name.to_string(),
+        format!("...{}", token.hint),
+        token.expires_at.map_or_else(|| "never".to_string(), |end| end.to_string()),
+        token.created_at.to_string(),
+        token.id.to_string(),
+    ]
+}
+
+pub(super) fn event(line: &HistoryLine) -> Vec<String> {
+    vec![
+        line.at.to_string(),
+        line.action.clone(),
+        line.actor_name.clone(),
+        line.target.clone(),
+        line.detail.clone(),
+    ]
+}
+
+pub(super) fn model(model: &ModelView) -> Vec<String> {
+    let server = |one: &ModelServer| {
+        let health = if one.healthy { "up" } else { "down" };
+        format!("{} ({health})", one.name)
+    };
+    vec![model.name.clone(), model.servers.iter().map(server).collect::<Vec<_>>().join(", ")]
+}
+
+pub(super) fn usage(usage: &UsageView) -> Vec<Vec<String>> {
+    let row = |since: &str, sums: UsageSums| {
+        let counts = [sums.requests, sums.tokens.prompt, sums.tokens.completion, sums.tokens.cached];
+        std::iter::once(since.to_string()).chain(counts.map(|count| count.to_string())).collect()
+    };
+    vec![row("24h", usage.day), row("7d", usage.week)]
+}

@@ -1,0 +1,62 @@
+//! The shape that all of Ember's own secrets share: `ember_<word>_` + 32 base62 characters from the random source (190
+//! bits) + 6 base62 characters of CRC-32 over all before them. Never: what a word means.
+
+use super::base62;
+use super::{Random, RandomUnavailable};
+
+/// How every such text begins; scanners look for it.
+pub(super) const BRAND: &str = "ember_";
+const RANDOM_LENGTH: usize = 32;
+const CHECK_LENGTH: usize = 6;
+/// Longer than any word.
+const WORD_LENGTH: usize = 8;
+
+/// A new text with this word.
+pub(super) fn generate(word: &str, random: &dyn Random) -> Result<String, RandomUnavailable> {
+    let mut text = String::with_capacity(BRAND.len() + WORD_LENGTH + RANDOM_LENGTH + CHECK_LENGTH);
+    text.push_str(BRAND);
+    text.push_str(word);
+    text.push('_');
+    base62::push_random(&mut text, RANDOM_LENGTH, random)?;
+    let check = checksum(&text);
+    text.extend(check.iter().copied().map(char::from));
+    Ok(text)
+}
+
+/// The text and its word, when shape and checksum are right.
+pub(super) fn parse(bytes: &[u8]) -> Option<(&str, &str)> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (word, secret) = text.strip_prefix(BRAND)?.split_once('_')?;
+    let is_base62 = secret.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !is_base62 || secret.len() != RANDOM_LENGTH + CHECK_LENGTH {
+        return None;
+    }
+    let (checked, check) = text.split_at(text.len() - CHECK_LENGTH);
+    (check.as_bytes() == checksum(checked)).then_some((text, word))
+}
+
+/// SHA-256 (FIPS 180-4). A fast hash is right here: 190 random bits can't be guessed.
+pub(super) fn digest(text: &str) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
+/// The last four characters.
+pub(super) fn last4(text: &str) -> [u8; 4] {
+    let mut last4 = [0; 4];
+    last4.copy_from_slice(&text.as_bytes()[text.len() - 4..]);
+    last4
+}
+
+/// CRC-32 (IEEE 802.3) in base62, most significant digit first.
+fn checksum(text: &str) -> [u8; CHECK_LENGTH] {
+    let mut value = crc32fast::hash(text.as_bytes());
+    let mut digits = [b'0'; CHECK_LENGTH];
+    for digit in digits.iter_mut().rev() {
+        *digit = base62::DIGITS[(value % 62) as usize];
+        value /= 62;
+    }
+    digits
+}
