@@ -231,9 +231,9 @@ impl Registry {
         }
         let stopped = Account { status, ..account };
         let mut commit = self.replacement(actor, action, &stopped, bytes)?;
-        let (_, end_of_sessions) = self.end_of_epoch(id)?;
-        let (check, end_of_reset) = self.reset_row(id)?;
-        commit.checks.push(check);
+        let (_, same_epoch, end_of_sessions) = self.end_of_epoch(id)?;
+        let (same_reset, end_of_reset) = self.reset_row(id)?;
+        commit.checks.extend([same_epoch, same_reset]);
         commit.writes.push(end_of_sessions);
         commit.writes.extend(end_of_reset);
         if status == AccountStatus::Deleted {

@@ -225,14 +225,14 @@ impl Registry {
         let found = self.load_account(id)?;
         let there = found.filter(|(account, _)| account.status != AccountStatus::Deleted);
         let (account, bytes) = there.ok_or_else(|| no_account(&id.to_string()))?;
-        let (epoch, ending) = self.end_of_epoch(id)?;
-        let (check, removal) = self.reset_row(id)?;
-        let epoch_check = self.epoch_is(id, epoch - 1)?;
+        let (epoch, same_epoch, ending) = self.end_of_epoch(id)?;
+        let (same_reset, removal) = self.reset_row(id)?;
         let mut writes = self.event(actor, Action::PasswordSet, id.as_bytes(), account.email.to_string())?;
         writes.extend(removal);
         writes.extend([ending, password_row(id, hash)]);
         let same = Check::Equals { table: ACCOUNTS, key: id.as_bytes().to_vec(), value: bytes };
-        Ok((account, Commit { checks: vec![same, check, epoch_check], writes, ..Commit::default() }, epoch))
+        let checks = vec![same, same_reset, same_epoch];
+        Ok((account, Commit { checks, writes, ..Commit::default() }, epoch))
     }
 
     /// The check that an account's link is as it is, and the writes that end it.

@@ -196,22 +196,19 @@ impl Registry {
 
     /// The check that the epoch is still this one.
     pub(super) fn epoch_is(&self, account: AccountId, epoch: u64) -> Result<Check, RegistryError> {
-        let key = account.as_bytes().to_vec();
         if self.epoch(account)? != epoch {
             let sentence = "the password was changed or the account stopped meanwhile; sign in again";
             return Err(RegistryError::Conflict(sentence.to_string()));
         }
-        Ok(match epoch {
-            0 => Check::Absent { table: EPOCHS, key },
-            _ => Check::Equals { table: EPOCHS, key, value: epoch.to_be_bytes().to_vec() },
-        })
+        Ok(epoch_check(account, epoch))
     }
 
-    /// The write that ends all sessions of an account.
-    pub(super) fn end_of_epoch(&self, account: AccountId) -> Result<(u64, Write), RegistryError> {
-        let next = self.epoch(account)? + 1;
-        let value = next.to_be_bytes().to_vec();
-        Ok((next, Write::Put { table: EPOCHS, key: account.as_bytes().to_vec(), value }))
+    /// The epoch that begins when all sessions of an account end, and the check and the write that end them.
+    pub(super) fn end_of_epoch(&self, account: AccountId) -> Result<(u64, Check, Write), RegistryError> {
+        let present = self.epoch(account)?;
+        let value = (present + 1).to_be_bytes().to_vec();
+        let write = Write::Put { table: EPOCHS, key: account.as_bytes().to_vec(), value };
+        Ok((present + 1, epoch_check(account, present), write))
     }
 
     /// Counts a try at a password, before it is looked at.
@@ -287,6 +284,14 @@ impl Registry {
 /// A person acting for himself.
 pub(super) fn person(account: &Account) -> Actor {
     Actor::Person { account: account.id, admin: account.role == Role::Admin }
+}
+
+fn epoch_check(account: AccountId, epoch: u64) -> Check {
+    let key = account.as_bytes().to_vec();
+    match epoch {
+        0 => Check::Absent { table: EPOCHS, key },
+        _ => Check::Equals { table: EPOCHS, key, value: epoch.to_be_bytes().to_vec() },
+    }
 }
 
 /// For the audit trail.

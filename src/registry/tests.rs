@@ -88,6 +88,8 @@ struct Trial {
     written: Mutex<Vec<u8>>,
     /// Runs before the next commit: what somebody else does just then.
     meanwhile: Mutex<Option<Hook>>,
+    /// The same before a table is read the next time.
+    glance: Mutex<Option<(Table, Hook)>>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -100,11 +102,17 @@ impl Trial {
         *self.meanwhile.lock().unwrap() = Some(Box::new(hook));
     }
 
+    fn before_reading(&self, table: Table, hook: impl FnOnce() + Send + 'static) {
+        *self.glance.lock().unwrap() = Some((table, Box::new(hook)));
+    }
+
     fn lose(&self, table: Option<Table>) {
         *self.lost.lock().unwrap() = table;
     }
 
     fn readable(&self, table: Table) -> Result<&MemoryStore, Trouble> {
+        let hook = self.glance.lock().unwrap().take_if(|(wanted, _)| *wanted == table);
+        hook.into_iter().for_each(|(_, hook)| hook());
         if self.unreadable.load(Ordering::SeqCst) || *self.lost.lock().unwrap() == Some(table) {
             return Err(Trouble::Unavailable("no such luck".to_string()));
         }
@@ -224,6 +232,7 @@ impl House {
             lost: Mutex::default(),
             written: Mutex::default(),
             meanwhile: Mutex::default(),
+            glance: Mutex::default(),
             log: Arc::clone(&log),
         });
         let clock = Arc::new(HandClock(AtomicI64::new(START.as_millis())));

@@ -284,3 +284,22 @@ fn a_session_begun_with_a_password_never_outlives_it() {
         house.wait(MINUTE * 5);
     }
 }
+
+#[test]
+fn bug_a_session_begun_by_a_password_change_while_the_account_stops_does_not_come_back() {
+    for delete in [false, true] {
+        let house = House::new();
+        let signed = house.session_of(&house.person(ANA, Role::Member));
+        let (neighbour, (tell, told)) = (house.neighbour(), std::sync::mpsc::channel());
+        house.store.meanwhile(move || {
+            let (old, new) = (secret(PASSWORD), secret("staple of batteries"));
+            tell.send(neighbour.change_password(&signed.session, &old, &new, &place(HOME)).unwrap()).unwrap();
+        });
+        let stop = if delete { Registry::delete_account } else { Registry::disable_account };
+        stop(&house.registry, ROOT, ANA).unwrap();
+        let next = told.recv().unwrap();
+        assert!(!house.is_signed_in(&next.ticket));
+        let _ = house.registry.enable_account(ROOT, ANA);
+        assert!(!house.is_signed_in(&next.ticket));
+    }
+}
