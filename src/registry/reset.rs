@@ -51,6 +51,7 @@ impl Registry {
         current: Option<&Secret>,
     ) -> Result<Account, RegistryError> {
         let account = self.account(actor, text)?;
+        let mut proved_in = None;
         if let Actor::Person { account: own, .. } = actor
             && own == account.id
         {
@@ -58,11 +59,12 @@ impl Registry {
                 let sentence = "whoever changes his own password must give the current one, too";
                 RegistryError::NotAllowed(sentence.to_string())
             })?;
-            self.prove(&account, current, None)?;
+            proved_in = Some(self.prove(&account, current, None)?);
         }
         let hash = self.hash(new)?;
         self.until_agreed(|| {
             let (account, mut commit, _) = self.replaced_password(actor, account.id, &hash)?;
+            proved_in.map(|epoch| self.epoch_is(account.id, epoch)).transpose()?;
             commit.urgency = crate::store::Urgency::Denial;
             Ok(Attempt::Commit(commit, account))
         })
@@ -81,9 +83,11 @@ impl Registry {
     ) -> Result<SignedIn, RegistryError> {
         let (account, _) =
             self.load_account(session.account)?.ok_or_else(|| no_account(&session.account.to_string()))?;
-        self.prove(&account, current, Some(place))?;
+        let epoch = self.prove(&account, current, Some(place))?;
         let hash = self.hash(new)?;
-        self.with_new_password(person(&account), account.id, &hash, place, |_| Ok(()))
+        self.with_new_password(person(&account), account.id, &hash, place, |registry| {
+            registry.epoch_is(account.id, epoch).map(drop)
+        })
     }
 
     /// Makes a link that sets an account's password, once. An earlier one ends.
@@ -179,16 +183,22 @@ impl Registry {
         password::hash(new, &*self.random)
     }
 
-    /// Counts a try at an account's own password, and refuses a wrong one.
-    fn prove(&self, account: &Account, current: &Secret, place: Option<&Place>) -> Result<(), RegistryError> {
+    /// Counts a try at an account's own password, and refuses a wrong one. The answer is the epoch it was right in.
+    fn prove(
+        &self,
+        account: &Account,
+        current: &Secret,
+        place: Option<&Place>,
+    ) -> Result<u64, RegistryError> {
         let nowhere = Place::new(std::net::Ipv6Addr::UNSPECIFIED.into(), "");
         let place = place.unwrap_or(&nowhere);
+        let epoch = self.epoch(account.id)?;
         let attempt = self.begin_try(account.email.as_str(), Some(account.id), place)?;
         if !self.password_matches(Some(account.id), current)? {
             return Err(RegistryError::NotAllowed("the current password is wrong".to_string()));
         }
         attempt.forgive();
-        Ok(())
+        Ok(epoch)
     }
 
     /// A new password and a new session in one commit, while `still` holds.
@@ -202,8 +212,9 @@ impl Registry {
     ) -> Result<SignedIn, RegistryError> {
         let ticket = Ticket::generate(TicketKind::Session, &*self.random)?;
         let (account, session) = self.until_agreed(|| {
-            still(self)?;
             let (account, mut commit, epoch) = self.replaced_password(actor, id, hash)?;
+            // After what the commit checks was read: what holds now holds in that state, too.
+            still(self)?;
             if account.status != AccountStatus::Active {
                 return Err(disabled(&account));
             }

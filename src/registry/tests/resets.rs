@@ -195,3 +195,51 @@ fn a_new_password_is_looked_at_before_anything_is_changed() {
     assert_eq!(problem(outcome), Problem::Invalid);
     assert!(house.is_signed_in(&signed.ticket) && signs_in(&house, PASSWORD));
 }
+
+#[test]
+fn bug_an_old_password_does_not_undo_a_new_one_that_was_set_meanwhile() {
+    type Change = fn(&House, &SignedIn) -> Result<(), RegistryError>;
+    let changes: [Change; 2] = [
+        |house, signed| {
+            let (old, new) = (secret(PASSWORD), secret(NEW));
+            house.registry.change_password(&signed.session, &old, &new, &place(HOME)).map(drop)
+        },
+        |house, signed| {
+            let (actor, old) = (person(&signed.account), secret(PASSWORD));
+            house.registry.set_password(actor, ANA, &secret(NEW), Some(&old)).map(drop)
+        },
+    ];
+    for change in changes {
+        let house = House::new();
+        let signed = house.session_of(&house.person(ANA, Role::Member));
+        let neighbour = house.neighbour();
+        house.store.meanwhile(move || {
+            neighbour.set_password(ROOT, ANA, &secret("the administrator's"), None).unwrap();
+        });
+        assert_eq!(problem(change(&house, &signed)), Problem::Conflict);
+        assert!(signs_in(&house, "the administrator's") && !signs_in(&house, NEW));
+    }
+}
+
+#[test]
+fn bug_a_link_that_ended_in_the_same_moment_sets_nothing() {
+    type Deed = fn(&Registry);
+    let deeds: [Deed; 2] = [
+        |registry| drop(registry.set_password(ROOT, ANA, &secret("the administrator's"), None).unwrap()),
+        |registry| drop(registry.issue_reset(ROOT, ANA).unwrap()),
+    ];
+    for deed in deeds {
+        for look in [table::EPOCHS, table::PASSWORDS] {
+            let house = House::new();
+            house.person(ANA, Role::Member);
+            let link = reset(&house);
+            let (first, second) = (house.neighbour(), house.neighbour());
+            house.store.before_reading(look, move || deed(&first));
+            if look == table::PASSWORDS {
+                house.store.meanwhile(move || deed(&second));
+            }
+            assert_eq!(redeem(&house, &link.ticket).map(drop).unwrap_err(), gone(&house));
+            assert!(!signs_in(&house, NEW));
+        }
+    }
+}
