@@ -96,15 +96,18 @@ impl Registry {
     /// [`RegistryError`].
     pub fn issue_reset(&self, actor: Actor, text: &str) -> Result<Reset, RegistryError> {
         administrators_only(actor)?;
-        let account = self.account(actor, text)?;
-        if account.status != AccountStatus::Active {
-            return Err(disabled(&account));
-        }
+        let id = self.account(actor, text)?.id;
         let ticket = Ticket::generate(TicketKind::Reset, &*self.random)?;
         let expires_at = self.clock.now().after(RESET_LIFETIME);
         let kept = KeptReset { digest: *ticket.digest().as_bytes(), expires_at };
-        let id = account.id;
-        self.until_agreed(|| {
+        let account = self.until_agreed(|| {
+            let found = self.load_account(id)?;
+            let there = found.filter(|(account, _)| account.status != AccountStatus::Deleted);
+            let (account, bytes) = there.ok_or_else(|| no_account(text))?;
+            if account.status != AccountStatus::Active {
+                return Err(disabled(&account));
+            }
+            let same = Check::Equals { table: ACCOUNTS, key: id.as_bytes().to_vec(), value: bytes };
             let detail = format!("{} until {expires_at}", account.email);
             let mut writes = self.event(actor, Action::ResetIssued, id.as_bytes(), detail)?;
             let (check, removal) = self.reset_row(id)?;
@@ -116,7 +119,7 @@ impl Registry {
             });
             let value = ticket_value(TicketKind::Reset, id.as_bytes());
             writes.push(Write::Put { table: TICKETS, key: kept.digest.to_vec(), value });
-            Ok(Attempt::Commit(Commit { checks: vec![check], writes, ..Commit::default() }, ()))
+            Ok(Attempt::Commit(Commit { checks: vec![check, same], writes, ..Commit::default() }, account))
         })?;
         Ok(Reset { account, expires_at, ticket })
     }

@@ -243,3 +243,13 @@ fn bug_a_link_that_ended_in_the_same_moment_sets_nothing() {
         }
     }
 }
+
+#[test]
+fn bug_no_link_is_left_for_an_account_that_was_stopped_meanwhile() {
+    let house = House::new();
+    house.person(ANA, Role::Member);
+    let neighbour = house.neighbour();
+    house.store.meanwhile(move || drop(neighbour.disable_account(ROOT, ANA).unwrap()));
+    assert_eq!(problem(house.registry.issue_reset(ROOT, ANA)), Problem::Conflict);
+    assert_eq!(house.store.count(table::RESETS).unwrap() + house.store.count(table::TICKETS).unwrap(), 0);
+}
