@@ -1,6 +1,7 @@
 //! Signing in and out: sessions, how they begin, last and end. Never: cookies, passwords' hashes.
 
 use std::ops::Bound;
+use std::time::Duration;
 
 use crate::store::{Check, Commit, Write};
 use crate::types::{
@@ -37,8 +38,8 @@ pub(super) struct Kept {
 
 /// Sessions of one account; a new one ends the one that was unused for longest.
 const SESSIONS_MAX: usize = 20;
-/// How fine the last use of a session is kept.
-const SEEN_STEP_MS: i64 = 60_000;
+/// How fine the last use of a session is kept, or a quarter of the time it may go unused.
+const SEEN_STEP: Duration = Duration::from_secs(60);
 
 impl Registry {
     /// Signs a person in.
@@ -77,7 +78,7 @@ impl Registry {
             return Ok(None);
         }
         let mut session = kept.session;
-        if now.as_millis() - session.seen_at.as_millis() >= SEEN_STEP_MS {
+        if now.since(session.seen_at) >= SEEN_STEP.min(self.rules.session_idle / 4) {
             session.seen_at = now;
             self.note_use(&Kept { session: session.clone(), ..kept }, bytes);
         }

@@ -303,3 +303,20 @@ fn bug_a_session_begun_by_a_password_change_while_the_account_stops_does_not_com
         assert!(!house.is_signed_in(&next.ticket));
     }
 }
+
+#[test]
+fn bug_a_session_in_constant_use_does_not_end_where_the_operator_set_a_short_time() {
+    for idle in [MINUTE, MINUTE + MINUTE / 2, MINUTE * 2] {
+        let house = House::new();
+        let rules = Rules { session_idle: idle, ..Rules::default() };
+        let registry = house.neighbour().with_rules(rules);
+        let ana = house.account(ANA);
+        let signed = registry.open_session(ana.id, 0, &place(HOME)).unwrap();
+        for _ in 0..20 {
+            house.wait(idle / 2);
+            assert!(registry.session(&signed.ticket).unwrap().is_some(), "{idle:?}");
+        }
+        house.wait(idle);
+        assert!(registry.session(&signed.ticket).unwrap().is_none());
+    }
+}
