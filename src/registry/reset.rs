@@ -197,10 +197,9 @@ impl Registry {
         let place = place.unwrap_or(&nowhere);
         let epoch = self.epoch(account.id)?;
         let attempt = self.begin_try(account.email.as_str(), Some(account.id), place)?;
-        if !self.password_matches(Some(account.id), current)? {
+        if !self.tried(attempt, Some(account.id), current)? {
             return Err(RegistryError::NotAllowed("the current password is wrong".to_string()));
         }
-        attempt.forgive();
         Ok(epoch)
     }
 

@@ -53,14 +53,13 @@ impl Registry {
             Err(_) => None,
         };
         let account = found.as_ref().map(|account| account.id);
-        let attempt = self.begin_try(&email.to_lowercase(), account, place)?;
         let epoch = account.map_or(Ok(0), |account| self.epoch(account))?;
-        let matches = self.password_matches(account, password)?;
+        let attempt = self.begin_try(email, account, place)?;
+        let matches = self.tried(attempt, account, password)?;
         let Some(account) = found.filter(|_| matches) else {
             tracing::warn!(target: "audit", address = %place.address, "a sign-in was refused");
             return Err(RegistryError::NotAllowed("the address or the password is wrong".to_string()));
         };
-        attempt.forgive();
         self.open_session(account.id, epoch, place)
     }
 
@@ -227,7 +226,23 @@ impl Registry {
             }
             None => false,
         };
-        self.throttle.begin(typed, place, known, self.clock.now())
+        // What is longer is no address, and an address in another case is the same.
+        let typed: String = typed.to_lowercase().chars().take(Email::BYTES_MAX).collect();
+        self.throttle.begin(&typed, place, known, self.clock.now())
+    }
+
+    /// Whether this is the account's password. Only a wrong one counts as a try; what could not be looked at does not.
+    pub(super) fn tried(
+        &self,
+        attempt: super::throttle::Try<'_>,
+        account: Option<AccountId>,
+        password: &Secret,
+    ) -> Result<bool, RegistryError> {
+        let matches = self.password_matches(account, password);
+        if !matches!(matches, Ok(false)) {
+            attempt.forgive();
+        }
+        matches
     }
 
     /// What a ticket of a kind belongs to.

@@ -192,3 +192,32 @@ fn of_64_who_race_with_wrong_passwords_ten_are_looked_at() {
     assert!((1..=10).contains(&looked_at), "{looked_at}");
     assert!(told.iter().all(|problem| matches!(problem, Problem::NotAllowed | Problem::TooMany)));
 }
+
+#[test]
+fn bug_what_could_not_be_looked_at_is_no_wrong_try() {
+    let house = House::new();
+    let ana = house.person(ANA, Role::Member);
+    let signed = house.session_of(&ana);
+    house.store.lose(Some(table::PASSWORDS));
+    for number in 0..30 {
+        let told = error(&house, ANA, PASSWORD, &stranger(1));
+        assert_eq!(told.problem(), Problem::Unavailable, "{number}: {told}");
+        let (old, new) = (secret(PASSWORD), secret("staple of batteries"));
+        let changed = house.registry.change_password(&signed.session, &old, &new, &stranger(1));
+        assert_eq!(problem(changed), Problem::Unavailable);
+    }
+    house.store.lose(None);
+    try_with(&house, ANA, PASSWORD, &stranger(1)).unwrap();
+}
+
+#[test]
+fn bug_a_text_of_any_length_is_not_kept_whole() {
+    let house = House::new();
+    let long = "x".repeat(1 << 20);
+    error(&house, &long, "wrong", &stranger(1));
+    assert!(house.registry.throttle.bytes() < 2000);
+    for number in 2..11 {
+        error(&house, &format!("{long}{number}"), "wrong", &stranger(number));
+    }
+    assert_eq!(error(&house, &long, "wrong", &stranger(11)).problem(), Problem::TooMany);
+}
