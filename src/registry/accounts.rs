@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use crate::store::{Check, Commit, Write};
+use crate::store::{Check, Commit, Trouble, Write};
 use crate::types::{Account, AccountId, AccountStatus, Actor, DisplayName, Email, Key, Role, Secret};
 
 use super::access::{administrators_only, may_touch};
@@ -194,10 +194,9 @@ impl Registry {
 
     /// The account with an address, unless it is deleted.
     pub(super) fn account_of(&self, email: &Email) -> Result<Option<Account>, RegistryError> {
-        let id = self.store.get(EMAILS, &email_row(email))?.and_then(|bytes| AccountId::from_bytes(&bytes));
-        let Some(id) = id else { return Ok(None) };
-        let account = self.load_account(id)?.map(|(account, _)| account);
-        Ok(account.filter(|account| account.status != AccountStatus::Deleted))
+        let Some(id) = self.id_with(email)? else { return Ok(None) };
+        let (account, _) = self.load_account(id)?.ok_or(Trouble::Damaged { table: ACCOUNTS.0 })?;
+        Ok(Some(account).filter(|account| account.status != AccountStatus::Deleted))
     }
 
     pub(super) fn stop_account(&self, intent: &Intent) -> Result<Account, RegistryError> {
@@ -255,8 +254,12 @@ impl Registry {
             return Err(RegistryError::Invalid(sentence.to_string()));
         }
         let email: Email = text.parse().map_err(|error| RegistryError::Invalid(format!("{error}")))?;
-        let id = self.store.get(EMAILS, &email_row(&email))?;
-        Ok(id.and_then(|bytes| AccountId::from_bytes(&bytes)))
+        self.id_with(&email)
+    }
+
+    fn id_with(&self, email: &Email) -> Result<Option<AccountId>, RegistryError> {
+        let Some(bytes) = self.store.get(EMAILS, &email_row(email))? else { return Ok(None) };
+        Ok(Some(AccountId::from_bytes(&bytes).ok_or(Trouble::Damaged { table: EMAILS.0 })?))
     }
 
     pub(super) fn refuse_taken(&self, email: &Email) -> Result<(), RegistryError> {

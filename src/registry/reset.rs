@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::store::{Check, Commit, Write};
+use crate::store::{Check, Commit, Trouble, Write};
 use crate::types::{
     Account, AccountId, AccountStatus, Actor, Place, Secret, Session, Ticket, TicketKind, Timestamp,
 };
@@ -174,9 +174,10 @@ impl Registry {
         const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         let row = account.map_or([0; 16], |account| *account.as_bytes());
         let kept = self.store.get(PASSWORDS, &row)?;
-        let kept = kept.and_then(|bytes| String::from_utf8(bytes).ok());
+        let text = kept.as_deref().map_or(Ok(NOBODY), std::str::from_utf8);
         let _turn = self.turnstile.enter()?;
-        Ok(password::matches(given, kept.as_deref().unwrap_or(NOBODY)) && kept.is_some())
+        let matches = text.ok().and_then(|text| password::matches(given, text));
+        Ok(matches.ok_or(Trouble::Damaged { table: PASSWORDS.0 })? && kept.is_some())
     }
 
     /// The PHC string of a new password.

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::time::Duration;
 
-use crate::store::{Check, Commit, Write};
+use crate::store::{Check, Commit, Trouble, Write};
 use crate::types::{
     Account, AccountId, AccountStatus, Actor, Email, Place, Role, Secret, Session, SessionId, Ticket,
     TicketKind, Timestamp,
@@ -190,8 +190,9 @@ impl Registry {
 
     /// How often all sessions of an account were ended; one of an earlier epoch is over.
     pub(super) fn epoch(&self, account: AccountId) -> Result<u64, RegistryError> {
-        let bytes = self.store.get(EPOCHS, account.as_bytes())?;
-        Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
+        let Some(bytes) = self.store.get(EPOCHS, account.as_bytes())? else { return Ok(0) };
+        let bytes = bytes.try_into().map_err(|_| Trouble::Damaged { table: EPOCHS.0 })?;
+        Ok(u64::from_be_bytes(bytes))
     }
 
     /// The check that the epoch is still this one.
@@ -251,8 +252,8 @@ impl Registry {
         ticket: &Ticket,
         kind: TicketKind,
     ) -> Result<Option<[u8; 16]>, RegistryError> {
-        let value = self.store.get(TICKETS, ticket.digest().as_bytes())?;
-        Ok(value.and_then(|value| super::table::ticket_subject(kind, &value)))
+        let Some(value) = self.store.get(TICKETS, ticket.digest().as_bytes())? else { return Ok(None) };
+        Ok(super::table::ticket_subject(kind, &value)?)
     }
 
     fn kept_sessions(&self, account: AccountId) -> Result<Vec<Kept>, RegistryError> {

@@ -147,3 +147,45 @@ fn no_table_that_is_lost_makes_a_right_password_wrong() {
         assert!(house.is_signed_in(&signed.ticket));
     }
 }
+
+#[test]
+fn bug_a_row_that_is_damaged_is_neither_a_wrong_password_nor_a_dead_ticket() {
+    let cast = Cast::new();
+    let (house, id) = (&cast.house, cast.ana.id);
+    let digest = |ticket: &Ticket| ticket.digest().as_bytes().to_vec();
+    for (table, row, bytes) in [
+        (table::PASSWORDS, id.as_bytes().to_vec(), &b"$argon2id$v=19$m=19456,t=2,p=1$AAAA"[..]),
+        (table::PASSWORDS, id.as_bytes().to_vec(), b""),
+        (
+            table::PASSWORDS,
+            id.as_bytes().to_vec(),
+            b"$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        ),
+        (table::PASSWORDS, id.as_bytes().to_vec(), b"\xff"),
+        (
+            table::PASSWORDS,
+            id.as_bytes().to_vec(),
+            b"$argon2id$v=19$m=1,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        ),
+        (table::EPOCHS, id.as_bytes().to_vec(), b"1234567"),
+        (table::EMAILS, ANA.as_bytes().to_vec(), b"x"),
+        (table::EMAILS, ANA.as_bytes().to_vec(), &[9; 16]),
+    ] {
+        let before = house.store.get(table, &row).unwrap();
+        house.store.put(table, &row, bytes);
+        let outcome = house.registry.sign_in(ANA, &secret(PASSWORD), &place(HOME));
+        assert_eq!(problem(outcome), Problem::Unavailable, "{} {bytes:?}", table.0);
+        let write = match before {
+            Some(value) => Write::Put { table, key: row, value },
+            None => Write::Delete { table, key: row },
+        };
+        house.store.commit(Commit { writes: vec![write], ..Commit::default() }).unwrap();
+    }
+    for ticket in [&cast.signed.ticket, &cast.reset.ticket, &cast.link, &cast.token] {
+        house.store.put(table::TICKETS, &digest(ticket), b"s");
+    }
+    let by_ticket = ["session", "reset_account", "invite", "token_actor"];
+    for (name, outcome) in cast.looks().into_iter().filter(|(name, _)| by_ticket.contains(name)) {
+        assert_eq!(problem(outcome), Problem::Unavailable, "{name}");
+    }
+}
