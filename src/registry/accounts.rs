@@ -7,7 +7,7 @@ use crate::types::{Account, AccountId, AccountStatus, Actor, DisplayName, Email,
 
 use super::access::{administrators_only, may_touch};
 use super::audit::Action;
-use super::denial::{Attempt, Intent};
+use super::denial::{Attempt, DenialTarget, Intent};
 use super::record::{decode_account, encode_account};
 use super::table::{ACCOUNTS, EMAILS, PASSWORDS, email_row};
 use super::{PAGE_MAX, Page, Registry, RegistryError};
@@ -190,6 +190,12 @@ impl Registry {
             let commit = self.replacement(actor, Action::AccountRenamed, &renamed, bytes)?;
             Ok(Attempt::Commit(commit, renamed))
         })
+    }
+
+    /// Whether an account's owner is let in: it is active, and no denial of it waits to be written down.
+    pub(super) fn is_open(&self, account: &Account) -> bool {
+        let owed = self.owed_denial(&[DenialTarget::Account(account.id)]);
+        account.status == AccountStatus::Active && owed.is_none()
     }
 
     /// The account with an address, unless it is deleted.

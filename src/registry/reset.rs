@@ -104,7 +104,7 @@ impl Registry {
             let found = self.load_account(id)?;
             let there = found.filter(|(account, _)| account.status != AccountStatus::Deleted);
             let (account, bytes) = there.ok_or_else(|| no_account(text))?;
-            if account.status != AccountStatus::Active {
+            if !self.is_open(&account) {
                 return Err(disabled(&account));
             }
             let same = Check::Equals { table: ACCOUNTS, key: id.as_bytes().to_vec(), value: bytes };
@@ -141,7 +141,7 @@ impl Registry {
         }
         let id = AccountId::from_bytes(&id).ok_or_else(gone)?;
         let account = self.load_account(id)?.map(|(account, _)| account);
-        account.filter(|account| account.status == AccountStatus::Active).ok_or_else(gone)
+        account.filter(|account| self.is_open(account)).ok_or_else(gone)
     }
 
     /// Sets the password that a link is for, and signs its owner in.
@@ -218,7 +218,7 @@ impl Registry {
             let (account, mut commit, epoch) = self.replaced_password(actor, id, hash)?;
             // After what the commit checks was read: what holds now holds in that state, too.
             still(self)?;
-            if account.status != AccountStatus::Active {
+            if !self.is_open(&account) {
                 return Err(disabled(&account));
             }
             let (session, writes) = self.new_session(&account, epoch, place, &ticket)?;

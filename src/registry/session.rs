@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use crate::store::{Check, Commit, Trouble, Write};
 use crate::types::{
-    Account, AccountId, AccountStatus, Actor, Email, Place, Role, Secret, Session, SessionId, Ticket,
-    TicketKind, Timestamp,
+    Account, AccountId, Actor, Email, Place, Role, Secret, Session, SessionId, Ticket, TicketKind, Timestamp,
 };
 
 use super::access::may_touch;
@@ -73,7 +72,7 @@ impl Registry {
         let kept = decode_session(&id, &bytes)?;
         let Some((account, _)) = self.load_account(kept.session.account)? else { return Ok(None) };
         let now = self.clock.now();
-        if account.status != AccountStatus::Active || !self.is_good(&kept, self.epoch(account.id)?, now) {
+        if !self.is_open(&account) || !self.is_good(&kept, self.epoch(account.id)?, now) {
             return Ok(None);
         }
         let mut session = kept.session;
@@ -145,7 +144,7 @@ impl Registry {
         let ticket = Ticket::generate(TicketKind::Session, &*self.random)?;
         let (account, session) = self.until_agreed(|| {
             let (account, bytes) = self.load_account(id)?.ok_or_else(stopped)?;
-            if account.status != AccountStatus::Active {
+            if !self.is_open(&account) {
                 return Err(stopped());
             }
             let (session, mut writes) = self.new_session(&account, epoch, place, &ticket)?;

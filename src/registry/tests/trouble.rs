@@ -189,3 +189,32 @@ fn bug_a_row_that_is_damaged_is_neither_a_wrong_password_nor_a_dead_ticket() {
         assert_eq!(problem(outcome), Problem::Unavailable, "{name}");
     }
 }
+
+#[test]
+fn bug_whoever_is_denied_but_not_yet_on_disk_is_let_in_nowhere() {
+    type Deed = fn(&Registry) -> Result<Account, RegistryError>;
+    let deeds: [Deed; 2] =
+        [|registry| registry.disable_account(ROOT, ANA), |registry| registry.delete_account(ROOT, ANA)];
+    for deed in deeds {
+        let cast = Cast::new();
+        let registry = &cast.house.registry;
+        let token = NewToken { name: "hers".parse().unwrap(), expires_at: None };
+        let (_, hers) = registry.create_token(person(&cast.ana), &token).unwrap();
+        let (old, new, home) = (secret(PASSWORD), secret("staple of batteries"), place(HOME));
+        cast.house.store.turn(Weather::Broken);
+        assert_eq!(problem(deed(registry)), Problem::NotDurable);
+        // A disk that is well again before what is owed was written down.
+        cast.house.store.turn(Weather::Fair);
+        assert!(registry.session(&cast.signed.ticket).unwrap().is_none());
+        assert_eq!(registry.token_actor(&hers).unwrap(), None);
+        assert!(registry.token_actor(&cast.token).unwrap().is_some(), "the machine's own stands");
+        assert_eq!(problem(registry.sign_in(ANA, &old, &home)), Problem::NotAllowed);
+        assert_eq!(problem(registry.reset_account(&cast.reset.ticket)), Problem::NotFound);
+        assert_eq!(problem(registry.redeem_reset(&cast.reset.ticket, &new, &home)), Problem::NotFound);
+        assert_eq!(problem(registry.issue_reset(ROOT, ANA)), Problem::Conflict);
+        let changed = registry.change_password(&cast.signed.session, &old, &new, &home);
+        assert_eq!(problem(changed), Problem::Conflict);
+        assert_eq!(registry.settle_denials(), 0);
+        assert!(registry.session(&cast.signed.ticket).unwrap().is_none());
+    }
+}
