@@ -131,7 +131,7 @@ impl Server {
         let random = Arc::new(MachineRandom::new());
         let store: Arc<dyn Store> = self.store.clone();
         let reading = Registry::new(Arc::clone(&store), Arc::clone(&clock), random.clone(), None);
-        let meter = Arc::new(Meter::default());
+        let meter = Arc::new(Meter::new(Arc::clone(&clock), Arc::clone(&store)));
         let source = Arc::new(RegistrySource::new(Arc::new(reading)));
         let gate = Arc::new(Gate::new(source, Arc::clone(&meter), self.config.keys.cached_max));
         // The gate holds the store; were it held in turn, the store would never be closed.
