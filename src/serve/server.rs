@@ -25,7 +25,7 @@ use crate::upstream::Upstreams;
 use super::data_dir::DataDir;
 use super::machine::{MachineRandom, SystemClock};
 use super::source::RegistrySource;
-use super::{ServeFault, settings, snapshot, socket_path};
+use super::{ServeFault, settings, snapshot, socket_path, usage};
 
 /// What a server is made of: everything open, nothing served yet.
 pub(super) struct Server {
@@ -74,6 +74,7 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&built.upstreams).watch());
         tasks.spawn(settle(Arc::clone(&built.registry)));
+        tasks.spawn(usage::write_down(Arc::clone(&built.meter)));
         let commands = tokio::spawn(accept_commands(socket, door, closed));
         let stop = Stop::default();
         let parts = self.parts(&built);
@@ -92,6 +93,7 @@ impl Server {
             drop(closing);
             let _ = timeout(COMMANDS_TIME, commands).await;
             settle_once(&built.registry).await;
+            usage::write_down_once(&built.meter, false).await;
         }
         Ok(end)
     }
