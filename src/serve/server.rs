@@ -71,6 +71,7 @@ impl Server {
         let mut signals = Signals::new()?;
         let built = self.build()?;
         let (socket, door) = self.open_door(&built)?;
+        let parts = self.parts(&built, Arc::clone(&door));
         let (closing, closed) = watch::channel(());
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&built.upstreams).watch());
@@ -78,7 +79,6 @@ impl Server {
         tasks.spawn(usage::write_down(Arc::clone(&built.meter)));
         let commands = tokio::spawn(accept_commands(socket, door, closed));
         let stop = Stop::default();
-        let parts = self.parts(&built);
         if let Some(announce) = announce
             && !self.introduce(announce, &built, &mut signals).await?
         {
@@ -118,8 +118,10 @@ impl Server {
         }
     }
 
-    fn parts(&self, built: &Built) -> Parts {
+    fn parts(&self, built: &Built, door: Arc<admin::AdminDoor>) -> Parts {
         Parts {
+            admin: door,
+            site: settings::site(&self.config.server),
             gate: Arc::clone(&built.gate),
             upstreams: Arc::clone(&built.upstreams),
             clock: Arc::clone(&built.clock),
@@ -173,7 +175,8 @@ impl Server {
         let (registry, clock) = (Arc::clone(&built.registry), Arc::clone(&built.clock));
         let base_url = base_url.unwrap_or_default();
         let door =
-            admin::AdminDoor::new(registry, clock, running, snapshot, base_url).with_user(self.dir.owner());
+            admin::AdminDoor::new(registry, Arc::clone(&built.meter), clock, running, snapshot, base_url)
+                .with_user(self.dir.owner());
         Ok((listener, Arc::new(door)))
     }
 }
