@@ -315,7 +315,7 @@ pub(super) fn from(place: &Place) -> String {
     format!("from {}", place.address)
 }
 
-fn removal(kept: &Kept) -> Vec<Write> {
+pub(super) fn removal(kept: &Kept) -> Vec<Write> {
     let id = kept.session.id;
     vec![
         Write::Delete { table: SESSIONS, key: id.as_bytes().to_vec() },
