@@ -1,13 +1,14 @@
 //! The documents as programs see them; a change here is a change of what docs/api.md promises.
 
 use crate::admin::{
-    AccountDetail, Command, HistoryLine, KeyDetail, KeyView, Reply, SecretView, ServerStatus, Status,
-    UpstreamStatus, Verdict,
+    AccountDetail, Command, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reply, SecretView,
+    ServerStatus, Status, UpstreamStatus, UsageSums, UsageView, Verdict,
 };
 use crate::gate::{Cut, Stop};
-use crate::registry::{KeyFilter, Page};
+use crate::registry::{AuditFilter, KeyFilter, NewInvite, NewToken, Page};
 use crate::types::{
-    Account, AccountStatus, EventId, Key, KeyHint, KeyStatus, ModelScope, Role, Timestamp, Tokens,
+    Account, AccountStatus, Actor, AdminToken, EventId, Invite, Key, KeyHint, KeyStatus, ModelScope, Place,
+    Role, Secret, Session, Ticket, TicketKind, Timestamp, Tokens,
 };
 
 use super::{decode, encode, encode_issued, encode_pretty};
@@ -64,6 +65,78 @@ fn history() -> Vec<HistoryLine> {
         action: "key.created".to_string(),
         detail: "prod my app ...Ab12".to_string(),
     }]
+}
+
+fn actors() -> [Actor; 4] {
+    [
+        Actor::Machine { uid: 1000 },
+        Actor::Person { account: ACCOUNT_ID.parse().unwrap(), admin: false },
+        Actor::Token { token: "tok_01kaspw4g0000000000000000f".parse().unwrap() },
+        Actor::Ember,
+    ]
+}
+
+fn invite(by: Actor) -> Invite {
+    Invite {
+        id: "inv_01kaspw4g0000000000000000d".parse().unwrap(),
+        email: "bo@example.com".parse().unwrap(),
+        role: Role::Member,
+        by,
+        created_at: at("2026-11-23T20:01:00Z"),
+        expires_at: at("2026-11-30T20:01:00Z"),
+    }
+}
+
+fn session(address: &str) -> Session {
+    Session {
+        id: "ses_01kaspw4g0000000000000000e".parse().unwrap(),
+        account: ACCOUNT_ID.parse().unwrap(),
+        created_at: at("2026-11-23T20:01:00Z"),
+        seen_at: at("2026-11-23T20:02:00Z"),
+        place: Place::new(address.parse().unwrap(), "Mozilla/5.0 \"x\" é"),
+    }
+}
+
+fn token(by: Actor, expires_at: Option<Timestamp>) -> AdminToken {
+    AdminToken {
+        id: "tok_01kaspw4g0000000000000000f".parse().unwrap(),
+        name: "ci".parse().unwrap(),
+        hint: KeyHint::from_bytes(*b"zQ1x").unwrap(),
+        by,
+        created_at: at("2026-11-23T20:01:00Z"),
+        expires_at,
+    }
+}
+
+/// The same in every run.
+fn ticket(kind: TicketKind) -> Ticket {
+    struct Sevens;
+    impl crate::types::Random for Sevens {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), crate::types::RandomUnavailable> {
+            bytes.fill(7);
+            Ok(())
+        }
+    }
+    Ticket::generate(kind, &Sevens).unwrap()
+}
+
+fn link(kind: TicketKind) -> Secret {
+    let text = format!("https://ember.example.com/{}/{}", kind.as_str(), ticket(kind).expose());
+    Secret::new(text)
+}
+
+fn models() -> Vec<ModelView> {
+    let server =
+        |name: &str, healthy| ModelServer { name: name.to_string(), model: "org/a".to_string(), healthy };
+    vec![
+        ModelView { name: "a".to_string(), servers: vec![server("local", true), server("other", false)] },
+        ModelView { name: "b".to_string(), servers: Vec::new() },
+    ]
+}
+
+fn usage() -> UsageView {
+    let sums = |requests| UsageSums { requests, tokens: Tokens { prompt: 10, completion: 20, cached: 4 } };
+    UsageView { day: sums(5), week: sums(u64::MAX) }
 }
 
 fn status() -> Status {
@@ -200,4 +273,138 @@ fn every_reply_survives_the_way_back() {
 fn what_is_no_reply_is_refused_without_being_quoted() {
     let error = decode(&Command::Status, br#"{"object":"ember_secret"}"#).err().unwrap();
     assert!(!error.detail.contains("ember_secret"), "{error}");
+}
+
+#[test]
+fn an_invitation_looks_as_documented_and_its_link_is_in_one_document_only() {
+    let plain = r#"{"id":"inv_01kaspw4g0000000000000000d","object":"invite","email":"bo@example.com","role":"member","by":"uid:1000","created_at":"2026-11-23T20:01:00.000Z","expires_at":"2026-11-30T20:01:00.000Z"}"#;
+    let invite = || invite(actors()[0]);
+    assert_eq!(encode(&Reply::Invite(invite())).unwrap(), plain);
+    let list = encode(&Reply::Invites(vec![invite()])).unwrap();
+    assert!(list.starts_with(&format!(r#"{{"object":"list","data":[{plain}],"first_id":"inv_"#)), "{list}");
+    assert!(list.ends_with(r#","has_more":false}"#), "{list}");
+    let new = encode(&Reply::Invited { invite: invite(), link: link(TicketKind::Invite) }).unwrap();
+    let ticket = ticket(TicketKind::Invite);
+    let end = format!(r#","link":"https://ember.example.com/invite/{}"}}"#, ticket.expose());
+    assert_eq!(new, format!("{}{end}", plain.trim_end_matches('}')));
+}
+
+#[test]
+fn a_reset_link_looks_as_documented() {
+    let expires_at = at("2026-11-24T20:01:00Z");
+    let reply = Reply::Reset { account: account(), expires_at, link: link(TicketKind::Reset) };
+    let account = encode(&Reply::Account(account())).unwrap();
+    let link = link(TicketKind::Reset);
+    let golden = format!(
+        r#"{{"object":"reset","account":{account},"expires_at":"2026-11-24T20:01:00.000Z","link":"{}"}}"#,
+        link.expose()
+    );
+    assert_eq!(encode(&reply).unwrap(), golden);
+}
+
+#[test]
+fn a_session_looks_as_documented() {
+    let golden = r#"{"id":"ses_01kaspw4g0000000000000000e","object":"session","account_id":"acct_01kaspw4g0000000000000000b","address":"192.0.2.1","agent":"Mozilla/5.0 \"x\" é","created_at":"2026-11-23T20:01:00.000Z","seen_at":"2026-11-23T20:02:00.000Z"}"#;
+    assert_eq!(encode(&Reply::Session(session("192.0.2.1"))).unwrap(), golden);
+    let list = encode(&Reply::Sessions(vec![session("192.0.2.1")])).unwrap();
+    assert!(list.contains(golden) && list.ends_with(r#"e","has_more":false}"#), "{list}");
+}
+
+#[test]
+fn a_token_looks_as_documented_and_is_itself_in_one_document_only() {
+    let plain = r#"{"id":"tok_01kaspw4g0000000000000000f","object":"token","name":"ci","last4":"zQ1x","by":"uid:1000","created_at":"2026-11-23T20:01:00.000Z","expires_at":null}"#;
+    let token = || token(actors()[0], None);
+    assert_eq!(encode(&Reply::Token(token())).unwrap(), plain);
+    assert!(encode(&Reply::Tokens(vec![token()])).unwrap().contains(plain));
+    let issued = encode(&Reply::TokenIssued { token: token(), secret: ticket(TicketKind::Admin) }).unwrap();
+    let end = format!(r#","token":"{}"}}"#, ticket(TicketKind::Admin).expose());
+    assert_eq!(issued, format!("{}{end}", plain.trim_end_matches('}')));
+}
+
+#[test]
+fn an_event_looks_as_documented() {
+    let golden = r#"{"id":"evt_01kaspw4g0000000000000000c","object":"event","at":"2026-11-23T20:01:00.000Z","actor":"uid:1000","actor_name":"user 1000 on the machine","target":"key_01kaspw4g0000000000000000a","action":"key.created","detail":"prod my app ...Ab12"}"#;
+    let page = encode(&Reply::Audit(Page { entries: history(), has_more: true })).unwrap();
+    let id = "evt_01kaspw4g0000000000000000c";
+    let list = format!(
+        r#"{{"object":"list","data":[{golden}],"first_id":"{id}","last_id":"{id}","has_more":true}}"#
+    );
+    assert_eq!(page, list);
+    let detail = AccountDetail { account: account(), history: history() };
+    let shown = encode(&Reply::AccountDetail(detail)).unwrap();
+    assert!(shown.ends_with(&format!(r#","history":[{golden}]}}"#)), "{shown}");
+}
+
+#[test]
+fn models_and_usage_look_as_documented() {
+    let golden = r#"{"object":"list","data":[{"id":"a","object":"model","servers":[{"name":"local","model":"org/a","healthy":true},{"name":"other","model":"org/a","healthy":false}]},{"id":"b","object":"model","servers":[]}],"first_id":"a","last_id":"b","has_more":false}"#;
+    assert_eq!(encode(&Reply::Models(models())).unwrap(), golden);
+    let golden = r#"{"object":"usage","day":{"requests":5,"tokens":{"prompt":10,"completion":20,"cached":4}},"week":{"requests":18446744073709551615,"tokens":{"prompt":10,"completion":20,"cached":4}}}"#;
+    assert_eq!(encode(&Reply::Usage(usage())).unwrap(), golden);
+}
+
+#[test]
+fn every_reply_about_people_survives_the_way_back() {
+    let text = String::new;
+    let new_invite = || NewInvite {
+        email: "bo@example.com".parse().unwrap(),
+        role: Role::Member,
+        lifetime: std::time::Duration::from_secs(60),
+    };
+    let expires_at = at("2026-11-24T20:01:00Z");
+    let reset = Reply::Reset { account: account(), expires_at, link: link(TicketKind::Reset) };
+    comes_back(&Command::AccountReset { account: text() }, &reset);
+    comes_back(&Command::AccountRename { account: text(), name: None }, &Reply::Account(account()));
+    let new_token = || NewToken { name: "ci".parse().unwrap(), expires_at: None };
+    for by in actors() {
+        let invite = || invite(by);
+        let link = link(TicketKind::Invite);
+        comes_back(&Command::InviteCreate(new_invite()), &Reply::Invited { invite: invite(), link });
+        comes_back(&Command::InviteRevoke { invite: invite().id }, &Reply::Invite(invite()));
+        comes_back(&Command::InviteList, &Reply::Invites(vec![invite(), invite()]));
+        for end in [None, Some(expires_at)] {
+            let token = || token(by, end);
+            let secret = ticket(TicketKind::Admin);
+            comes_back(&Command::TokenCreate(new_token()), &Reply::TokenIssued { token: token(), secret });
+            comes_back(&Command::TokenRevoke { token: text() }, &Reply::Token(token()));
+            comes_back(&Command::TokenList, &Reply::Tokens(vec![token(), token()]));
+        }
+    }
+    for address in ["192.0.2.1", "2001:db8::7"] {
+        let session = || session(address);
+        comes_back(&Command::SessionEnd { session: session().id }, &Reply::Session(session()));
+        comes_back(&Command::SessionList { account: text() }, &Reply::Sessions(vec![session(), session()]));
+    }
+    let audit = Command::AuditList { filter: AuditFilter::default(), before: None, limit: 1 };
+    comes_back(&audit, &Reply::Audit(Page { entries: history(), has_more: true }));
+    comes_back(&Command::Models, &Reply::Models(models()));
+    comes_back(&Command::Usage { account: None }, &Reply::Usage(usage()));
+    for (command, empty) in [
+        (Command::InviteList, Reply::Invites(Vec::new())),
+        (Command::TokenList, Reply::Tokens(Vec::new())),
+        (Command::SessionList { account: text() }, Reply::Sessions(Vec::new())),
+        (Command::Models, Reply::Models(Vec::new())),
+        (audit, Reply::Audit(Page { entries: Vec::new(), has_more: false })),
+    ] {
+        comes_back(&command, &empty);
+    }
+}
+
+#[test]
+fn what_lacks_its_secret_is_no_answer_to_a_command_that_makes_one() {
+    let new_token = Command::TokenCreate(NewToken { name: "ci".parse().unwrap(), expires_at: None });
+    let plain = encode(&Reply::Token(token(Actor::Ember, None))).unwrap();
+    assert!(decode(&new_token, plain.as_bytes()).is_err());
+    let session = ticket(TicketKind::Session);
+    let other = plain
+        .replace("\"expires_at\":null", &format!("\"expires_at\":null,\"token\":\"{}\"", session.expose()));
+    let error = decode(&new_token, other.as_bytes()).err().unwrap();
+    assert!(!error.detail.contains(session.expose()), "{error}");
+    let invite = encode(&Reply::Invite(invite(Actor::Ember))).unwrap();
+    let new_invite = NewInvite {
+        email: "bo@example.com".parse().unwrap(),
+        role: Role::Member,
+        lifetime: std::time::Duration::from_secs(60),
+    };
+    assert!(decode(&Command::InviteCreate(new_invite), invite.as_bytes()).is_err());
 }
