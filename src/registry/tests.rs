@@ -16,6 +16,7 @@ mod rotation;
 mod sessions;
 mod sign_in;
 mod tokens;
+mod trail;
 mod trouble;
 
 use std::ops::Bound;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::people::disguises;
+use super::trail::disguises;
 use super::*;
 use crate::store::{Birth, RedbStore, StoreOptions};
 
