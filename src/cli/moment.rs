@@ -4,6 +4,38 @@ use std::time::Duration;
 
 use crate::types::Timestamp;
 
+/// How points in time stand in rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Times {
+    /// For programs: RFC 3339, to the millisecond.
+    Exact,
+    /// For people who read it now.
+    ReadAt(Timestamp),
+}
+
+impl Times {
+    /// A point that is looked up: its day and minute.
+    pub(super) fn absolute(self, point: Timestamp) -> String {
+        match self {
+            Self::Exact => point.to_string(),
+            Self::ReadAt(_) => absolute(point),
+        }
+    }
+
+    /// A point whose distance matters.
+    pub(super) fn relative(self, point: Timestamp) -> String {
+        match self {
+            Self::Exact => point.to_string(),
+            Self::ReadAt(now) => relative(point, now),
+        }
+    }
+
+    /// The same, or that there is none.
+    pub(super) fn relative_or_never(self, point: Option<Timestamp>) -> String {
+        point.map_or_else(|| "never".to_string(), |point| self.relative(point))
+    }
+}
+
 /// `2026-11-23 20:01 UTC`.
 pub(super) fn absolute(point: Timestamp) -> String {
     let text = point.to_string();
