@@ -7,10 +7,13 @@ mod backup;
 mod desk;
 mod error;
 mod ignored;
+mod invite;
 mod key;
 mod moment;
+mod report;
 mod restore;
 mod secret;
+mod session;
 mod settings;
 mod show;
 mod socket;
@@ -18,6 +21,7 @@ mod table;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod token;
 mod value;
 
 use std::ffi::{OsStr, OsString};
@@ -37,7 +41,7 @@ pub use args::{Color, Format, Global, ServeOptions, UpOptions};
 pub use error::{CliError, Exit, OpenError};
 pub use terminal::{Screen, Terminal};
 
-use args::{Args, Verb};
+use args::{Args, ModelVerb, Verb};
 use desk::Desk;
 use terminal::clean;
 
@@ -116,6 +120,11 @@ fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) 
         Verb::Version => version(screen),
         Verb::Account(verb) => account::run(verb, &desk(global, screen, services)?, screen),
         Verb::Key(verb) => key::run(verb, &desk(global, screen, services)?, screen),
+        Verb::Invite(verb) => invite::run(verb, &desk(global, screen, services)?, screen),
+        Verb::Token(verb) => token::run(verb, &desk(global, screen, services)?, screen),
+        Verb::Model(ModelVerb::List) => report::models(&desk(global, screen, services)?, screen),
+        Verb::Audit(options) => report::audit(options, &desk(global, screen, services)?, screen),
+        Verb::Usage(options) => report::usage(options, &desk(global, screen, services)?, screen),
         Verb::Status => status(&desk(global, screen, services)?, screen),
         Verb::Backup { file } => backup::run(file, &desk(global, screen, services)?, screen),
         Verb::Restore { file } => restore::run(file, &desk(global, screen, services)?, screen),
