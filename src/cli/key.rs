@@ -17,9 +17,9 @@ const KEY_BYTES_MAX: usize = 1024;
 pub(super) fn run(verb: &KeyVerb, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
     match verb {
         KeyVerb::Create(args) => create(args, desk, screen),
-        KeyVerb::List { account, env, status } => {
-            let filter =
-                KeyFilter { account: account.clone(), environment: *env, status: *status, search: None };
+        KeyVerb::List { account, env, status, search } => {
+            let (account, search) = (account.clone(), search.clone());
+            let filter = KeyFilter { account, environment: *env, status: *status, search };
             list(&filter, desk, screen)
         }
         KeyVerb::Show { key } => {

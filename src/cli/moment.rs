@@ -61,6 +61,11 @@ pub(super) fn both(point: Timestamp, now: Timestamp) -> String {
     format!("{} ({})", absolute(point), relative(point, now))
 }
 
+/// The same, or that there is none.
+pub(super) fn both_or_never(point: Option<Timestamp>, now: Timestamp) -> String {
+    point.map_or_else(|| "never".to_string(), |point| both(point, now))
+}
+
 /// A length of time for people; `0 min` below half a minute.
 pub(super) fn length(wait: Duration) -> String {
     let text = rounded(wait);

@@ -11,12 +11,13 @@ use crate::types::{Account, ModelScope, Timestamp};
 
 use super::args::Format;
 use super::error::{CliError, Exit};
-use super::moment::{Times, absolute, both, length};
+use super::moment::{Times, absolute, both, both_or_never, length};
 use super::table::{plain, sheet, table};
 use super::terminal::Screen;
 
 const ACCOUNTS: [&str; 6] = ["EMAIL", "NAME", "ROLE", "STATUS", "CREATED", "ID"];
-const KEYS: [&str; 8] = ["NAME", "ENV", "STATUS", "ACCOUNT", "LAST4", "EXPIRES", "CREATED", "ID"];
+const KEYS: [&str; 9] =
+    ["NAME", "ENV", "STATUS", "ACCOUNT", "LAST4", "EXPIRES", "LAST USED", "CREATED", "ID"];
 
 /// Prints a reply in the format that was asked for.
 pub(super) fn reply(reply: &Reply, now: Timestamp, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
@@ -120,6 +121,7 @@ fn key_row(key: &KeyView, times: Times) -> Vec<String> {
         owner(key),
         last4(key),
         times.relative_or_never(key.expires_at),
+        times.relative_or_never(key.last_used_at),
         times.absolute(key.created_at),
         key.id.to_string(),
     ]
@@ -149,7 +151,8 @@ fn key_sheet(key: &KeyView, now: Timestamp) -> Vec<String> {
         ("Account", owner(key)),
         ("Models", models(&key.models)),
         ("Created", both(key.created_at, now)),
-        ("Expires", key.expires_at.map_or_else(|| "never".to_string(), |end| both(end, now))),
+        ("Expires", both_or_never(key.expires_at, now)),
+        ("Last used", both_or_never(key.last_used_at, now)),
     ];
     pairs.extend(key.revoked_at.map(|at| ("Revoked", both(at, now))));
     pairs.extend(key.revoked_reason.clone().map(|reason| ("Reason", reason)));

@@ -1,7 +1,7 @@
 //! A secret that was just made: its text, and the words that go with its kind. Never: where it is shown.
 
 use crate::admin::{KeyView, Reply};
-use crate::cli::moment::both;
+use crate::cli::moment::{both, both_or_never};
 use crate::cli::show;
 use crate::types::{Account, AdminToken, Invite, Key, Role, Secret, Ticket, Timestamp};
 
@@ -60,7 +60,7 @@ impl<'a> Fresh<'a> {
             ("Key", format!("{} ({})", key.name, key.environment)),
             ("Account", show::owner(key)),
             ("Id", key.id.to_string()),
-            ("Expires", end(key.expires_at, now)),
+            ("Expires", both_or_never(key.expires_at, now)),
         ];
         let old = key.secrets.get(1).and_then(|old| old.valid_until.map(|end| (old.last4, end)));
         facts.extend(
@@ -118,14 +118,10 @@ impl<'a> Fresh<'a> {
             facts: vec![
                 ("Token", name.to_string()),
                 ("Id", id.to_string()),
-                ("Expires", end(token.expires_at, now)),
+                ("Expires", both_or_never(token.expires_at, now)),
             ],
             done: format!("token {name} ({id}) was issued"),
             remedy: format!("revoke it with `ember token revoke {id}` and make a new one"),
         }
     }
-}
-
-fn end(expires_at: Option<Timestamp>, now: Timestamp) -> String {
-    expires_at.map_or_else(|| "never".to_string(), |end| both(end, now))
 }
