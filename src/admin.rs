@@ -12,8 +12,11 @@ pub mod wire;
 use std::collections::HashMap;
 
 use crate::gate::{Grant, Stop};
-use crate::registry::{DenialTarget, KeyFilter, Page, Registry};
-use crate::types::{AccountId, Actor, Clock, Email, Key, KeyId, KeyRecord, KeyStanding, TicketKind};
+use crate::meter::Meter;
+use crate::registry::{DenialTarget, KeyFilter, Page, Registry, RegistryError};
+use crate::types::{
+    AccountId, Actor, Clock, Email, Key, KeyId, KeyRecord, KeyStanding, TicketKind, Timestamp,
+};
 
 pub use command::Command;
 pub use error::AdminError;
@@ -27,6 +30,8 @@ pub use status::{ServerStatus, Status, UpstreamStatus};
 pub struct Desk<'a> {
     /// Where the rules are.
     pub registry: &'a Registry,
+    /// What was used.
+    pub meter: &'a Meter,
     /// The time.
     pub clock: &'a dyn Clock,
     /// What the running server says of itself; none where no server runs.
@@ -119,7 +124,7 @@ impl Desk<'_> {
                 None => self.owner(record.account)?,
             };
             owners.insert(record.account, owner.clone());
-            entries.push(self.view(record, owner));
+            entries.push(self.view(record, owner)?);
         }
         Ok(Reply::Keys(Page { entries, has_more: page.has_more }))
     }
@@ -128,18 +133,19 @@ impl Desk<'_> {
         let record = self.registry.key(actor, text)?;
         let history = self.lines(self.registry.key_history(record.id)?)?;
         let owner = self.owner(record.account)?;
-        Ok(Reply::KeyDetail(KeyDetail { key: self.view(record, owner), history }))
+        Ok(Reply::KeyDetail(KeyDetail { key: self.view(record, owner)?, history }))
     }
 
     fn changed(&self, record: KeyRecord) -> Result<Reply, AdminError> {
         let owner = self.owner(record.account)?;
-        Ok(Reply::Key(self.view(record, owner)))
+        Ok(Reply::Key(self.view(record, owner)?))
     }
 
     fn issued(&self, (record, secret): (KeyRecord, Key)) -> Result<Reply, AdminError> {
-        // The key is out: a failure to name its owner must not lose it.
+        // The key is out: a failure to say more about it must not lose it.
         let owner = self.owner(record.account).ok().flatten();
-        Ok(Reply::Issued { key: self.view(record, owner), secret })
+        let last_used_at = self.meter.last_used(record.id).ok().flatten();
+        Ok(Reply::Issued { key: self.view_used(record, owner, last_used_at), secret })
     }
 
     fn verdict(&self, key: &Key) -> Result<Reply, AdminError> {
@@ -153,7 +159,7 @@ impl Desk<'_> {
         ];
         let owed = self.registry.owed_denial(&targets).map(|reason| Stop::Cut(reason.into()));
         let stop = owed.or_else(|| Grant::of(&record, &digest, active).stop(self.clock.now()));
-        let key = self.view(record, account.map(|account| account.email));
+        let key = self.view(record, account.map(|account| account.email))?;
         Ok(Reply::Verdict(Verdict { key, stop }))
     }
 
@@ -170,7 +176,12 @@ impl Desk<'_> {
         Ok(self.registry.owner(account)?.map(|account| account.email))
     }
 
-    fn view(&self, record: KeyRecord, owner: Option<Email>) -> KeyView {
+    fn view(&self, record: KeyRecord, owner: Option<Email>) -> Result<KeyView, AdminError> {
+        let last_used_at = self.meter.last_used(record.id).map_err(RegistryError::from)?;
+        Ok(self.view_used(record, owner, last_used_at))
+    }
+
+    fn view_used(&self, record: KeyRecord, owner: Option<Email>, last_used_at: Option<Timestamp>) -> KeyView {
         let (revoked_at, revoked_reason) = match &record.standing {
             KeyStanding::Revoked { at, reason } => (Some(*at), reason.clone()),
             KeyStanding::Active | KeyStanding::Disabled => (None, None),
@@ -187,7 +198,7 @@ impl Desk<'_> {
             models: record.models,
             created_at: record.created_at,
             expires_at: record.expires_at,
-            last_used_at: None,
+            last_used_at,
             revoked_at,
             revoked_reason,
         }

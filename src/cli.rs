@@ -35,6 +35,7 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::admin::{Command, Reply};
 use crate::config::Loaded;
 use crate::http::admin::{Snapshot, VERSION};
+use crate::meter::Meter;
 use crate::registry::{Registry, Rules};
 use crate::types::Clock;
 
@@ -84,6 +85,8 @@ pub trait Services {
 pub struct Opened {
     /// Where the rules are.
     pub registry: Arc<Registry>,
+    /// What was used.
+    pub meter: Meter,
     /// Makes a copy of it.
     pub snapshot: Snapshot,
 }

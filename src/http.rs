@@ -6,14 +6,18 @@ pub mod admin;
 mod answer;
 mod body;
 mod connection;
+mod dashboard;
 mod error;
 mod framing;
 mod health;
 mod listen;
+mod operator;
+mod pages;
 mod pulse;
 mod request;
 mod route;
 mod service;
+mod site;
 mod socket;
 mod stop;
 mod v1;
@@ -23,6 +27,7 @@ use std::time::Duration;
 pub use health::Readiness;
 pub use listen::Listener;
 pub use service::Parts;
+pub use site::Site;
 pub use stop::Stop;
 
 /// The bounds of the public door.

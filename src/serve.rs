@@ -11,6 +11,7 @@ mod settings;
 mod snapshot;
 mod socket_path;
 mod source;
+mod usage;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

@@ -9,6 +9,7 @@ mod id;
 mod key;
 mod key_record;
 mod model;
+pub mod moment;
 mod name;
 mod place;
 mod secret;

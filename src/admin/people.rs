@@ -1,11 +1,12 @@
 //! What is asked about people, and of the trail of what they did. Never: rules.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use crate::registry::{AuditFilter, Event, Page};
+use crate::registry::{AuditFilter, Event, Page, RegistryError};
 use crate::types::{Actor, EventId, Secret, Ticket, TicketKind};
 
-use super::{AdminError, Desk, HistoryLine, Reply, Running};
+use super::{AdminError, Desk, HistoryLine, Reply, Running, UsageSums, UsageView};
 
 impl Desk<'_> {
     pub(super) fn reset(&self, actor: Actor, account: &str) -> Result<Reply, AdminError> {
@@ -37,12 +38,17 @@ impl Desk<'_> {
 
     /// What was used. Members ask for their own.
     pub(super) fn usage(&self, actor: Actor, account: Option<&str>) -> Result<Reply, AdminError> {
-        let _account = match (account, actor) {
+        let account = match (account, actor) {
             (Some(text), _) => Some(self.registry.account(actor, text)?.id),
             (None, Actor::Person { account, admin: false }) => Some(account),
             (None, _) => None,
         };
-        Ok(Reply::Usage(super::UsageView::default()))
+        let sums = |hours: u64| {
+            let since = Duration::from_secs(hours * 60 * 60);
+            let sums = self.meter.sums(account, since).map_err(RegistryError::from)?;
+            Ok::<_, AdminError>(UsageSums { requests: sums.requests, tokens: sums.tokens })
+        };
+        Ok(Reply::Usage(UsageView { day: sums(24)?, week: sums(7 * 24)? }))
     }
 
     /// Events with their actors as people know them.

@@ -116,6 +116,7 @@ impl<'s> Desk<'s> {
     fn run(&self, opened: &Opened, command: &Command) -> Result<Reply, CliError> {
         let desk = admin::Desk {
             registry: &opened.registry,
+            meter: &opened.meter,
             clock: self.services.clock(),
             server: None,
             base_url: &self.settings.base_url,

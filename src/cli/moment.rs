@@ -1,8 +1,8 @@
-//! Points in time for people: the day and minute in UTC, and how far away it is. Never: reading a clock.
-
-use std::time::Duration;
+//! Points in time as the command line shows them: for people, or for programs. Never: reading a clock.
 
 use crate::types::Timestamp;
+
+pub(super) use crate::types::moment::{absolute, both, length, relative};
 
 /// How points in time stand in rows.
 #[derive(Debug, Clone, Copy)]
@@ -36,92 +36,7 @@ impl Times {
     }
 }
 
-/// `2026-11-23 20:01 UTC`.
-pub(super) fn absolute(point: Timestamp) -> String {
-    let text = point.to_string();
-    match (text.get(..10), text.get(11..16)) {
-        (Some(day), Some(minute)) => format!("{day} {minute} UTC"),
-        _ => text,
-    }
-}
-
-/// `in 90 days`, `3 min ago`, `now`.
-pub(super) fn relative(point: Timestamp, now: Timestamp) -> String {
-    if point > now {
-        let text = rounded(point.since(now));
-        if text.is_empty() { "in less than a minute".to_string() } else { format!("in {text}") }
-    } else {
-        let text = rounded(now.since(point));
-        if text.is_empty() { "just now".to_string() } else { format!("{text} ago") }
-    }
-}
-
-/// Both, the second in brackets.
-pub(super) fn both(point: Timestamp, now: Timestamp) -> String {
-    format!("{} ({})", absolute(point), relative(point, now))
-}
-
-/// The same, or that there is none.
+/// A point's day, minute and distance, or that there is none.
 pub(super) fn both_or_never(point: Option<Timestamp>, now: Timestamp) -> String {
     point.map_or_else(|| "never".to_string(), |point| both(point, now))
-}
-
-/// A length of time for people; `0 min` below half a minute.
-pub(super) fn length(wait: Duration) -> String {
-    let text = rounded(wait);
-    if text.is_empty() { format!("{} s", wait.as_secs()) } else { text }
-}
-
-/// The largest unit of which there are two or more, or one whole, to the nearest; empty below a minute.
-fn rounded(wait: Duration) -> String {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    const DAY: u64 = 24 * HOUR;
-    const YEAR: u64 = 365 * DAY;
-    let seconds = wait.as_secs();
-    let near = |unit: u64| (wait.as_millis() as u64 + unit * 500) / (unit * 1000);
-    match seconds {
-        0..MINUTE => String::new(),
-        _ if near(MINUTE) < 60 => format!("{} min", near(MINUTE)),
-        _ if near(HOUR) < 48 => plural(near(HOUR), "hour"),
-        _ if near(DAY) < 730 => plural(near(DAY), "day"),
-        _ => plural(near(YEAR), "year"),
-    }
-}
-
-fn plural(count: u64, unit: &str) -> String {
-    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1000)
-    }
-
-    #[test]
-    fn the_minute_is_told_with_its_zone() {
-        let point = "2026-11-23T20:01:59.999Z".parse().unwrap();
-        assert_eq!(absolute(point), "2026-11-23 20:01 UTC");
-    }
-
-    #[test]
-    fn distances_are_rounded_to_what_people_say() {
-        let now = at(1_000_000_000);
-        for (seconds, text) in [
-            (0, "just now"),
-            (-59, "just now"),
-            (30, "in less than a minute"),
-            (-180, "3 min ago"),
-            (3600, "in 1 hour"),
-            (-47 * 3600, "47 hours ago"),
-            (90 * 86_400 - 1, "in 90 days"),
-            (90 * 86_400, "in 90 days"),
-            (10 * 365 * 86_400, "in 10 years"),
-        ] {
-            assert_eq!(relative(at(1_000_000_000 + seconds), now), text, "{seconds}");
-        }
-    }
 }

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::admin::{ModelServer, ModelView, Running, ServerStatus};
 use crate::config::Loaded;
 use crate::http::admin::{AdminDoor, SOCKET, VERSION, serve_connection};
+use crate::meter::Meter;
 use crate::registry::{Registry, Rules};
 use crate::store::{Birth, RedbStore, StoreOptions};
 use crate::types::{Clock, Key, Random, RandomUnavailable, Timestamp, Tokens};
@@ -93,6 +94,7 @@ impl House {
         let store = Arc::new(RedbStore::open(file, options())?);
         let registry = Registry::new(store.clone(), self.clock.clone(), self.random.clone(), None);
         let registry = registry.with_rules(rules);
+        let meter = Meter::new(self.clock.clone(), store.clone());
         let copy = file.with_file_name("copy.tmp");
         let snapshot = Box::new(move || {
             store.snapshot_to(&copy).unwrap();
@@ -100,7 +102,7 @@ impl House {
             std::fs::remove_file(&copy).unwrap();
             Ok(opened)
         });
-        Ok(Opened { registry: Arc::new(registry), snapshot })
+        Ok(Opened { registry: Arc::new(registry), meter, snapshot })
     }
 }
 
@@ -233,6 +235,7 @@ impl House {
         let registry = Arc::clone(&opened.registry);
         let door = AdminDoor::new(
             opened.registry,
+            Arc::new(opened.meter),
             self.clock.clone(),
             Arc::new(Seventh),
             opened.snapshot,

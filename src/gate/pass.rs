@@ -92,7 +92,8 @@ impl Pass {
     /// Says what the request used and how it ended; only the first word counts.
     pub fn settle(&mut self, tokens: Option<Tokens>, ending: Ending) {
         if !std::mem::replace(&mut self.settled, true) {
-            self.meter.record(&Use { key: self.caller.key(), tokens, ending });
+            let (key, account) = (self.caller.key(), self.caller.account());
+            self.meter.record(&Use { key, account, tokens, ending });
         }
     }
 }

@@ -18,15 +18,28 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::Semaphore;
 
 use crate::registry::{DenialReason, DenialTarget};
+use crate::store::MemoryStore;
 use crate::types::{
-    Account, AccountId, AccountStatus, Environment, KeyId, KeyRecord, KeySecret, KeyStanding, ModelScope,
-    Random, RandomUnavailable, Role,
+    Account, AccountId, AccountStatus, Clock, Environment, KeyId, KeyRecord, KeySecret, KeyStanding,
+    ModelScope, Random, RandomUnavailable, Role,
 };
 
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const SOON: Timestamp = Timestamp::from_millis(1_800_000_000_001);
+
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
+fn new_meter() -> Arc<Meter> {
+    Arc::new(Meter::new(Arc::new(Still), Arc::new(MemoryStore::new())))
+}
 
 /// Bytes that look random and are the same in every run (splitmix64).
 struct Dice(AtomicU64);
@@ -108,7 +121,7 @@ impl Hall {
     }
 
     fn with_room(cached_max: usize) -> Self {
-        let (book, meter) = (Arc::new(Book::default()), Arc::new(Meter::default()));
+        let (book, meter) = (Arc::new(Book::default()), new_meter());
         let gate = Gate::new(book.clone(), meter.clone(), cached_max);
         Self { gate, book, meter, dice: Dice(AtomicU64::new(1)) }
     }

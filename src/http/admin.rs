@@ -16,6 +16,7 @@ use crate::admin::AdminError;
 
 pub(in crate::http) use answer::{Answered, failure, refusal};
 pub use client::{Client, ClientError};
+pub(in crate::http) use problem::status_of;
 pub use server::{AdminDoor, serve_connection};
 
 /// The socket's name in the data directory.

@@ -4,6 +4,8 @@ use http::Method;
 
 use crate::upstream::Endpoint;
 
+use super::dashboard::{PAGES, Page};
+
 /// Who may call a route. Every route names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Authority {
@@ -11,6 +13,14 @@ pub(super) enum Authority {
     Anyone,
     /// Whoever brings a key.
     Bearer,
+    /// Whoever brings an administrator's token, or is signed in.
+    Operator,
+    /// Anyone with a browser, before he is signed in.
+    Visitor,
+    /// Whoever is signed in.
+    Member,
+    /// Whoever is signed in as an administrator.
+    Administrator,
 }
 
 /// What a route leads to.
@@ -21,18 +31,21 @@ pub(super) enum Target {
     Models,
     Model,
     Relay(Endpoint),
+    Admin,
+    Asset,
+    Page(Page),
 }
 
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) method: Method,
-    /// A path; a `*` at its end stands for the rest, slashes included.
+    /// A path; `{}` stands for one segment, a `*` at its end for the rest, slashes included.
     pub(super) pattern: &'static str,
     pub(super) authority: Authority,
     pub(super) target: Target,
 }
 
-pub(super) static ROUTES: [Route; 8] = [
+pub(super) static ROUTES: [Route; 13] = [
     Route { method: Method::GET, pattern: "/healthz", authority: Authority::Anyone, target: Target::Health },
     Route { method: Method::GET, pattern: "/readyz", authority: Authority::Anyone, target: Target::Ready },
     Route {
@@ -51,7 +64,17 @@ pub(super) static ROUTES: [Route; 8] = [
     relay("/v1/completions", Endpoint::Completions),
     relay("/v1/embeddings", Endpoint::Embeddings),
     relay("/v1/responses", Endpoint::Responses),
+    Route { method: Method::GET, pattern: "/assets/{}", authority: Authority::Anyone, target: Target::Asset },
+    admin(Method::GET),
+    admin(Method::POST),
+    admin(Method::PATCH),
+    admin(Method::DELETE),
 ];
+
+/// The admin API has a table of its own.
+const fn admin(method: Method) -> Route {
+    Route { method, pattern: "/admin/v1/*", authority: Authority::Operator, target: Target::Admin }
+}
 
 const fn relay(pattern: &'static str, endpoint: Endpoint) -> Route {
     Route { method: Method::POST, pattern, authority: Authority::Bearer, target: Target::Relay(endpoint) }
@@ -75,32 +98,45 @@ pub(super) fn find<'a>(method: &Method, path: &'a str) -> Found<'a> {
     if is_odd(path) {
         return Found::Odd;
     }
-    let Some((route, rest)) = ROUTES.iter().find_map(|route| Some((route, rest(route.pattern, path)?)))
-    else {
-        return Found::Nothing;
-    };
     let wanted = if method == Method::HEAD { &Method::GET } else { method };
-    if *wanted == route.method {
-        Found::Route(route, rest)
-    } else {
-        Found::WrongMethod(route, allowed(route))
+    let mut there: Option<&'static Route> = None;
+    let (mut reads, mut writes, mut is_admin) = (false, false, false);
+    for route in ROUTES.iter().chain(&PAGES) {
+        let Some(rest) = rest(route.pattern, path) else { continue };
+        if route.method == *wanted {
+            return Found::Route(route, rest);
+        }
+        there = there.or(Some(route));
+        reads |= route.method == Method::GET;
+        writes |= route.method == Method::POST;
+        is_admin |= route.target == Target::Admin;
+    }
+    match (there, reads, writes) {
+        (None, _, _) => Found::Nothing,
+        (Some(route), _, _) if is_admin => Found::WrongMethod(route, "GET, HEAD, POST, PATCH, DELETE"),
+        (Some(route), true, true) => Found::WrongMethod(route, "GET, HEAD, POST"),
+        (Some(route), true, false) => Found::WrongMethod(route, "GET, HEAD"),
+        (Some(route), false, _) => Found::WrongMethod(route, "POST"),
     }
 }
 
+/// What stands for `{}` or `*` when the path fits the pattern; empty where there is neither.
 fn rest<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    match pattern.strip_suffix('*') {
-        Some(start) => path.strip_prefix(start).filter(|rest| !rest.is_empty()),
+    if let Some(start) = pattern.strip_suffix('*') {
+        return path.strip_prefix(start).filter(|rest| !rest.is_empty());
+    }
+    match pattern.split_once("{}") {
         None => (pattern == path).then_some(""),
+        Some((start, end)) => {
+            let segment = path.strip_prefix(start)?.strip_suffix(end)?;
+            (!segment.is_empty() && !segment.contains('/')).then_some(segment)
+        }
     }
 }
 
-fn allowed(route: &Route) -> &'static str {
-    if route.method == Method::GET { "GET, HEAD" } else { "POST" }
-}
-
-/// A `%` is allowed only behind `/v1/models/`, where names of models may need it.
+/// A `%` is allowed only where names of models, keys and accounts may need it.
 fn is_odd(path: &str) -> bool {
-    let escapes = path.starts_with("/v1/models/");
+    let escapes = path.starts_with("/v1/models/") || path.starts_with("/admin/v1/");
     let Some(segments) = path.strip_prefix('/') else { return true };
     let plain =
         |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:@+,=".contains(&byte) || (escapes && byte == b'%');
@@ -138,21 +174,30 @@ mod tests {
 
     #[test]
     fn every_route_is_found_by_its_own_path_and_method() {
-        for route in &ROUTES {
-            let path = route.pattern.replace('*', "org/name");
-            assert_eq!(target(&route.method, &path), Some(route.target));
+        for route in ROUTES.iter().chain(&PAGES) {
+            let path = route.pattern.replace('*', "org/name").replace("{}", "one");
+            assert_eq!(target(&route.method, &path), Some(route.target), "{path}");
         }
     }
 
     #[test]
-    fn only_the_health_routes_are_open() {
-        for route in &ROUTES {
+    fn everything_under_v1_takes_a_key_and_nothing_else_does() {
+        for route in ROUTES.iter().chain(&PAGES) {
             assert_eq!(
-                route.authority == Authority::Anyone,
-                !route.pattern.starts_with("/v1"),
+                route.authority == Authority::Bearer,
+                route.pattern.starts_with("/v1"),
                 "{}",
                 route.pattern
             );
+        }
+    }
+
+    #[test]
+    fn what_lies_below_the_dashboard_is_for_those_who_are_signed_in() {
+        for route in &PAGES {
+            let is_inner = route.pattern.starts_with("/dashboard");
+            let is_for_all = route.authority == Authority::Visitor;
+            assert!(is_inner != is_for_all || route.pattern == "/sign-out", "{}", route.pattern);
         }
     }
 
@@ -185,10 +230,13 @@ mod tests {
             "/healthz/",
             "/healthz%00",
             "/v1/models/a\u{e9}",
+            "/dashboard/",
+            "/dashboard/keys/%6eew",
+            "/sign-in/",
         ] {
             assert!(matches!(find(&Method::GET, path), Found::Odd), "{path}");
         }
-        for path in ["/", "/V1/models", "/v1", "/v1/modelsx", "/healthzz", "/v1/chat/completions/x"] {
+        for path in ["/V1/models", "/v1", "/v1/modelsx", "/healthzz", "/v1/chat/completions/x"] {
             assert!(matches!(find(&Method::GET, path), Found::Nothing), "{path}");
         }
     }

@@ -19,13 +19,17 @@ use crate::types::{Clock, Ending, Random};
 use crate::upstream::Upstreams;
 
 use super::access::Access;
+use super::admin::AdminDoor;
 use super::answer::{AnswerBody, Content};
+use super::dashboard::Dashboard;
 use super::error::ApiError;
 use super::health::{self, Readiness};
+use super::pages::{self, Knock};
 use super::pulse::OpenRequest;
 use super::route::{self, Authority, Found, Target};
+use super::site::Site;
 use super::stop::StopWatch;
-use super::{Limits, request, v1};
+use super::{Limits, operator, request, v1};
 
 /// What the public door is built from.
 pub struct Parts {
@@ -41,6 +45,10 @@ pub struct Parts {
     pub store_ready: Readiness,
     /// The bounds.
     pub limits: Limits,
+    /// What administrators and people do.
+    pub admin: Arc<AdminDoor>,
+    /// Where Ember is reached.
+    pub site: Site,
 }
 
 /// Where a request comes from.
@@ -62,7 +70,13 @@ pub(super) struct Service {
     pub(super) parts: Parts,
     /// The bytes that request bodies may take, all together.
     pub(super) memory: Arc<Semaphore>,
+    pub(super) dashboard: Arc<Dashboard>,
+    /// Pages made at once; more wait.
+    pub(super) pages: Arc<Semaphore>,
 }
+
+/// Pages made at once: each may wait for the disk, or for a password to be hashed.
+const PAGES_MAX: usize = 64;
 
 const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -72,7 +86,13 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 impl Service {
     pub(super) fn new(parts: Parts) -> Self {
         let bytes = parts.limits.buffered_bytes_max.min(Semaphore::MAX_PERMITS);
-        Self { parts, memory: Arc::new(Semaphore::new(bytes)) }
+        let dashboard = Dashboard::new(Arc::clone(&parts.admin), Arc::clone(&parts.random));
+        Self {
+            memory: Arc::new(Semaphore::new(bytes)),
+            dashboard: Arc::new(dashboard),
+            pages: Arc::new(Semaphore::new(PAGES_MAX)),
+            parts,
+        }
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -89,13 +109,14 @@ impl Service {
     ) -> Answer {
         let id = request::request_id(request.headers(), self.parts.clock.now(), &*self.parts.random);
         let text = String::from_utf8_lossy(id.as_bytes()).into_owned();
-        let mut access = Access::begin(text, request.method().clone(), peer.0.ip().to_canonical());
+        let client = self.parts.site.client(request.headers(), peer.0);
+        let mut access = Access::begin(text, request.method().clone(), client);
         let asked = v1::Asked { id: id.clone(), open: &open, stop };
         if request.body().is_end_stream() {
             open.body_done();
         }
         let version = request.version();
-        let drafted = contained(self.draft(request, asked, &mut access)).await;
+        let drafted = contained(self.draft(request, asked, &mut access, peer)).await;
         let draft = drafted.unwrap_or_else(|error| refusal(&error, &mut access));
         seal(draft, id, access, open, version)
     }
@@ -130,14 +151,15 @@ impl Service {
         request: Request<Incoming>,
         asked: v1::Asked<'_>,
         access: &mut Access,
+        peer: Peer,
     ) -> Result<Draft, ApiError> {
         let path = request.uri().path().to_string();
         let found = route::find(request.method(), &path);
         if let Found::Route(route, _) | Found::WrongMethod(route, _) = &found {
             access.route = route.pattern;
-            if route.authority == Authority::Anyone {
+            if route.authority != Authority::Bearer {
                 request::check(&request, asked.open, self.limits())?;
-                return self.open_route(&found, &asked);
+                return self.keyless(request, &found, asked, access, peer).await;
             }
         }
         let caller = v1::identify(self, request.headers(), access).await?;
@@ -152,21 +174,45 @@ impl Service {
                 Target::Models => Ok(v1::models(self, &caller)),
                 Target::Model => v1::model(self, &caller, rest, access),
                 Target::Relay(endpoint) => v1::relay(self, caller, endpoint, request, asked, access).await,
-                Target::Health | Target::Ready => Err(ApiError::NotFound),
+                Target::Health | Target::Ready | Target::Admin | Target::Asset | Target::Page(_) => {
+                    Err(ApiError::NotFound)
+                }
             },
         }
     }
 
-    fn open_route(&self, found: &Found<'_>, asked: &v1::Asked<'_>) -> Result<Draft, ApiError> {
-        let (status, json) = match found {
+    /// What takes no key: it tells nothing about anyone, or asks for something else than a key.
+    async fn keyless(
+        &self,
+        request: Request<Incoming>,
+        found: &Found<'_>,
+        asked: v1::Asked<'_>,
+        access: &mut Access,
+        peer: Peer,
+    ) -> Result<Draft, ApiError> {
+        let (route, subject) = match found {
+            Found::Route(route, subject) => (*route, *subject),
             Found::WrongMethod(_, allowed) => return Err(ApiError::MethodNotAllowed(allowed)),
-            Found::Route(route, _) if route.target == Target::Ready => {
-                health::ready(&self.parts.store_ready, &self.parts.upstreams, &asked.stop)
-            }
-            Found::Route(..) | Found::Nothing | Found::Odd => health::alive(),
+            Found::Nothing | Found::Odd => return Err(ApiError::NotFound),
         };
-        Ok(Draft::json(status, json))
+        match route.target {
+            Target::Health => Ok(json(health::alive())),
+            Target::Ready => {
+                Ok(json(health::ready(&self.parts.store_ready, &self.parts.upstreams, &asked.stop)))
+            }
+            Target::Asset => pages::asset(subject),
+            Target::Admin => operator::answer(self, request, asked, access, peer).await,
+            Target::Page(page) => {
+                let knock = Knock { route, page, subject: subject.to_string(), peer };
+                pages::answer(self, request, knock, asked, access).await
+            }
+            Target::Models | Target::Model | Target::Relay(_) => Err(ApiError::NotFound),
+        }
     }
+}
+
+fn json((status, json): (StatusCode, Bytes)) -> Draft {
+    Draft::json(status, json)
 }
 
 impl Draft {

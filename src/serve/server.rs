@@ -26,7 +26,7 @@ use super::data_dir::DataDir;
 use super::machine::{MachineRandom, SystemClock};
 use super::myself::Myself;
 use super::source::RegistrySource;
-use super::{ServeFault, settings, snapshot, socket_path};
+use super::{ServeFault, settings, snapshot, socket_path, usage};
 
 /// What a server is made of: everything open, nothing served yet.
 pub(super) struct Server {
@@ -71,13 +71,14 @@ impl Server {
         let mut signals = Signals::new()?;
         let built = self.build()?;
         let (socket, door) = self.open_door(&built)?;
+        let parts = self.parts(&built, Arc::clone(&door));
         let (closing, closed) = watch::channel(());
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&built.upstreams).watch());
         tasks.spawn(settle(Arc::clone(&built.registry)));
+        tasks.spawn(usage::write_down(Arc::clone(&built.meter)));
         let commands = tokio::spawn(accept_commands(socket, door, closed));
         let stop = Stop::default();
-        let parts = self.parts(&built);
         if let Some(announce) = announce
             && !self.introduce(announce, &built, &mut signals).await?
         {
@@ -93,6 +94,7 @@ impl Server {
             drop(closing);
             let _ = timeout(COMMANDS_TIME, commands).await;
             settle_once(&built.registry).await;
+            usage::write_down_once(&built.meter, false).await;
         }
         Ok(end)
     }
@@ -116,8 +118,10 @@ impl Server {
         }
     }
 
-    fn parts(&self, built: &Built) -> Parts {
+    fn parts(&self, built: &Built, door: Arc<admin::AdminDoor>) -> Parts {
         Parts {
+            admin: door,
+            site: settings::site(&self.config.server),
             gate: Arc::clone(&built.gate),
             upstreams: Arc::clone(&built.upstreams),
             clock: Arc::clone(&built.clock),
@@ -132,7 +136,7 @@ impl Server {
         let random = Arc::new(MachineRandom::new());
         let store: Arc<dyn Store> = self.store.clone();
         let reading = Registry::new(Arc::clone(&store), Arc::clone(&clock), random.clone(), None);
-        let meter = Arc::new(Meter::default());
+        let meter = Arc::new(Meter::new(Arc::clone(&clock), Arc::clone(&store)));
         let source = Arc::new(RegistrySource::new(Arc::new(reading)));
         let gate = Arc::new(Gate::new(source, Arc::clone(&meter), self.config.keys.cached_max));
         // The gate holds the store; were it held in turn, the store would never be closed.
@@ -171,7 +175,8 @@ impl Server {
         let (registry, clock) = (Arc::clone(&built.registry), Arc::clone(&built.clock));
         let base_url = base_url.unwrap_or_default();
         let door =
-            admin::AdminDoor::new(registry, clock, running, snapshot, base_url).with_user(self.dir.owner());
+            admin::AdminDoor::new(registry, Arc::clone(&built.meter), clock, running, snapshot, base_url)
+                .with_user(self.dir.owner());
         Ok((listener, Arc::new(door)))
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::admin::AdminError;
 use crate::cli::{CliError, Exit, Global, OpenError, Opened, ServeOptions, Services, UpOptions};
 use crate::config::Loaded;
+use crate::meter::Meter;
 use crate::registry::{Registry, Rules};
 use crate::store::{RedbStore, Store, StoreOptions};
 use crate::types::Clock;
@@ -70,9 +71,10 @@ impl Services for Machine {
 
 fn opened(store: Arc<RedbStore>, dir: DataDir, rules: Rules) -> Opened {
     let shared: Arc<dyn Store> = store.clone();
+    let meter = Meter::new(Arc::new(SystemClock), Arc::clone(&shared));
     let registry =
         Registry::new(shared, Arc::new(SystemClock), Arc::new(MachineRandom::new()), None).with_rules(rules);
-    Opened { registry: Arc::new(registry), snapshot: Box::new(move || snapshot::take(&store, &dir)) }
+    Opened { registry: Arc::new(registry), meter, snapshot: Box::new(move || snapshot::take(&store, &dir)) }
 }
 
 /// Flags win over the configuration here, too.

@@ -3,7 +3,7 @@
 use crate::config::{
     LogConfig, LogFormat, LogLevel, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
 };
-use crate::http::Limits;
+use crate::http::{Limits, Site};
 use crate::store::StoreOptions;
 use crate::upstream::echo::EchoSettings;
 use crate::upstream::{Address, ServerSettings};
@@ -24,6 +24,10 @@ pub(super) fn limits(server: &ServerConfig) -> Limits {
         buffered_bytes_max: server.buffered_bytes_max,
         streams_max: u32::try_from(server.streams_max).unwrap_or(u32::MAX),
     }
+}
+
+pub(super) fn site(server: &ServerConfig) -> Site {
+    Site { public_url: server.public_url.clone(), trusted_proxies: server.trusted_proxies.clone() }
 }
 
 pub(super) fn store(store: &StoreConfig) -> StoreOptions {

@@ -13,6 +13,18 @@ pub struct Tokens {
     pub cached: u64,
 }
 
+impl Tokens {
+    /// Both together. The numbers are a model server's word, so the sum stops at the largest number there is.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            prompt: self.prompt.saturating_add(other.prompt),
+            completion: self.completion.saturating_add(other.completion),
+            cached: self.cached.saturating_add(other.cached),
+        }
+    }
+}
+
 /// Where the numbers come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokensSource {

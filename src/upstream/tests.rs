@@ -24,6 +24,7 @@ use super::*;
 use crate::gate::{Gate, Grant, GrantStanding, KeySource, Pass, SourceTrouble};
 use crate::meter::Meter;
 use crate::registry::{Denial, DenialReason, DenialTarget, Door};
+use crate::store::MemoryStore;
 use crate::types::{
     AccountId, Environment, Key, KeyDigest, KeyId, ModelId, Random, RandomUnavailable, Secret, Timestamp,
 };
@@ -81,7 +82,7 @@ impl Door1 {
             replaced_at: None,
             account_active: true,
         };
-        let meter = Arc::new(Meter::default());
+        let meter = Arc::new(Meter::new(Arc::new(Fixed), Arc::new(MemoryStore::new())));
         let gate = Gate::new(Arc::new(OneGrant(grant)), Arc::clone(&meter), 4);
         Self { gate, meter, key: Key::generate(Environment::Dev, &Fixed).unwrap(), id }
     }

@@ -22,4 +22,5 @@ mod streams;
 mod tidy;
 mod timers;
 mod transcript;
+mod usage;
 mod wire;

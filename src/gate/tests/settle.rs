@@ -1,7 +1,7 @@
 //! Each pass is counted once, however its request ends.
 
 use super::*;
-use crate::meter::Totals;
+use crate::meter::{Sums, Totals};
 use crate::types::{Ending, Tokens};
 
 fn pass(hall: &Hall) -> Pass {
@@ -33,6 +33,21 @@ fn a_pass_is_counted_once_with_its_first_word() {
         let (requests, unfinished, tokens) = expected;
         assert_eq!(hall.meter.totals(), Totals { requests, unfinished, tokens }, "{words:?}");
     }
+}
+
+#[test]
+fn a_pass_counts_for_its_key_and_its_account() {
+    let hall = Hall::new();
+    let ((record, key), (other, _)) = (hall.key(), hall.key());
+    hall.admit(&key)
+        .unwrap_or_else(|refusal| panic!("{refusal:?}"))
+        .settle(Some(tokens(5, 7, 1)), Ending::Cut);
+    let day = std::time::Duration::from_secs(24 * 60 * 60);
+    let sums = Sums { requests: 1, tokens: tokens(5, 7, 1) };
+    assert_eq!(hall.meter.sums(Some(record.account), day), Ok(sums));
+    assert_eq!(hall.meter.sums(Some(other.account), day), Ok(Sums::default()));
+    assert_eq!(hall.meter.last_used(record.id), Ok(Some(NOW)));
+    assert_eq!(hall.meter.last_used(other.id), Ok(None));
 }
 
 #[test]

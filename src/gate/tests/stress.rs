@@ -5,20 +5,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::registry::{KeyChanges, NewAccount, NewKey, Registry, Rotation, changes};
-use crate::store::{MemoryStore, Store};
-use crate::types::{Actor, Clock};
+use crate::store::Store;
+use crate::types::Actor;
 
 const ROOT: Actor = Actor::Machine { uid: 0 };
 const CYCLES: usize = 2000;
 const GUESTS: usize = 3;
-
-struct Still;
-
-impl Clock for Still {
-    fn now(&self) -> Timestamp {
-        NOW
-    }
-}
 
 /// Reads keys as the server does.
 struct Reader(Arc<MemoryStore>);
@@ -59,7 +51,7 @@ impl City {
     fn new() -> Self {
         let store = Arc::new(MemoryStore::new());
         // Few, so that entries come and go all the time.
-        let gate = Arc::new(Gate::new(Arc::new(Reader(store.clone())), Arc::new(Meter::default()), 2));
+        let gate = Arc::new(Gate::new(Arc::new(Reader(store.clone())), new_meter(), 2));
         let told = Arc::clone(&gate);
         store.observe(Box::new(move |writes| changes(writes).iter().for_each(|change| told.changed(change))));
         let dice = Arc::new(Dice(AtomicU64::new(1)));

@@ -105,7 +105,13 @@ impl AdminDoor {
 
     /// What commands are carried out with.
     pub(in crate::http) fn desk<'a>(&'a self, base_url: &'a str) -> Desk<'a> {
-        Desk { registry: &self.registry, clock: &*self.clock, server: Some(&*self.running), base_url }
+        Desk {
+            registry: &self.registry,
+            meter: &self.meter,
+            clock: &*self.clock,
+            server: Some(&*self.running),
+            base_url,
+        }
     }
 
     async fn copy(self: Arc<Self>, actor: Actor, slot: OwnedSemaphorePermit) -> Answered {

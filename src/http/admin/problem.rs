@@ -44,6 +44,11 @@ const fn words(problem: Problem) -> (StatusCode, &'static str, &'static str) {
     }
 }
 
+/// The status that goes with a kind of trouble.
+pub(in crate::http) const fn status_of(problem: Problem) -> StatusCode {
+    words(problem).0
+}
+
 impl ProblemJson {
     pub(super) fn of(error: &AdminError) -> (StatusCode, Self) {
         let (status, code, title) = words(error.problem);

@@ -23,6 +23,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::admin::Running;
+use crate::meter::Meter;
 use crate::registry::Registry;
 use crate::types::{Actor, Clock};
 
@@ -42,6 +43,7 @@ const PIECES_MAX: usize = 4;
 /// Everything the admin door needs; one for the process.
 pub struct AdminDoor {
     pub(in crate::http) registry: Arc<Registry>,
+    pub(super) meter: Arc<Meter>,
     pub(in crate::http) clock: Arc<dyn Clock>,
     pub(in crate::http) running: Arc<dyn Running>,
     pub(super) snapshot: Snapshot,
@@ -49,15 +51,16 @@ pub struct AdminDoor {
     /// Users who are let in beside root.
     users: Vec<u32>,
     /// Scheme, host and port of the links that commands make.
-    base_url: String,
+    pub(in crate::http) base_url: String,
 }
 
 impl AdminDoor {
-    /// A door to `registry`; `running` is asked what the server says of itself, `snapshot` for a copy of the store.
+    /// A door to `registry` and to what `meter` counted; `running` is asked what the server says of itself, `snapshot` for a copy of the store.
     /// Links that are made begin with `base_url`.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
+        meter: Arc<Meter>,
         clock: Arc<dyn Clock>,
         running: Arc<dyn Running>,
         snapshot: Snapshot,
@@ -65,7 +68,7 @@ impl AdminDoor {
     ) -> Self {
         let slots = Arc::new(Semaphore::new(COMMANDS_MAX));
         let users = vec![0, rustix::process::geteuid().as_raw()];
-        Self { registry, clock, running, snapshot, slots, users, base_url }
+        Self { registry, meter, clock, running, snapshot, slots, users, base_url }
     }
 
     /// Lets one more user in: the data directory's owner, when root serves it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::{Command, ModelView, Reply, Running, ServerStatus};
+use crate::meter::Meter;
 use crate::registry::{
     AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, PAGE_MAX, Problem, Registry,
     Rotation,
@@ -235,12 +236,9 @@ impl Running for Seventh {
 }
 
 fn open_door(backup: &'static [u8]) -> (tempfile::TempDir, Arc<Registry>) {
-    let registry = Arc::new(Registry::new(
-        Arc::new(MemoryStore::new()),
-        Arc::new(Ticking(0.into())),
-        Arc::new(random()),
-        None,
-    ));
+    let store = Arc::new(MemoryStore::new());
+    let meter = Arc::new(Meter::new(Arc::new(Noon), store.clone()));
+    let registry = Arc::new(Registry::new(store, Arc::new(Ticking(0.into())), Arc::new(random()), None));
     let snapshot = move || {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(backup).unwrap();
@@ -249,6 +247,7 @@ fn open_door(backup: &'static [u8]) -> (tempfile::TempDir, Arc<Registry>) {
     };
     let door = AdminDoor::new(
         Arc::clone(&registry),
+        meter,
         Arc::new(Noon),
         Arc::new(Seventh),
         Box::new(snapshot),

@@ -1,0 +1,55 @@
+//! The fields of a form or a query (application/x-www-form-urlencoded). Never: what they mean.
+
+use std::str::FromStr;
+
+use crate::types::Secret;
+
+/// Names and values, in the order sent.
+#[derive(Default)]
+pub(in crate::http) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    pub(in crate::http) fn parse(bytes: &[u8]) -> Self {
+        Self(form_urlencoded::parse(bytes).into_owned().collect())
+    }
+
+    /// The first value of a name, without space around it; empty where there is none.
+    pub(in crate::http) fn text(&self, name: &str) -> &str {
+        self.raw(name).trim()
+    }
+
+    /// Every value of a name.
+    pub(in crate::http) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A value as it was typed, space and all.
+    pub(in crate::http) fn secret(&self, name: &str) -> Secret {
+        Secret::new(self.raw(name).to_string())
+    }
+
+    /// A value that is not empty.
+    pub(in crate::http) fn some(&self, name: &str) -> Option<&str> {
+        Some(self.text(name)).filter(|text| !text.is_empty())
+    }
+
+    /// A value that is not empty, read as something; the sentence when it can't be.
+    pub(in crate::http) fn parsed<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        name: &str,
+    ) -> Result<Option<T>, String> {
+        self.some(name).map(|text| text.parse::<T>().map_err(|error| error.to_string())).transpose()
+    }
+
+    fn raw(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+}
+
+impl Drop for Fields {
+    /// A password may be among them.
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.0.iter_mut().for_each(|(_, value)| value.zeroize());
+    }
+}

@@ -1,0 +1,196 @@
+//! The table of keys: filtered, searched, sorted, page by page. Never: one key's life.
+
+use std::cmp::Reverse;
+
+use crate::admin::{Command, KeyView, Reply};
+use crate::registry::{KeyFilter, PAGE_MAX};
+use crate::types::{AccountId, Environment, KeyStatus, ModelScope};
+
+use super::Dashboard;
+use super::frame::{choices, counted, grouped};
+use super::page::{Choice, KeyRow, KeysPage};
+use super::visit::{PageAnswer, Refused, Visit};
+
+/// Rows of one page.
+const ROWS: usize = 50;
+/// A key that was used within this time is in use.
+const FRESH_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// What the form above the table says.
+struct Wish<'a> {
+    search: &'a str,
+    environment: &'a str,
+    status: &'a str,
+    sort: &'a str,
+    account: &'a str,
+    page: usize,
+}
+
+impl Dashboard {
+    pub(super) fn keys(&self, visit: &Visit) -> Result<PageAnswer, Refused> {
+        let person = visit.person()?;
+        let wish = Wish::of(visit);
+        let own = person.account.id.to_string();
+        let account = match wish.account {
+            "all" if person.is_admin() => None,
+            id if person.is_admin() && id.parse::<AccountId>().is_ok() => Some(id.to_string()),
+            _ => Some(own.clone()),
+        };
+        let shows_owner = account.as_ref() != Some(&own);
+        let filter = KeyFilter {
+            account,
+            environment: wish.environment.parse::<Environment>().ok(),
+            status: KeyStatus::ALL.into_iter().find(|status| status.as_str() == wish.status),
+            search: Some(wish.search.to_string()).filter(|text| !text.is_empty()),
+        };
+        let is_filtered = filter.environment.is_some() || filter.status.is_some() || filter.search.is_some();
+        let command = Command::KeyList { filter, after: None, limit: PAGE_MAX };
+        let Reply::Keys(page) = self.ask(visit, &command)? else { return Err(Refused::Broken) };
+        let (mut keys, has_more) = (page.entries, page.has_more);
+        sort(&mut keys, wish.sort);
+        let (first, last) = bounds(wish.page, keys.len());
+        let mut all = KeysPage {
+            frame: self.frame(visit, "API keys", "keys"),
+            keys: keys[first..last].iter().map(|key| self.key_row(key)).collect(),
+            has_none: keys.is_empty() && !is_filtered && !shows_owner,
+            search: wish.search.to_string(),
+            environments: choices(&ENVIRONMENTS, wish.environment),
+            statuses: choices(&STATUSES, wish.status),
+            sorts: choices(&SORTS, wish.sort),
+            owners: owners(person.is_admin(), wish.account),
+            shows_owner,
+            range: range(first, last, keys.len(), has_more),
+            previous: String::new(),
+            next: String::new(),
+            is_filtered,
+        };
+        if wish.page > 1 && first > 0 {
+            all.previous = wish.link(wish.page - 1);
+        }
+        if last < keys.len() {
+            all.next = wish.link(wish.page + 1);
+        }
+        PageAnswer::page(&all)
+    }
+
+    pub(super) fn key_row(&self, key: &KeyView) -> KeyRow {
+        let freshness = match key.last_used_at {
+            None => "never",
+            Some(used) if self.now().as_millis() - used.as_millis() < FRESH_MS => "fresh",
+            Some(_) => "stale",
+        };
+        KeyRow {
+            id: key.id.to_string(),
+            name: key.name.to_string(),
+            last4: key.last4.map(|last4| last4.to_string()).unwrap_or_default(),
+            environment: key.environment.to_string(),
+            models: match &key.models {
+                ModelScope::All => "All models".to_string(),
+                ModelScope::Only(models) => match models.iter().next() {
+                    Some(only) if models.len() == 1 => only.to_string(),
+                    _ => counted(models.len(), "model"),
+                },
+            },
+            owner: key.owner.as_ref().map_or_else(|| key.account.to_string(), ToString::to_string),
+            created: self.moment(key.created_at),
+            used: key.last_used_at.map(|point| self.moment(point)),
+            freshness: freshness.to_string(),
+            expires: key.expires_at.map(|point| self.moment(point)),
+            status: key.status.as_str().to_string(),
+        }
+    }
+}
+
+pub(super) const ENVIRONMENTS: [(&str, &str); 4] =
+    [("", "All environments"), ("dev", "Development"), ("staging", "Staging"), ("prod", "Production")];
+const STATUSES: [(&str, &str); 5] = [
+    ("", "Any status"),
+    ("active", "Active"),
+    ("disabled", "Disabled"),
+    ("expired", "Expired"),
+    ("revoked", "Revoked"),
+];
+const SORTS: [(&str, &str); 4] =
+    [("created", "Newest first"), ("name", "Name"), ("used", "Last used"), ("expires", "Expires soonest")];
+
+impl<'a> Wish<'a> {
+    fn of(visit: &'a Visit) -> Self {
+        let query = &visit.query;
+        let sort = query.text("sort");
+        Self {
+            search: query.text("search"),
+            environment: query.text("environment"),
+            status: query.text("status"),
+            sort: if sort.is_empty() { "created" } else { sort },
+            account: query.text("account"),
+            page: query.text("page").parse().unwrap_or(1).max(1),
+        }
+    }
+
+    /// The same list, another page of it.
+    fn link(&self, page: usize) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let words = [
+            ("search", self.search),
+            ("environment", self.environment),
+            ("status", self.status),
+            ("sort", self.sort),
+            ("account", self.account),
+        ];
+        for (name, value) in words.into_iter().filter(|(_, value)| !value.is_empty()) {
+            query.append_pair(name, value);
+        }
+        query.append_pair("page", &page.to_string());
+        format!("/dashboard/keys?{}", query.finish())
+    }
+}
+
+fn owners(is_admin: bool, chosen: &str) -> Vec<Choice> {
+    if !is_admin {
+        return Vec::new();
+    }
+    let mut options = vec![("", "My keys"), ("all", "Everyone's keys")];
+    if chosen.parse::<AccountId>().is_ok() {
+        options.push((chosen, "One account's keys"));
+    }
+    choices(&options, chosen)
+}
+
+fn sort(keys: &mut [KeyView], by: &str) {
+    match by {
+        "name" => keys.sort_by_key(|key| (key.name.as_str().to_lowercase(), key.id)),
+        "used" => keys.sort_by_key(|key| (Reverse(key.last_used_at), Reverse(key.id))),
+        "expires" => keys.sort_by_key(|key| (key.expires_at.is_none(), key.expires_at, key.id)),
+        _ => keys.sort_by_key(|key| Reverse(key.id)),
+    }
+}
+
+/// The rows of a page; a page beyond the end is the last one.
+fn bounds(page: usize, count: usize) -> (usize, usize) {
+    let last_page = count.div_ceil(ROWS).max(1);
+    let first = (page.min(last_page) - 1) * ROWS;
+    (first, (first + ROWS).min(count))
+}
+
+fn range(first: usize, last: usize, count: usize, has_more: bool) -> String {
+    if count == 0 {
+        return String::new();
+    }
+    let all = grouped(count as u64);
+    if has_more {
+        return format!("{}-{last} of the {all} oldest keys that fit; search for others", first + 1);
+    }
+    if count <= ROWS { counted(count, "key") } else { format!("{}-{last} of {all} keys", first + 1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_cover_every_row_once() {
+        assert_eq!(bounds(1, 0), (0, 0));
+        assert_eq!(bounds(1, 50), (0, 50));
+        assert_eq!((bounds(1, 51), bounds(2, 51), bounds(9, 51)), ((0, 50), (50, 51), (50, 51)));
+    }
+}

@@ -1,0 +1,133 @@
+//! The overview, the models and the audit trail. Never: where the figures come from.
+
+use crate::admin::{Command, HistoryLine, ModelServer, ModelView, Reply, UpstreamStatus};
+use crate::registry::{AuditFilter, KeyFilter, PAGE_MAX};
+use crate::types::{AccountId, KeyId, KeyStatus, Tokens};
+
+use super::Dashboard;
+use super::frame::{choices, counted, grouped, model_to_copy};
+use super::page::{AuditPage, AuditRow, CheckList, ModelRow, ModelsPage, OverviewPage, ServerRow};
+use super::visit::{PageAnswer, Refused, Visit};
+
+type Outcome = Result<PageAnswer, Refused>;
+
+const ACTIONS: [(&str, &str); 5] = [
+    ("", "Everything"),
+    ("key", "Keys"),
+    ("account", "Accounts and sign-ins"),
+    ("invite", "Invitations"),
+    ("token", "Tokens"),
+];
+/// Events on one page.
+const ROWS: usize = 50;
+
+impl Dashboard {
+    pub(super) fn overview(&self, visit: &Visit) -> Outcome {
+        let person = visit.person()?;
+        let is_whole = person.is_admin();
+        let account = (!is_whole).then(|| person.account.id.to_string());
+        let Reply::Usage(usage) = self.ask(visit, &Command::Usage { account: account.clone() })? else {
+            return Err(Refused::Broken);
+        };
+        let (active_keys, has_key) = self.key_counts(visit, account)?;
+        let models = self.models();
+        let steps =
+            CheckList { has_key, has_request: usage.week.requests > 0, has_models: !models.is_empty() };
+        PageAnswer::page(&OverviewPage {
+            frame: self.frame(visit, "Overview", "overview"),
+            base_url: format!("{}/v1", visit.ground.base_url),
+            first_steps: Some(steps).filter(|steps| !steps.has_request),
+            model: model_to_copy(models),
+            active_keys,
+            requests_day: grouped(usage.day.requests),
+            tokens_day: grouped(sum(usage.day.tokens)),
+            requests_week: grouped(usage.week.requests),
+            tokens_week: grouped(sum(usage.week.tokens)),
+            is_whole,
+            servers: self.server_rows(),
+        })
+    }
+
+    pub(super) fn models_page(&self, visit: &Visit) -> Outcome {
+        let Reply::Models(models) = self.ask(visit, &Command::Models)? else { return Err(Refused::Broken) };
+        let server = |one: &ModelServer, model: &ModelView| {
+            let real = if one.model == model.name { String::new() } else { one.model.clone() };
+            (one.name.clone(), real, one.healthy)
+        };
+        let row = |model: &ModelView| ModelRow {
+            name: model.name.clone(),
+            servers: model.servers.iter().map(|one| server(one, model)).collect(),
+        };
+        PageAnswer::page(&ModelsPage {
+            frame: self.frame(visit, "Models", "models"),
+            servers: self.server_rows(),
+            models: models.iter().map(row).collect(),
+        })
+    }
+
+    pub(super) fn audit(&self, visit: &Visit) -> Outcome {
+        let (action, search) = (visit.query.text("action"), visit.query.text("search"));
+        let filter = AuditFilter {
+            action: visit.query.some("action").map(str::to_string),
+            search: visit.query.some("search").map(str::to_string),
+        };
+        let is_filtered = filter != AuditFilter::default();
+        let before = visit.query.text("after").parse().ok();
+        let command = Command::AuditList { filter, before, limit: ROWS };
+        let Reply::Audit(page) = self.ask(visit, &command)? else { return Err(Refused::Broken) };
+        let link = |after: &str| {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            let words = [("action", action), ("search", search), ("after", after)];
+            query.extend_pairs(words.into_iter().filter(|(_, value)| !value.is_empty()));
+            format!("/dashboard/audit?{}", query.finish())
+        };
+        let last = page.entries.last().filter(|_| page.has_more).map(|line| line.id.to_string());
+        PageAnswer::page(&AuditPage {
+            frame: self.frame(visit, "Audit log", "audit"),
+            rows: page.entries.iter().map(|line| self.audit_row(visit, line)).collect::<Result<_, _>>()?,
+            actions: choices(&ACTIONS, action),
+            search: search.to_string(),
+            is_filtered,
+            newest: if before.is_some() { link("") } else { String::new() },
+            older: last.map(|id| link(&id)).unwrap_or_default(),
+        })
+    }
+
+    fn audit_row(&self, visit: &Visit, line: &HistoryLine) -> Result<AuditRow, Refused> {
+        let (mut target, mut page) = (line.target.clone(), String::new());
+        if let Ok(id) = line.target.parse::<KeyId>() {
+            page = format!("/dashboard/keys/{id}");
+            target = self.registry().key(visit.actor()?, &id.to_string())?.name.to_string();
+        } else if let Ok(id) = line.target.parse::<AccountId>()
+            && let Some(account) = self.registry().owner(id)?
+        {
+            let is_there = account.status != crate::types::AccountStatus::Deleted;
+            page = if is_there { format!("/dashboard/accounts/{id}") } else { String::new() };
+            target = account.email.to_string();
+        }
+        Ok(AuditRow { event: self.event(line), target, link: page })
+    }
+
+    /// How many keys work, and whether there is any at all.
+    fn key_counts(&self, visit: &Visit, account: Option<String>) -> Result<(String, bool), Refused> {
+        let active = KeyFilter { account, status: Some(KeyStatus::Active), ..KeyFilter::default() };
+        let command = Command::KeyList { filter: active, after: None, limit: PAGE_MAX };
+        let Reply::Keys(page) = self.ask(visit, &command)? else { return Err(Refused::Broken) };
+        let more = if page.has_more { "+" } else { "" };
+        Ok((format!("{}{more}", grouped(page.entries.len() as u64)), !page.entries.is_empty()))
+    }
+
+    fn server_rows(&self) -> Vec<ServerRow> {
+        let row = |server: &UpstreamStatus| ServerRow {
+            name: server.name.clone(),
+            is_healthy: server.healthy,
+            models: counted(usize::try_from(server.models).unwrap_or(usize::MAX), "model"),
+            detail: server.detail.clone(),
+        };
+        self.door.running.status().upstreams.iter().map(row).collect()
+    }
+}
+
+fn sum(tokens: Tokens) -> u64 {
+    tokens.prompt.saturating_add(tokens.completion)
+}
