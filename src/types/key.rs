@@ -63,7 +63,7 @@ impl Key {
                 || TicketKind::ALL.iter().any(|known| known.as_str() == word)
         };
         let mut rests = text.split(branded::BRAND).skip(1);
-        rests.any(|rest| rest.split_once('_').map_or(false, |(word, _)| is_ours(word)))
+        rests.any(|rest| rest.split_once('_').is_some_and(|(word, _)| is_ours(word)))
     }
 
     /// The whole key, to be shown once.

@@ -15,6 +15,7 @@ mod framing;
 mod guard;
 mod http2;
 mod model;
+mod people;
 mod readme;
 mod requests;
 mod secrets;

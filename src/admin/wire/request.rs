@@ -74,6 +74,18 @@ struct VerifyJson {
     key: String,
 }
 
+impl KeyCreateJson {
+    fn of(new: &NewKey) -> Self {
+        Self {
+            account: new.account.clone(),
+            name: new.name.to_string(),
+            environment: new.environment.to_string(),
+            models: models(&new.models),
+            expires_at: new.expires_at.map(|end| end.to_string()),
+        }
+    }
+}
+
 /// The body that goes with a command; none when it has none.
 ///
 /// # Errors
@@ -102,13 +114,7 @@ pub fn body(command: &Command) -> Result<Option<Vec<u8>>, AdminError> {
             name: new.name.to_string(),
             expires_at: new.expires_at.map(|end| end.to_string()),
         }),
-        Command::KeyCreate(new) => write(&KeyCreateJson {
-            account: new.account.clone(),
-            name: new.name.to_string(),
-            environment: new.environment.to_string(),
-            models: models(&new.models),
-            expires_at: new.expires_at.map(|end| end.to_string()),
-        }),
+        Command::KeyCreate(new) => write(&KeyCreateJson::of(new)),
         Command::KeyUpdate { changes, .. } => write(&KeyUpdateJson {
             name: changes.name.as_ref().map(ToString::to_string),
             models: changes.models.as_ref().map(models),

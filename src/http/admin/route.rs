@@ -45,6 +45,9 @@ pub(super) enum Operation {
     Backup,
 }
 
+/// Makes the command out of what a request brings.
+type Build = fn(&mut Given<'_>) -> Result<Command, AdminError>;
+
 /// A line of the table.
 pub(super) struct Row {
     pub(super) operation: Operation,
@@ -52,7 +55,7 @@ pub(super) struct Row {
     /// `{}` stands for one segment that names something. A fixed segment wins over it, so it stands first.
     pub(super) pattern: &'static str,
     /// The command that is asked for; none for the backup, which is no command.
-    build: Option<fn(&mut Given<'_>) -> Result<Command, AdminError>>,
+    build: Option<Build>,
 }
 
 pub(super) static ROUTES: [Row; 31] = [
@@ -135,12 +138,7 @@ pub(super) static ROUTES: [Row; 31] = [
     Row { operation: Operation::Backup, method: Method::GET, pattern: "/admin/v1/backup", build: None },
 ];
 
-const fn row(
-    operation: Operation,
-    method: Method,
-    pattern: &'static str,
-    build: fn(&mut Given<'_>) -> Result<Command, AdminError>,
-) -> Row {
+const fn row(operation: Operation, method: Method, pattern: &'static str, build: Build) -> Row {
     Row { operation, method, pattern, build: Some(build) }
 }
 

@@ -78,6 +78,37 @@ fn new_key(models: ModelScope) -> NewKey {
     }
 }
 
+/// Those about people, the server and its history.
+fn of_people(account: &str, key_text: &str) -> Vec<Command> {
+    let (account, key_text) = (account.to_string(), key_text.to_string());
+    vec![
+        Command::AccountRename { account: account.clone(), name: Some("Ana".parse().unwrap()) },
+        Command::AccountRename { account: account.clone(), name: None },
+        Command::AccountReset { account: account.clone() },
+        Command::InviteCreate(NewInvite {
+            email: "bob@example.com".parse().unwrap(),
+            role: Role::Admin,
+            lifetime: Duration::from_secs(60),
+        }),
+        Command::InviteList,
+        Command::InviteRevoke { invite: InviteId::generate(Noon.now(), &random()).unwrap() },
+        Command::SessionList { account: account.clone() },
+        Command::SessionEnd { session: SessionId::generate(Noon.now(), &random()).unwrap() },
+        Command::TokenCreate(NewToken { name: "ci".parse().unwrap(), expires_at: Some(Noon.now()) }),
+        Command::TokenList,
+        Command::TokenRevoke { token: key_text.clone() },
+        Command::AuditList { filter: AuditFilter::default(), before: None, limit: 1 },
+        Command::AuditList {
+            filter: AuditFilter { action: Some("key".to_string()), search: Some("a=b".to_string()) },
+            before: Some(EventId::generate(Noon.now(), &random()).unwrap()),
+            limit: PAGE_MAX,
+        },
+        Command::Models,
+        Command::Usage { account: None },
+        Command::Usage { account: Some(account.clone()) },
+    ]
+}
+
 /// Every command there is, with awkward values.
 fn all() -> Vec<Command> {
     let (account, key_text) = (|| "ana+x@example.com".to_string(), || "a/b c?d&é%".to_string());
@@ -120,30 +151,6 @@ fn all() -> Vec<Command> {
             password: Secret::new("new".to_string()),
             current: Some(Secret::new("old".to_string())),
         },
-        Command::AccountRename { account: account(), name: Some("Ana".parse().unwrap()) },
-        Command::AccountRename { account: account(), name: None },
-        Command::AccountReset { account: account() },
-        Command::InviteCreate(NewInvite {
-            email: "bob@example.com".parse().unwrap(),
-            role: Role::Admin,
-            lifetime: Duration::from_secs(60),
-        }),
-        Command::InviteList,
-        Command::InviteRevoke { invite: InviteId::generate(Noon.now(), &random()).unwrap() },
-        Command::SessionList { account: account() },
-        Command::SessionEnd { session: SessionId::generate(Noon.now(), &random()).unwrap() },
-        Command::TokenCreate(NewToken { name: "ci".parse().unwrap(), expires_at: Some(Noon.now()) }),
-        Command::TokenList,
-        Command::TokenRevoke { token: key_text() },
-        Command::AuditList { filter: AuditFilter::default(), before: None, limit: 1 },
-        Command::AuditList {
-            filter: AuditFilter { action: Some("key".to_string()), search: Some("a=b".to_string()) },
-            before: Some(EventId::generate(Noon.now(), &random()).unwrap()),
-            limit: PAGE_MAX,
-        },
-        Command::Models,
-        Command::Usage { account: None },
-        Command::Usage { account: Some(account()) },
         Command::KeyCreate(new_key(ModelScope::All)),
         Command::KeyCreate(new_key(two)),
         Command::KeyList { filter: KeyFilter::default(), after: None, limit: PAGE_MAX },
@@ -158,6 +165,7 @@ fn all() -> Vec<Command> {
         Command::KeyVerify { key: key() },
         Command::Status,
     ];
+    commands.extend(of_people(&account(), &key_text()));
     commands.extend(changes.map(|changes| Command::KeyUpdate { key: key_text(), changes }));
     commands
 }

@@ -71,7 +71,7 @@ mod tests {
             &[(ORIGIN, "https://ai.test")][..],
             &[(ORIGIN, "https://ai.test"), same.clone()],
             &[(ORIGIN, "null"), same.clone()],
-            &[same.clone()],
+            std::slice::from_ref(&same),
         ] {
             assert!(says(good), "{good:?}");
         }

@@ -1,0 +1,355 @@
+//! People and administrators' programs at the public door: cookies, forms, tokens, without a browser.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::ember::{Answer, Ember, Home, chat, request};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// A browser without a screen: keeps cookies, reads the token of forms.
+pub struct Browser<'a> {
+    ember: &'a Ember,
+    cookies: BTreeMap<String, String>,
+}
+
+impl<'a> Browser<'a> {
+    pub fn new(ember: &'a Ember) -> Self {
+        Self { ember, cookies: BTreeMap::new() }
+    }
+
+    /// Signed in.
+    pub fn of(ember: &'a Ember, email: &str) -> Self {
+        let mut browser = Self::new(ember);
+        let answer = browser.sign_in(email, PASSWORD);
+        assert_eq!(answer.status, 303, "{}", answer.text());
+        browser
+    }
+
+    pub fn sign_in(&mut self, email: &str, password: &str) -> Answer {
+        let csrf = csrf(&self.get("/sign-in").text());
+        self.post("/sign-in", &[("csrf", &csrf), ("email", email), ("password", password)])
+    }
+
+    pub fn get(&mut self, path: &str) -> Answer {
+        self.send("GET", path, "", "")
+    }
+
+    /// A form, sent as a page of this site sends it.
+    pub fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let origin = format!("Origin: {}\r\n", self.origin());
+        self.send("POST", path, &origin, &encoded(fields))
+    }
+
+    /// A form with the token that the page at `from` has.
+    pub fn submit(&mut self, from: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let csrf = csrf(&self.get(from).text());
+        let mut all = vec![("csrf", csrf.as_str())];
+        all.extend_from_slice(fields);
+        self.post(path, &all)
+    }
+
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.ember.address)
+    }
+
+    pub fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookie = match cookies.is_empty() {
+            true => String::new(),
+            false => format!("Cookie: {}\r\n", cookies.join("; ")),
+        };
+        let kind = if headers.to_ascii_lowercase().contains("content-type") {
+            ""
+        } else {
+            "Content-Type: application/x-www-form-urlencoded\r\n"
+        };
+        let answer = self.ember.send(
+            format!(
+                "{method} {path} HTTP/1.1\r\nHost: {}\r\n{cookie}{headers}{kind}Connection: close\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                self.ember.address,
+                body.len()
+            )
+            .as_bytes(),
+        );
+        for (_, line) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
+            let (name, rest) = line.split_once('=').unwrap();
+            match rest.split(';').next().unwrap() {
+                "" => self.cookies.remove(name),
+                value => self.cookies.insert(name.to_string(), value.to_string()),
+            };
+        }
+        answer
+    }
+}
+
+fn encoded(fields: &[(&str, &str)]) -> String {
+    let escape = |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02x}")).collect() };
+    fields
+        .iter()
+        .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
+        .collect::<Vec<_>>()
+        .join("&")
+}
+
+/// The token that a page's forms have.
+fn csrf(page: &str) -> String {
+    value(page, "name=\"csrf\" value=\"")
+}
+
+/// What stands behind a mark, up to the next quote.
+fn value(page: &str, mark: &str) -> String {
+    let (_, rest) = page.split_once(mark).unwrap_or_else(|| panic!("no {mark:?} in {page}"));
+    rest.split('"').next().unwrap().to_string()
+}
+
+fn home(settings: &str) -> Home {
+    let home = Home::new(&format!("{settings}\n[models]\necho = true\n"));
+    for (email, role) in [("ana@example.com", Some("--admin")), ("bob@example.com", None)] {
+        let mut args = vec!["account", "create", email, "--password-stdin"];
+        args.extend(role);
+        assert!(home.run_with(&args, PASSWORD).status.success());
+    }
+    home
+}
+
+fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
+    answer.header(name).unwrap_or_default()
+}
+
+/// Every page, with something for what stands in its path.
+const GETS: [&str; 13] = [
+    "/dashboard",
+    "/dashboard/keys",
+    "/dashboard/keys/new",
+    "/dashboard/keys/key_01kaspw4g0000000000000000a",
+    "/dashboard/keys/key_01kaspw4g0000000000000000a/edit",
+    "/dashboard/account",
+    "/dashboard/accounts",
+    "/dashboard/accounts/new",
+    "/dashboard/accounts/invite",
+    "/dashboard/accounts/acct_01kaspw4g0000000000000000b",
+    "/dashboard/models",
+    "/dashboard/audit",
+    "/dashboard/nothing/at/all",
+];
+const POSTS: [&str; 10] = [
+    "/sign-out",
+    "/dashboard/keys",
+    "/dashboard/keys/key_01kaspw4g0000000000000000a/delete",
+    "/dashboard/keys/key_01kaspw4g0000000000000000a/rotate",
+    "/dashboard/account/password",
+    "/dashboard/account/sessions/end",
+    "/dashboard/accounts",
+    "/dashboard/accounts/invite",
+    "/dashboard/accounts/acct_01kaspw4g0000000000000000b/reset",
+    "/dashboard/invites/inv_01kaspw4g0000000000000000c/revoke",
+];
+
+#[test]
+fn no_page_is_shown_to_a_stranger() {
+    let home = home("");
+    let key = home.key("app");
+    let ember = home.serve();
+    let mut gone = Browser::of(&ember, "ana@example.com");
+    let old = gone.cookies.clone();
+    assert_eq!(gone.submit("/dashboard", "/sign-out", &[]).status, 303);
+    let session = old["ember_session"].clone();
+    let (start, last) = session.split_at(session.len() - 1);
+    let wrong = format!("{start}{}", if last == "a" { "b" } else { "a" });
+    for cookie in ["", &session, &wrong, &key, "x", "ember_session_"] {
+        for (method, paths) in [("GET", &GETS[..]), ("POST", &POSTS)] {
+            for path in paths {
+                let mut stranger = Browser::new(&ember);
+                stranger.cookies.insert("ember_session".to_string(), cookie.to_string());
+                let bearer = format!("Origin: {}\r\nAuthorization: Bearer {key}\r\n", stranger.origin());
+                let answer = stranger.send(method, path, &bearer, "csrf=x");
+                assert_eq!(answer.status, 303, "{method} {path}: {}", answer.text());
+                assert!(header(&answer, "location").starts_with("/sign-in"), "{method} {path}");
+                assert!(answer.body.is_empty(), "{method} {path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_command_of_the_admin_api_is_taken_from_a_stranger() {
+    let home = home("");
+    let key = home.key("app");
+    let ember = home.serve();
+    let token = home.ok(&["token", "create", "ci"]);
+    let gone = home.ok(&["token", "create", "gone"]);
+    home.ok(&["token", "revoke", "gone"]);
+    for path in
+        ["/admin/v1/keys", "/admin/v1/accounts", "/admin/v1/status", "/admin/v1/nothing", "/admin/v1/backup"]
+    {
+        for method in ["GET", "POST", "PATCH", "DELETE"] {
+            for credential in [None, Some(&key), Some(&gone), Some(&token[..token.len() - 1].to_string())] {
+                let answer =
+                    ember.send(request(method, path, credential.map(String::as_str), "{}").as_bytes());
+                assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text());
+                assert_eq!(answer.json()["code"], "unauthenticated");
+                assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+            }
+        }
+    }
+    assert_eq!(ember.get("/admin/v1/keys", Some(&token)).status, 200);
+    assert_eq!(ember.get("/admin/v1/nothing", Some(&token)).status, 404);
+    assert_eq!(ember.get("/admin/v1/backup", Some(&token)).status, 403, "copies stay on the machine");
+    assert_eq!(ember.get("/v1/models", Some(&token)).status, 401, "a token is no key");
+}
+
+#[test]
+fn a_token_does_what_the_command_line_does() {
+    let home = home("");
+    let ember = home.serve();
+    let token = home.ok(&["token", "create", "ci"]);
+    let body =
+        r#"{"account":"bob@example.com","name":"by token","environment":"prod","models":["ember-echo"]}"#;
+    let made = ember.post("/admin/v1/keys", Some(&token), body).json();
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    assert_eq!(ember.post("/v1/chat/completions", Some(key), &chat("hi", "")).status, 200);
+    let shown: Value = serde_json::from_str(&home.ok(&["key", "show", id, "-o", "json"])).unwrap();
+    assert_eq!(shown["history"][0]["actor_name"].as_str().unwrap().split(' ').next(), Some("token"));
+    assert_eq!(ember.post(&format!("/admin/v1/keys/{id}/revoke"), Some(&token), "{}").status, 200);
+    assert_eq!(ember.get("/v1/models", Some(key)).code(), "api_key_revoked");
+    let unknown = ember.post("/admin/v1/keys", Some(&token), &body.replace("name", "nome"));
+    assert_eq!((unknown.status, unknown.json()["code"].as_str()), (400, Some("invalid")));
+    let by_name = ember.get("/admin/v1/keys/by%20token", Some(&token));
+    assert_eq!(by_name.json()["status"], "revoked", "a name with a space in the path");
+    assert_eq!(ember.post("/admin/v1/tokens", Some(&token), r#"{"name":"more"}"#).status, 403);
+    assert!(!ember.log().contains(&token) && !ember.log().contains(key));
+}
+
+#[test]
+fn a_session_may_use_the_admin_api_with_its_form_token() {
+    let home = home("");
+    let ember = home.serve();
+    let mut bob = Browser::of(&ember, "bob@example.com");
+    let csrf = csrf(&bob.get("/dashboard").text());
+    let origin = bob.origin();
+    let body = r#"{"account":"bob@example.com","name":"mine","environment":"dev"}"#;
+    for (headers, status) in [
+        (String::new(), 403),
+        (format!("Origin: {origin}\r\n"), 403),
+        (format!("X-Csrf-Token: {csrf}\r\n"), 403),
+        (format!("X-Csrf-Token: {csrf}\r\nOrigin: http://evil.test\r\n"), 403),
+        (format!("X-Csrf-Token: {csrf}\r\nOrigin: {origin}\r\nSec-Fetch-Site: cross-site\r\n"), 403),
+        (format!("X-Csrf-Token: {csrf}\r\nOrigin: {origin}\r\n"), 200),
+    ] {
+        let headers = format!("{headers}Content-Type: application/json\r\n");
+        let answer = bob.send("POST", "/admin/v1/keys", &headers, body);
+        assert_eq!(answer.status, status, "{headers}: {}", answer.text());
+    }
+    let own = bob.get("/admin/v1/keys").json();
+    assert_eq!(own["data"].as_array().unwrap().len(), 1);
+    home.key("anas");
+    assert_eq!(bob.get("/admin/v1/keys").json()["data"].as_array().unwrap().len(), 1, "his own only");
+    assert_eq!(bob.get("/admin/v1/keys/anas").status, 404);
+    assert_eq!(bob.get("/admin/v1/accounts").status, 403);
+}
+
+#[test]
+fn another_host_and_an_open_network_sign_nobody_in() {
+    let home = home("");
+    let ember = home.serve();
+    let page = |host: &str, more: &str| {
+        ember.send(
+            format!("GET /sign-in HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n").as_bytes(),
+        )
+    };
+    assert_eq!(page("evil.test", "").status, 421);
+    assert_eq!(page("localhost", "").status, 200);
+    let proxied = page("localhost", "X-Forwarded-For: 203.0.113.9\r\n");
+    assert!(
+        proxied.text().contains("server.trusted_proxies") && !proxied.text().contains("name=\"password\"")
+    );
+    let lan = page("192.0.2.1:7411", "");
+    assert!(lan.text().contains("not encrypted") && !lan.text().contains("name=\"password\""));
+}
+
+#[test]
+fn behind_a_proxy_that_is_known_cookies_are_bound_and_addresses_are_the_clients() {
+    let home = Home::new(
+        "public_url = \"https://ai.test\"\ntrusted_proxies = [\"127.0.0.1\"]\n[dashboard]\nsign_up = \"invite\"\n\
+         [models]\necho = true\n",
+    );
+    assert!(
+        home.run_with(&["account", "create", "ana@example.com", "--admin", "--password-stdin"], PASSWORD)
+            .status
+            .success()
+    );
+    let ember = home.serve();
+    let send = |method: &str, path: &str, headers: &str, body: &str| {
+        ember.send(
+            format!(
+                "{method} {path} HTTP/1.1\r\nHost: ai.test\r\nX-Forwarded-Proto: https\r\nX-Forwarded-For: 203.0.113.9\r\n\
+                 {headers}Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .as_bytes(),
+        )
+    };
+    let form = send("GET", "/sign-in", "", "");
+    let visitor = header(&form, "set-cookie").split(';').next().unwrap().to_string();
+    assert!(visitor.starts_with("__Host-ember_visitor="), "{visitor}");
+    let fields =
+        encoded(&[("csrf", &csrf(&form.text())), ("email", "ana@example.com"), ("password", PASSWORD)]);
+    let headers = format!("Cookie: {visitor}\r\nOrigin: https://ai.test\r\n");
+    let answer = send("POST", "/sign-in", &headers, &fields);
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    let session = answer.headers.iter().find(|(_, value)| value.contains("ember_session=")).unwrap();
+    assert!(session.1.starts_with("__Host-ember_session=") && session.1.contains("; Secure"), "no Secure");
+    let shown = home.ok(&["account", "show", "ana@example.com", "-o", "json"]);
+    assert!(shown.contains("from 203.0.113.9"), "{shown}");
+    let link = home.ok(&["invite", "create", "cy@example.com"]);
+    assert!(link.starts_with("https://ai.test/invite/"), "a link by the public address");
+    ember.wait_for_log("203.0.113.9");
+}
+
+#[test]
+fn a_store_in_trouble_signs_nobody_out() {
+    let home = home("");
+    let ember = home.serve();
+    let mut ana = Browser::of(&ember, "ana@example.com");
+    assert_eq!(ana.get("/dashboard").status, 200);
+    let csrf = csrf(&ana.get("/dashboard/keys/new").text());
+    let long = "x".repeat(70_000);
+    let answer = ana.post("/dashboard/keys", &[("csrf", &csrf), ("name", &long)]);
+    assert_eq!(answer.status, 413, "a form has a bound");
+    assert_eq!(ana.get("/dashboard").status, 200);
+}
+
+#[test]
+fn a_hundred_sign_ins_at_once_do_not_slow_admission() {
+    let home = home("");
+    let key = home.key("app");
+    let ember = home.serve();
+    let mut first = Browser::new(&ember);
+    let form = first.get("/sign-in");
+    let (csrf, cookies) = (csrf(&form.text()), first.cookies.clone());
+    std::thread::scope(|scope| {
+        let tries: Vec<_> = (0..100)
+            .map(|number| {
+                let (ember, csrf, cookies) = (&ember, csrf.clone(), cookies.clone());
+                scope.spawn(move || {
+                    let mut browser = Browser { ember, cookies };
+                    let email = format!("nobody{number}@example.com");
+                    browser.post("/sign-in", &[("csrf", &csrf), ("email", &email), ("password", "x")]).status
+                })
+            })
+            .collect();
+        let mut slowest = std::time::Duration::ZERO;
+        while tries.iter().any(|one| !one.is_finished()) {
+            let began = std::time::Instant::now();
+            assert_eq!(ember.get("/v1/models", Some(&key)).status, 200);
+            slowest = slowest.max(began.elapsed());
+        }
+        let statuses: Vec<_> = tries.into_iter().map(|one| one.join().unwrap()).collect();
+        assert!(statuses.iter().all(|status| [403, 429].contains(status)), "{statuses:?}");
+        assert!(statuses.contains(&429), "they are bounded: {statuses:?}");
+        assert!(slowest < std::time::Duration::from_secs(2), "admission took {slowest:?}");
+    });
+}
