@@ -130,6 +130,13 @@ fn line(carried: &Carried) -> String {
         Carried::Key { key, what } => {
             format!("Key {} ({}, {}) stays: {what}.", key.name, key.environment, key.id)
         }
+        Carried::Token(token) => format!("Token {} ({}) stays revoked.", token.name, token.id),
+        Carried::Invite(invite) => format!("The invitation to {} stays used or revoked.", invite.email),
+        Carried::Reset(account) => {
+            format!("The link that sets the password of {} stays used or replaced.", account.email)
+        }
+        Carried::Sessions(1) => "A session stays ended.".to_string(),
+        Carried::Sessions(count) => format!("{count} sessions stay ended."),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::ops::Bound;
 
-use crate::store::{Check, Commit, Write};
+use crate::store::{Check, Commit, Trouble, Write};
 use crate::types::{Account, AccountId, AccountStatus, Actor, DisplayName, Email, Key, Role, Secret};
 
 use super::access::{administrators_only, may_touch};
 use super::audit::Action;
-use super::denial::{Attempt, Intent};
+use super::denial::{Attempt, DenialTarget, Intent};
 use super::record::{decode_account, encode_account};
 use super::table::{ACCOUNTS, EMAILS, PASSWORDS, email_row};
 use super::{PAGE_MAX, Page, Registry, RegistryError};
@@ -192,12 +192,17 @@ impl Registry {
         })
     }
 
+    /// Whether an account's owner is let in: it is active, and no denial of it waits to be written down.
+    pub(super) fn is_open(&self, account: &Account) -> bool {
+        let owed = self.owed_denial(&[DenialTarget::Account(account.id)]);
+        account.status == AccountStatus::Active && owed.is_none()
+    }
+
     /// The account with an address, unless it is deleted.
     pub(super) fn account_of(&self, email: &Email) -> Result<Option<Account>, RegistryError> {
-        let id = self.store.get(EMAILS, &email_row(email))?.and_then(|bytes| AccountId::from_bytes(&bytes));
-        let Some(id) = id else { return Ok(None) };
-        let account = self.load_account(id)?.map(|(account, _)| account);
-        Ok(account.filter(|account| account.status != AccountStatus::Deleted))
+        let Some(id) = self.id_with(email)? else { return Ok(None) };
+        let (account, _) = self.load_account(id)?.ok_or(Trouble::Damaged { table: ACCOUNTS.0 })?;
+        Ok(Some(account).filter(|account| account.status != AccountStatus::Deleted))
     }
 
     pub(super) fn stop_account(&self, intent: &Intent) -> Result<Account, RegistryError> {
@@ -231,9 +236,9 @@ impl Registry {
         }
         let stopped = Account { status, ..account };
         let mut commit = self.replacement(actor, action, &stopped, bytes)?;
-        let (_, end_of_sessions) = self.end_of_epoch(id)?;
-        let (check, end_of_reset) = self.reset_row(id)?;
-        commit.checks.push(check);
+        let (_, same_epoch, end_of_sessions) = self.end_of_epoch(id)?;
+        let (same_reset, end_of_reset) = self.reset_row(id)?;
+        commit.checks.extend([same_epoch, same_reset]);
         commit.writes.push(end_of_sessions);
         commit.writes.extend(end_of_reset);
         if status == AccountStatus::Deleted {
@@ -255,8 +260,12 @@ impl Registry {
             return Err(RegistryError::Invalid(sentence.to_string()));
         }
         let email: Email = text.parse().map_err(|error| RegistryError::Invalid(format!("{error}")))?;
-        let id = self.store.get(EMAILS, &email_row(&email))?;
-        Ok(id.and_then(|bytes| AccountId::from_bytes(&bytes)))
+        self.id_with(&email)
+    }
+
+    fn id_with(&self, email: &Email) -> Result<Option<AccountId>, RegistryError> {
+        let Some(bytes) = self.store.get(EMAILS, &email_row(email))? else { return Ok(None) };
+        Ok(Some(AccountId::from_bytes(&bytes).ok_or(Trouble::Damaged { table: EMAILS.0 })?))
     }
 
     pub(super) fn refuse_taken(&self, email: &Email) -> Result<(), RegistryError> {

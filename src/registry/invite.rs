@@ -241,7 +241,7 @@ impl Registry {
     }
 }
 
-fn removal(kept: &KeptInvite) -> Vec<Write> {
+pub(super) fn removal(kept: &KeptInvite) -> Vec<Write> {
     vec![
         Write::Delete { table: INVITES, key: kept.invite.id.as_bytes().to_vec() },
         Write::Delete { table: TICKETS, key: kept.digest.to_vec() },

@@ -12,6 +12,8 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
+/// argon2's own default.
+const HASH_BYTES: usize = 32;
 const CHARS_MIN: usize = 8;
 const BYTES_MAX: usize = 1024;
 
@@ -37,12 +39,18 @@ pub(super) fn hash(password: &Secret, random: &dyn Random) -> Result<String, Reg
     Ok(hash.to_string())
 }
 
-/// Whether this is the password whose PHC string was kept.
-pub(super) fn matches(password: &Secret, kept: &str) -> bool {
+/// Whether this is the password whose PHC string was kept; none when that is no such string.
+pub(super) fn matches(password: &Secret, kept: &str) -> Option<bool> {
     // A longer one was never set, and must not cost more than others.
     let password = if password.expose().len() > BYTES_MAX { "" } else { password.expose() };
-    let parsed = PasswordHash::new(kept);
-    parsed.is_ok_and(|kept| Argon2::default().verify_password(password.as_bytes(), &kept).is_ok())
+    let kept = PasswordHash::new(kept).ok()?;
+    // A string that was cut short can still be read as one, and nothing would match it.
+    kept.hash.filter(|hash| hash.len() == HASH_BYTES)?;
+    match Argon2::default().verify_password(password.as_bytes(), &kept) {
+        Ok(()) => Some(true),
+        Err(argon2::password_hash::Error::Password) => Some(false),
+        Err(_) => None,
+    }
 }
 
 fn hasher() -> Result<Argon2<'static>, RegistryError> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::store::{Check, Commit, Write};
+use crate::store::{Check, Commit, Trouble, Write};
 use crate::types::{
     Account, AccountId, AccountStatus, Actor, Place, Secret, Session, Ticket, TicketKind, Timestamp,
 };
@@ -51,6 +51,7 @@ impl Registry {
         current: Option<&Secret>,
     ) -> Result<Account, RegistryError> {
         let account = self.account(actor, text)?;
+        let mut proved_in = None;
         if let Actor::Person { account: own, .. } = actor
             && own == account.id
         {
@@ -58,11 +59,12 @@ impl Registry {
                 let sentence = "whoever changes his own password must give the current one, too";
                 RegistryError::NotAllowed(sentence.to_string())
             })?;
-            self.prove(&account, current, None)?;
+            proved_in = Some(self.prove(&account, current, None)?);
         }
         let hash = self.hash(new)?;
         self.until_agreed(|| {
             let (account, mut commit, _) = self.replaced_password(actor, account.id, &hash)?;
+            proved_in.map(|epoch| self.epoch_is(account.id, epoch)).transpose()?;
             commit.urgency = crate::store::Urgency::Denial;
             Ok(Attempt::Commit(commit, account))
         })
@@ -81,9 +83,11 @@ impl Registry {
     ) -> Result<SignedIn, RegistryError> {
         let (account, _) =
             self.load_account(session.account)?.ok_or_else(|| no_account(&session.account.to_string()))?;
-        self.prove(&account, current, Some(place))?;
+        let epoch = self.prove(&account, current, Some(place))?;
         let hash = self.hash(new)?;
-        self.with_new_password(person(&account), account.id, &hash, place, |_| Ok(()))
+        self.with_new_password(person(&account), account.id, &hash, place, |registry| {
+            registry.epoch_is(account.id, epoch).map(drop)
+        })
     }
 
     /// Makes a link that sets an account's password, once. An earlier one ends.
@@ -92,15 +96,18 @@ impl Registry {
     /// [`RegistryError`].
     pub fn issue_reset(&self, actor: Actor, text: &str) -> Result<Reset, RegistryError> {
         administrators_only(actor)?;
-        let account = self.account(actor, text)?;
-        if account.status != AccountStatus::Active {
-            return Err(disabled(&account));
-        }
+        let id = self.account(actor, text)?.id;
         let ticket = Ticket::generate(TicketKind::Reset, &*self.random)?;
         let expires_at = self.clock.now().after(RESET_LIFETIME);
         let kept = KeptReset { digest: *ticket.digest().as_bytes(), expires_at };
-        let id = account.id;
-        self.until_agreed(|| {
+        let account = self.until_agreed(|| {
+            let found = self.load_account(id)?;
+            let there = found.filter(|(account, _)| account.status != AccountStatus::Deleted);
+            let (account, bytes) = there.ok_or_else(|| no_account(text))?;
+            if !self.is_open(&account) {
+                return Err(disabled(&account));
+            }
+            let same = Check::Equals { table: ACCOUNTS, key: id.as_bytes().to_vec(), value: bytes };
             let detail = format!("{} until {expires_at}", account.email);
             let mut writes = self.event(actor, Action::ResetIssued, id.as_bytes(), detail)?;
             let (check, removal) = self.reset_row(id)?;
@@ -112,7 +119,7 @@ impl Registry {
             });
             let value = ticket_value(TicketKind::Reset, id.as_bytes());
             writes.push(Write::Put { table: TICKETS, key: kept.digest.to_vec(), value });
-            Ok(Attempt::Commit(Commit { checks: vec![check], writes, ..Commit::default() }, ()))
+            Ok(Attempt::Commit(Commit { checks: vec![check, same], writes, ..Commit::default() }, account))
         })?;
         Ok(Reset { account, expires_at, ticket })
     }
@@ -134,7 +141,7 @@ impl Registry {
         }
         let id = AccountId::from_bytes(&id).ok_or_else(gone)?;
         let account = self.load_account(id)?.map(|(account, _)| account);
-        account.filter(|account| account.status == AccountStatus::Active).ok_or_else(gone)
+        account.filter(|account| self.is_open(account)).ok_or_else(gone)
     }
 
     /// Sets the password that a link is for, and signs its owner in.
@@ -167,9 +174,10 @@ impl Registry {
         const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         let row = account.map_or([0; 16], |account| *account.as_bytes());
         let kept = self.store.get(PASSWORDS, &row)?;
-        let kept = kept.and_then(|bytes| String::from_utf8(bytes).ok());
+        let text = kept.as_deref().map_or(Ok(NOBODY), std::str::from_utf8);
         let _turn = self.turnstile.enter()?;
-        Ok(password::matches(given, kept.as_deref().unwrap_or(NOBODY)) && kept.is_some())
+        let matches = text.ok().and_then(|text| password::matches(given, text));
+        Ok(matches.ok_or(Trouble::Damaged { table: PASSWORDS.0 })? && kept.is_some())
     }
 
     /// The PHC string of a new password.
@@ -179,16 +187,21 @@ impl Registry {
         password::hash(new, &*self.random)
     }
 
-    /// Counts a try at an account's own password, and refuses a wrong one.
-    fn prove(&self, account: &Account, current: &Secret, place: Option<&Place>) -> Result<(), RegistryError> {
+    /// Counts a try at an account's own password, and refuses a wrong one. The answer is the epoch it was right in.
+    fn prove(
+        &self,
+        account: &Account,
+        current: &Secret,
+        place: Option<&Place>,
+    ) -> Result<u64, RegistryError> {
         let nowhere = Place::new(std::net::Ipv6Addr::UNSPECIFIED.into(), "");
         let place = place.unwrap_or(&nowhere);
+        let epoch = self.epoch(account.id)?;
         let attempt = self.begin_try(account.email.as_str(), Some(account.id), place)?;
-        if !self.password_matches(Some(account.id), current)? {
+        if !self.tried(attempt, Some(account.id), current)? {
             return Err(RegistryError::NotAllowed("the current password is wrong".to_string()));
         }
-        attempt.forgive();
-        Ok(())
+        Ok(epoch)
     }
 
     /// A new password and a new session in one commit, while `still` holds.
@@ -202,9 +215,10 @@ impl Registry {
     ) -> Result<SignedIn, RegistryError> {
         let ticket = Ticket::generate(TicketKind::Session, &*self.random)?;
         let (account, session) = self.until_agreed(|| {
-            still(self)?;
             let (account, mut commit, epoch) = self.replaced_password(actor, id, hash)?;
-            if account.status != AccountStatus::Active {
+            // After what the commit checks was read: what holds now holds in that state, too.
+            still(self)?;
+            if !self.is_open(&account) {
                 return Err(disabled(&account));
             }
             let (session, writes) = self.new_session(&account, epoch, place, &ticket)?;
@@ -225,14 +239,14 @@ impl Registry {
         let found = self.load_account(id)?;
         let there = found.filter(|(account, _)| account.status != AccountStatus::Deleted);
         let (account, bytes) = there.ok_or_else(|| no_account(&id.to_string()))?;
-        let (epoch, ending) = self.end_of_epoch(id)?;
-        let (check, removal) = self.reset_row(id)?;
-        let epoch_check = self.epoch_is(id, epoch - 1)?;
+        let (epoch, same_epoch, ending) = self.end_of_epoch(id)?;
+        let (same_reset, removal) = self.reset_row(id)?;
         let mut writes = self.event(actor, Action::PasswordSet, id.as_bytes(), account.email.to_string())?;
         writes.extend(removal);
         writes.extend([ending, password_row(id, hash)]);
         let same = Check::Equals { table: ACCOUNTS, key: id.as_bytes().to_vec(), value: bytes };
-        Ok((account, Commit { checks: vec![same, check, epoch_check], writes, ..Commit::default() }, epoch))
+        let checks = vec![same, same_reset, same_epoch];
+        Ok((account, Commit { checks, writes, ..Commit::default() }, epoch))
     }
 
     /// The check that an account's link is as it is, and the writes that end it.

@@ -1,10 +1,14 @@
 //! What a restored backup must not bring back: rights that were taken away after it was made.
 //! Never: files, or what else a backup changes.
 
+mod people;
+
 use std::ops::Bound;
 
 use crate::store::Table;
-use crate::types::{Account, AccountStatus, Actor, KeyRecord, KeySecret, KeyStanding, Timestamp};
+use crate::types::{
+    Account, AccountStatus, Actor, AdminToken, Invite, KeyRecord, KeySecret, KeyStanding, Timestamp,
+};
 
 use super::audit::Action;
 use super::denial::{Attempt, Intent};
@@ -24,6 +28,14 @@ pub enum Carried {
         /// What was carried over, in words.
         what: String,
     },
+    /// An administrator's token was revoked since.
+    Token(AdminToken),
+    /// An invitation was used or revoked since, or another took its place.
+    Invite(Invite),
+    /// A link that sets this account's password was used since, or ended otherwise.
+    Reset(Account),
+    /// So many sessions were ended since.
+    Sessions(usize),
 }
 
 impl Registry {
@@ -44,6 +56,7 @@ impl Registry {
             carried.extend(self.carry_key(actor, &key)?);
             Ok(())
         })?;
+        carried.extend(self.carry_people(actor, present)?);
         Ok(carried)
     }
 
@@ -160,9 +173,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::registry::{KeyChanges, NewAccount, NewKey, Rotation};
+    use crate::registry::table::{EPOCHS, INVITES, RESETS, SESSION_INDEX, SESSIONS, TICKETS, TOKENS};
+    use crate::registry::{KeyChanges, NewAccount, NewInvite, NewKey, NewToken, Rotation, Rules, SignedIn};
     use crate::store::{Commit, MemoryStore, Store, Write};
-    use crate::types::{Clock, Environment, Key, ModelScope, Random, RandomUnavailable, Role};
+    use crate::types::{
+        Clock, Environment, Key, ModelScope, Place, Random, RandomUnavailable, Role, Secret, SignUp,
+    };
 
     struct Ticking(AtomicI64);
     impl Clock for Ticking {
@@ -185,7 +201,9 @@ mod tests {
     const ME: Actor = Actor::Machine { uid: 7 };
 
     fn registry(store: Arc<MemoryStore>, seed: u64) -> Registry {
+        let rules = Rules { sign_up: SignUp::Invite, ..Rules::default() };
         Registry::new(store, Arc::new(Ticking(0.into())), Arc::new(Counting(seed.into())), None)
+            .with_rules(rules)
     }
 
     /// A registry and a copy of it as it is now.
@@ -200,7 +218,9 @@ mod tests {
             let present = registry(store.clone(), 1);
             prepare(&present);
             let copy = Arc::new(MemoryStore::new());
-            for table in ["accounts", "emails", "passwords", "keys", "digests", "key_index"].map(Table) {
+            let of_people = [SESSIONS, SESSION_INDEX, TICKETS, EPOCHS, INVITES, RESETS, TOKENS];
+            let of_keys = ["accounts", "emails", "passwords", "keys", "digests", "key_index"].map(Table);
+            for table in of_keys.into_iter().chain(of_people) {
                 let rows = store.scan(table, Bound::Unbounded, Bound::Unbounded, 1000).unwrap();
                 let writes = rows.into_iter().map(|(key, value)| Write::Put { table, key, value }).collect();
                 copy.commit(Commit { writes, ..Commit::default() }).unwrap();
@@ -300,5 +320,68 @@ mod tests {
         pair.present.enable_key(ME, "app").unwrap();
         assert!(pair.carry().is_empty());
         assert!(!works(&pair.backup, &key.unwrap()), "the backup decides what it gives");
+    }
+
+    fn sign_in(registry: &Registry, email: &str) -> SignedIn {
+        let account = registry.account(ME, email).unwrap();
+        let place = Place::new("192.0.2.1".parse().unwrap(), "Firefox");
+        registry.open_session(account.id, registry.epoch(account.id).unwrap(), &place).unwrap()
+    }
+
+    fn invite(registry: &Registry, email: &str) -> (Invite, crate::types::Ticket) {
+        let (email, lifetime) = (email.parse().unwrap(), Duration::from_secs(3600));
+        registry.create_invite(ME, &NewInvite { email, role: Role::Admin, lifetime }).unwrap()
+    }
+
+    fn token(registry: &Registry, name: &str) -> crate::types::Ticket {
+        registry.create_token(ME, &NewToken { name: name.parse().unwrap(), expires_at: None }).unwrap().1
+    }
+
+    #[test]
+    fn bug_no_way_in_that_was_closed_since_is_open_again() {
+        let (mut sessions, mut links, mut resets, mut tokens) = (vec![], vec![], vec![], vec![]);
+        let pair = Pair::new(|registry| {
+            for email in ["a@example.com", "b@example.com", "c@example.com"] {
+                account(registry, email);
+                sessions.push(sign_in(registry, email));
+                resets.push(registry.issue_reset(ME, email).unwrap().ticket);
+            }
+            links = ["x@example.com", "y@example.com"].map(|email| invite(registry, email)).into();
+            tokens = ["ci", "cd"].map(|name| token(registry, name)).into();
+        });
+        let present = &pair.present;
+        present.end_session(ME, sessions[0].session.id).unwrap();
+        present.issue_reset(ME, "a@example.com").unwrap();
+        present
+            .set_password(ME, "b@example.com", &Secret::new("staple of batteries".to_string()), None)
+            .unwrap();
+        present.revoke_invite(ME, links[0].0.id).unwrap();
+        present.revoke_token(ME, "ci").unwrap();
+        sign_in(present, "c@example.com");
+        let carried = pair.carry();
+        let backup = &pair.backup;
+        let signed_in: Vec<_> =
+            sessions.iter().map(|one| backup.session(&one.ticket).unwrap().is_some()).collect();
+        assert_eq!(signed_in, [false, false, true]);
+        let resets: Vec<_> = resets.iter().map(|ticket| backup.reset_account(ticket).is_ok()).collect();
+        assert_eq!(resets, [false, false, true]);
+        let links: Vec<_> = links.iter().map(|(_, ticket)| backup.invite(ticket).is_ok()).collect();
+        assert_eq!(links, [false, true]);
+        let tokens: Vec<_> =
+            tokens.iter().map(|ticket| backup.token_actor(ticket).unwrap().is_some()).collect();
+        assert_eq!(tokens, [false, true]);
+        assert!(matches!(
+            &carried[..],
+            [
+                Carried::Token(_),
+                Carried::Invite(_),
+                Carried::Reset(_),
+                Carried::Reset(_),
+                Carried::Sessions(2)
+            ]
+        ));
+        assert!(pair.carry().is_empty(), "once is enough");
+        let left = backup.store.count(TICKETS).unwrap();
+        assert_eq!(left, 4, "one session, one link, one invitation and one token");
     }
 }

@@ -1,11 +1,11 @@
 //! Signing in and out: sessions, how they begin, last and end. Never: cookies, passwords' hashes.
 
 use std::ops::Bound;
+use std::time::Duration;
 
-use crate::store::{Check, Commit, Write};
+use crate::store::{Check, Commit, Trouble, Write};
 use crate::types::{
-    Account, AccountId, AccountStatus, Actor, Email, Place, Role, Secret, Session, SessionId, Ticket,
-    TicketKind, Timestamp,
+    Account, AccountId, Actor, Email, Place, Role, Secret, Session, SessionId, Ticket, TicketKind, Timestamp,
 };
 
 use super::access::may_touch;
@@ -37,8 +37,8 @@ pub(super) struct Kept {
 
 /// Sessions of one account; a new one ends the one that was unused for longest.
 const SESSIONS_MAX: usize = 20;
-/// How fine the last use of a session is kept.
-const SEEN_STEP_MS: i64 = 60_000;
+/// How fine the last use of a session is kept, or a quarter of the time it may go unused.
+const SEEN_STEP: Duration = Duration::from_secs(60);
 
 impl Registry {
     /// Signs a person in.
@@ -52,14 +52,13 @@ impl Registry {
             Err(_) => None,
         };
         let account = found.as_ref().map(|account| account.id);
-        let attempt = self.begin_try(&email.to_lowercase(), account, place)?;
         let epoch = account.map_or(Ok(0), |account| self.epoch(account))?;
-        let matches = self.password_matches(account, password)?;
+        let attempt = self.begin_try(email, account, place)?;
+        let matches = self.tried(attempt, account, password)?;
         let Some(account) = found.filter(|_| matches) else {
             tracing::warn!(target: "audit", address = %place.address, "a sign-in was refused");
             return Err(RegistryError::NotAllowed("the address or the password is wrong".to_string()));
         };
-        attempt.forgive();
         self.open_session(account.id, epoch, place)
     }
 
@@ -73,11 +72,11 @@ impl Registry {
         let kept = decode_session(&id, &bytes)?;
         let Some((account, _)) = self.load_account(kept.session.account)? else { return Ok(None) };
         let now = self.clock.now();
-        if account.status != AccountStatus::Active || !self.is_good(&kept, self.epoch(account.id)?, now) {
+        if !self.is_open(&account) || !self.is_good(&kept, self.epoch(account.id)?, now) {
             return Ok(None);
         }
         let mut session = kept.session;
-        if now.as_millis() - session.seen_at.as_millis() >= SEEN_STEP_MS {
+        if now.since(session.seen_at) >= SEEN_STEP.min(self.rules.session_idle / 4) {
             session.seen_at = now;
             self.note_use(&Kept { session: session.clone(), ..kept }, bytes);
         }
@@ -145,7 +144,7 @@ impl Registry {
         let ticket = Ticket::generate(TicketKind::Session, &*self.random)?;
         let (account, session) = self.until_agreed(|| {
             let (account, bytes) = self.load_account(id)?.ok_or_else(stopped)?;
-            if account.status != AccountStatus::Active {
+            if !self.is_open(&account) {
                 return Err(stopped());
             }
             let (session, mut writes) = self.new_session(&account, epoch, place, &ticket)?;
@@ -190,28 +189,26 @@ impl Registry {
 
     /// How often all sessions of an account were ended; one of an earlier epoch is over.
     pub(super) fn epoch(&self, account: AccountId) -> Result<u64, RegistryError> {
-        let bytes = self.store.get(EPOCHS, account.as_bytes())?;
-        Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
+        let Some(bytes) = self.store.get(EPOCHS, account.as_bytes())? else { return Ok(0) };
+        let bytes = bytes.try_into().map_err(|_| Trouble::Damaged { table: EPOCHS.0 })?;
+        Ok(u64::from_be_bytes(bytes))
     }
 
     /// The check that the epoch is still this one.
     pub(super) fn epoch_is(&self, account: AccountId, epoch: u64) -> Result<Check, RegistryError> {
-        let key = account.as_bytes().to_vec();
         if self.epoch(account)? != epoch {
             let sentence = "the password was changed or the account stopped meanwhile; sign in again";
             return Err(RegistryError::Conflict(sentence.to_string()));
         }
-        Ok(match epoch {
-            0 => Check::Absent { table: EPOCHS, key },
-            _ => Check::Equals { table: EPOCHS, key, value: epoch.to_be_bytes().to_vec() },
-        })
+        Ok(epoch_check(account, epoch))
     }
 
-    /// The write that ends all sessions of an account.
-    pub(super) fn end_of_epoch(&self, account: AccountId) -> Result<(u64, Write), RegistryError> {
-        let next = self.epoch(account)? + 1;
-        let value = next.to_be_bytes().to_vec();
-        Ok((next, Write::Put { table: EPOCHS, key: account.as_bytes().to_vec(), value }))
+    /// The epoch that begins when all sessions of an account end, and the check and the write that end them.
+    pub(super) fn end_of_epoch(&self, account: AccountId) -> Result<(u64, Check, Write), RegistryError> {
+        let present = self.epoch(account)?;
+        let value = (present + 1).to_be_bytes().to_vec();
+        let write = Write::Put { table: EPOCHS, key: account.as_bytes().to_vec(), value };
+        Ok((present + 1, epoch_check(account, present), write))
     }
 
     /// Counts a try at a password, before it is looked at.
@@ -229,7 +226,23 @@ impl Registry {
             }
             None => false,
         };
-        self.throttle.begin(typed, place, known, self.clock.now())
+        // What is longer is no address, and an address in another case is the same.
+        let typed: String = typed.to_lowercase().chars().take(Email::BYTES_MAX).collect();
+        self.throttle.begin(&typed, place, known, self.clock.now())
+    }
+
+    /// Whether this is the account's password. Only a wrong one counts as a try; what could not be looked at does not.
+    pub(super) fn tried(
+        &self,
+        attempt: super::throttle::Try<'_>,
+        account: Option<AccountId>,
+        password: &Secret,
+    ) -> Result<bool, RegistryError> {
+        let matches = self.password_matches(account, password);
+        if !matches!(matches, Ok(false)) {
+            attempt.forgive();
+        }
+        matches
     }
 
     /// What a ticket of a kind belongs to.
@@ -238,8 +251,8 @@ impl Registry {
         ticket: &Ticket,
         kind: TicketKind,
     ) -> Result<Option<[u8; 16]>, RegistryError> {
-        let value = self.store.get(TICKETS, ticket.digest().as_bytes())?;
-        Ok(value.and_then(|value| super::table::ticket_subject(kind, &value)))
+        let Some(value) = self.store.get(TICKETS, ticket.digest().as_bytes())? else { return Ok(None) };
+        Ok(super::table::ticket_subject(kind, &value)?)
     }
 
     fn kept_sessions(&self, account: AccountId) -> Result<Vec<Kept>, RegistryError> {
@@ -289,12 +302,20 @@ pub(super) fn person(account: &Account) -> Actor {
     Actor::Person { account: account.id, admin: account.role == Role::Admin }
 }
 
+fn epoch_check(account: AccountId, epoch: u64) -> Check {
+    let key = account.as_bytes().to_vec();
+    match epoch {
+        0 => Check::Absent { table: EPOCHS, key },
+        _ => Check::Equals { table: EPOCHS, key, value: epoch.to_be_bytes().to_vec() },
+    }
+}
+
 /// For the audit trail.
 pub(super) fn from(place: &Place) -> String {
     format!("from {}", place.address)
 }
 
-fn removal(kept: &Kept) -> Vec<Write> {
+pub(super) fn removal(kept: &Kept) -> Vec<Write> {
     let id = kept.session.id;
     vec![
         Write::Delete { table: SESSIONS, key: id.as_bytes().to_vec() },

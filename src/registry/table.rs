@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::store::Table;
+use crate::store::{Table, Trouble};
 use crate::types::{AccountId, Email, EventId, KeyHint, KeyId, KeyName, SessionId, TicketKind};
 
 /// Account id -> account.
@@ -91,9 +91,10 @@ pub(super) fn ticket_value(kind: TicketKind, subject: &[u8; 16]) -> Vec<u8> {
 }
 
 /// The id in such a value, if it is of this kind.
-pub(super) fn ticket_subject(kind: TicketKind, value: &[u8]) -> Option<[u8; 16]> {
-    let (first, subject) = value.split_first()?;
-    if *first == kind_byte(kind) { subject.try_into().ok() } else { None }
+pub(super) fn ticket_subject(kind: TicketKind, value: &[u8]) -> Result<Option<[u8; 16]>, Trouble> {
+    let parts = value.split_first().and_then(|(first, subject)| Some((*first, subject.try_into().ok()?)));
+    let (first, subject) = parts.ok_or(Trouble::Damaged { table: TICKETS.0 })?;
+    Ok((first == kind_byte(kind)).then_some(subject))
 }
 
 const fn kind_byte(kind: TicketKind) -> u8 {

@@ -5,10 +5,18 @@ mod accounts;
 mod audit;
 mod denial;
 mod find;
+mod invites;
 mod keys;
 mod lists;
+mod people;
 mod records;
+mod reopened;
+mod resets;
 mod rotation;
+mod sessions;
+mod sign_in;
+mod tokens;
+mod trouble;
 
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -17,8 +25,8 @@ use std::time::Duration;
 
 use crate::store::{Commit, CommitError, MemoryStore, Observer, Row, Store, Table, Trouble, Write};
 use crate::types::{
-    Account, Actor, Clock, Environment, Key, KeyRecord, ModelScope, Random, RandomUnavailable, Role, Secret,
-    Timestamp,
+    Account, Actor, Clock, Environment, Key, KeyRecord, ModelScope, Place, Random, RandomUnavailable, Role,
+    Secret, SignUp, Ticket, Timestamp,
 };
 
 use super::*;
@@ -27,6 +35,9 @@ const ROOT: Actor = Actor::Machine { uid: 0 };
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MILLI: Duration = Duration::from_millis(1);
+const ANA: &str = "ana@example.com";
+const PASSWORD: &str = "correct horse battery";
 
 /// A clock that moves when it is told to.
 struct HandClock(AtomicI64);
@@ -72,9 +83,13 @@ struct Trial {
     inner: Arc<MemoryStore>,
     weather: Mutex<Weather>,
     unreadable: AtomicBool,
+    /// A table that can't be read while all others can.
+    lost: Mutex<Option<Table>>,
     written: Mutex<Vec<u8>>,
     /// Runs before the next commit: what somebody else does just then.
     meanwhile: Mutex<Option<Hook>>,
+    /// The same before a table is read the next time.
+    glance: Mutex<Option<(Table, Hook)>>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -86,14 +101,34 @@ impl Trial {
     fn meanwhile(&self, hook: impl FnOnce() + Send + 'static) {
         *self.meanwhile.lock().unwrap() = Some(Box::new(hook));
     }
+
+    fn before_reading(&self, table: Table, hook: impl FnOnce() + Send + 'static) {
+        *self.glance.lock().unwrap() = Some((table, Box::new(hook)));
+    }
+
+    fn lose(&self, table: Option<Table>) {
+        *self.lost.lock().unwrap() = table;
+    }
+
+    fn readable(&self, table: Table) -> Result<&MemoryStore, Trouble> {
+        let hook = self.glance.lock().unwrap().take_if(|(wanted, _)| *wanted == table);
+        hook.into_iter().for_each(|(_, hook)| hook());
+        if self.unreadable.load(Ordering::SeqCst) || *self.lost.lock().unwrap() == Some(table) {
+            return Err(Trouble::Unavailable("no such luck".to_string()));
+        }
+        Ok(&self.inner)
+    }
+
+    /// Sets a row to whatever it is to be, past all rules.
+    fn put(&self, table: Table, key: &[u8], value: &[u8]) {
+        let write = Write::Put { table, key: key.to_vec(), value: value.to_vec() };
+        self.inner.commit(Commit { writes: vec![write], ..Commit::default() }).unwrap();
+    }
 }
 
 impl Store for Trial {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Trouble> {
-        match self.unreadable.load(Ordering::SeqCst) {
-            true => Err(Trouble::Unavailable("no such luck".to_string())),
-            false => self.inner.get(table, key),
-        }
+        self.readable(table)?.get(table, key)
     }
 
     fn scan(
@@ -103,7 +138,7 @@ impl Store for Trial {
         to: Bound<&[u8]>,
         rows_max: usize,
     ) -> Result<Vec<Row>, Trouble> {
-        self.inner.scan(table, from, to, rows_max)
+        self.readable(table)?.scan(table, from, to, rows_max)
     }
 
     fn scan_back(
@@ -113,11 +148,11 @@ impl Store for Trial {
         to: Bound<&[u8]>,
         rows_max: usize,
     ) -> Result<Vec<Row>, Trouble> {
-        self.inner.scan_back(table, from, to, rows_max)
+        self.readable(table)?.scan_back(table, from, to, rows_max)
     }
 
     fn count(&self, table: Table) -> Result<u64, Trouble> {
-        self.inner.count(table)
+        self.readable(table)?.count(table)
     }
 
     fn commit(&self, commit: Commit) -> Result<(), CommitError> {
@@ -179,14 +214,25 @@ impl House {
         Self::with_door(true)
     }
 
+    /// Where the operator lets people make accounts.
+    fn with_sign_up(sign_up: SignUp) -> Self {
+        let Self { store, clock, dice, door, .. } = Self::new();
+        let told = Arc::clone(&door) as Arc<dyn Door>;
+        let registry = Registry::new(store.clone(), clock.clone(), dice.clone(), Some(told));
+        let rules = Rules { sign_up, ..Rules::default() };
+        Self { registry: Arc::new(registry.with_rules(rules)), store, clock, dice, door }
+    }
+
     fn with_door(has_door: bool) -> Self {
         let log = Arc::new(Mutex::new(Vec::new()));
         let store = Arc::new(Trial {
             inner: Arc::new(MemoryStore::new()),
             weather: Mutex::new(Weather::Fair),
             unreadable: AtomicBool::new(false),
+            lost: Mutex::default(),
             written: Mutex::default(),
             meanwhile: Mutex::default(),
+            glance: Mutex::default(),
             log: Arc::clone(&log),
         });
         let clock = Arc::new(HandClock(AtomicI64::new(START.as_millis())));
@@ -200,6 +246,7 @@ impl House {
     /// A second registry on the same data that no weather reaches: somebody else.
     fn neighbour(&self) -> Registry {
         Registry::new(self.store.inner.clone(), self.clock.clone(), self.dice.clone(), None)
+            .with_rules(self.registry.rules().clone())
     }
 
     fn wait(&self, time: Duration) {
@@ -208,6 +255,29 @@ impl House {
 
     fn account(&self, email: &str) -> Account {
         self.registry.create_account(ROOT, &new_account(email)).unwrap()
+    }
+
+    /// An account that can sign in with [`PASSWORD`].
+    fn person(&self, email: &str, role: Role) -> Account {
+        let new = NewAccount { role, password: Some(secret(PASSWORD)), ..new_account(email) };
+        self.registry.create_account(ROOT, &new).unwrap()
+    }
+
+    fn sign_in(&self, email: &str) -> SignedIn {
+        self.registry.sign_in(email, &secret(PASSWORD), &place(HOME)).unwrap()
+    }
+
+    /// A session without the work of looking at a password.
+    fn session_of(&self, account: &Account) -> SignedIn {
+        let epoch = self.registry.epoch(account.id).unwrap();
+        self.registry.open_session(account.id, epoch, &place(HOME)).unwrap()
+    }
+
+    fn is_signed_in(&self, ticket: &Ticket) -> bool {
+        let found = self.registry.session(ticket).unwrap();
+        let again = self.neighbour().session(ticket).unwrap();
+        assert_eq!(found.is_some(), again.is_some(), "all who read the store see the same");
+        found.is_some()
     }
 
     /// A key of an account that is made for it when it is not there.
@@ -231,6 +301,18 @@ impl House {
     fn denied(&self) -> Vec<Denial> {
         self.door.denied.lock().unwrap().clone()
     }
+}
+
+/// An address that people sign in from.
+const HOME: &str = "192.0.2.1";
+
+fn place(address: &str) -> Place {
+    Place::new(address.parse().unwrap(), "Firefox")
+}
+
+/// Another stranger's address each time.
+fn stranger(number: usize) -> Place {
+    place(&format!("203.0.113.{number}"))
 }
 
 fn new_account(email: &str) -> NewAccount {

@@ -84,13 +84,23 @@ impl Throttle {
         Ok(Try { throttle: self, subjects })
     }
 
+    /// The memory that the texts take.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let text = |subject: &Subject| match subject {
+            Subject::Address(_) => 0,
+            Subject::Account(text) | Subject::Known(text, _) => text.len(),
+        };
+        self.table().keys().map(text).sum()
+    }
+
     fn table(&self) -> MutexGuard<'_, HashMap<Subject, i64>> {
         self.busy_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Try<'_> {
-    /// It was right: it does not count.
+    /// It was right, or could not be looked at: it does not count.
     pub(super) fn forgive(self) {
         let mut table = self.throttle.table();
         for subject in &self.subjects {

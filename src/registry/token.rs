@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use crate::store::{Check, Commit, Write};
-use crate::types::{AccountStatus, Actor, AdminToken, KeyName, Role, Ticket, TicketKind, Timestamp, TokenId};
+use crate::types::{Actor, AdminToken, KeyName, Role, Ticket, TicketKind, Timestamp, TokenId};
 
 use super::access::administrators_only;
 use super::audit::Action;
@@ -113,9 +113,9 @@ impl Registry {
         let stands = match token.by {
             Actor::Machine { .. } | Actor::Ember => true,
             Actor::Token { .. } => false,
-            Actor::Person { account, .. } => self.load_account(account)?.is_some_and(|(account, _)| {
-                account.status == AccountStatus::Active && account.role == Role::Admin
-            }),
+            Actor::Person { account, .. } => self
+                .load_account(account)?
+                .is_some_and(|(account, _)| self.is_open(&account) && account.role == Role::Admin),
         };
         Ok((stands && !is_over).then_some(Actor::Token { token: token.id }))
     }
