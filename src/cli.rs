@@ -7,10 +7,14 @@ mod backup;
 mod desk;
 mod error;
 mod ignored;
+mod invite;
 mod key;
+mod leak;
 mod moment;
+mod report;
 mod restore;
 mod secret;
+mod session;
 mod settings;
 mod show;
 mod socket;
@@ -18,9 +22,10 @@ mod table;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod token;
 mod value;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,13 +37,13 @@ use crate::config::Loaded;
 use crate::http::admin::{Snapshot, VERSION};
 use crate::meter::Meter;
 use crate::registry::{Registry, Rules};
-use crate::types::{Clock, Key};
+use crate::types::Clock;
 
 pub use args::{Color, Format, Global, ServeOptions, UpOptions};
 pub use error::{CliError, Exit, OpenError};
 pub use terminal::{Screen, Terminal};
 
-use args::{Args, Verb};
+use args::{Args, ModelVerb, Verb};
 use desk::Desk;
 use terminal::clean;
 
@@ -119,6 +124,11 @@ fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) 
         Verb::Version => version(screen),
         Verb::Account(verb) => account::run(verb, &desk(global, screen, services)?, screen),
         Verb::Key(verb) => key::run(verb, &desk(global, screen, services)?, screen),
+        Verb::Invite(verb) => invite::run(verb, &desk(global, screen, services)?, screen),
+        Verb::Token(verb) => token::run(verb, &desk(global, screen, services)?, screen),
+        Verb::Model(ModelVerb::List) => report::models(&desk(global, screen, services)?, screen),
+        Verb::Audit(options) => report::audit(options, &desk(global, screen, services)?, screen),
+        Verb::Usage(options) => report::usage(options, &desk(global, screen, services)?, screen),
         Verb::Status => status(&desk(global, screen, services)?, screen),
         Verb::Backup { file } => backup::run(file, &desk(global, screen, services)?, screen),
         Verb::Restore { file } => restore::run(file, &desk(global, screen, services)?, screen),
@@ -156,32 +166,14 @@ fn status(desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> 
 
 /// What was typed, if it makes sense; else everything was said.
 fn parse(args: &[OsString], terminal: &mut Terminal<'_>) -> Result<Args, Exit> {
-    if args.iter().any(|argument| has_key(argument)) {
-        let _ = terminal.stderr.write_all(KEY_IN_ARGUMENTS.as_bytes());
+    if let Some(leak) = args.iter().find_map(|argument| leak::find(argument)) {
+        let _ = terminal.stderr.write_all(leak.refusal().as_bytes());
         return Err(Exit::Usage);
     }
     let parsed = Args::command()
         .try_get_matches_from(args)
         .and_then(|mut matches| Args::from_arg_matches_mut(&mut matches));
     parsed.map_err(|fault| explain(&fault, args, terminal))
-}
-
-const KEY_IN_ARGUMENTS: &str = "error: a whole key stands on the command line, where the machine's other users and the shell's history can see it
-
-hint: name a key by its id, its name or its last 4 characters; `ember key verify` reads one from stdin; if this key is in use, rotate it
-";
-
-/// More bytes than any key has.
-const KEY_BYTES_MAX: usize = 64;
-
-/// Whether a whole key is anywhere in the text.
-fn has_key(argument: &OsStr) -> bool {
-    let text = argument.to_string_lossy();
-    let starts = text.match_indices("ember_").map(|(start, _)| &text[start..]);
-    starts.into_iter().any(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-        (0..=end.min(KEY_BYTES_MAX)).any(|end| Key::parse(&rest.as_bytes()[..end]).is_ok())
-    })
 }
 
 /// Prints what clap says: help and version as data, faults as errors, without what acts on a terminal.

@@ -13,9 +13,9 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::types::{Key, Timestamp};
+use crate::types::Timestamp;
 
-use super::{AdminError, Command, KeyView, Reply};
+use super::{AdminError, Command, Reply};
 
 pub use request::{
     account_create, account_update, body, invite_create, key_create, key_revoke, key_rotate, key_update,
@@ -46,12 +46,12 @@ pub fn encode_pretty(reply: &Reply) -> Result<String, AdminError> {
     reply::with_json(reply, &|json| serde_json::to_string_pretty(json)).map_err(unwritable)
 }
 
-/// What [`encode_pretty`] makes of [`Reply::Issued`], without taking the key over.
+/// The same without the secret that a reply may have: it is handed over in another way.
 ///
 /// # Errors
 /// [`AdminError`]; plain data has no reason to fail.
-pub fn encode_issued(key: &KeyView, secret: &Key) -> Result<String, AdminError> {
-    serde_json::to_string_pretty(&key::KeyJson::of_issued(key, secret)).map_err(unwritable)
+pub fn encode_without_secret(reply: &Reply) -> Result<String, AdminError> {
+    reply::without_secret(reply, &|json| serde_json::to_string_pretty(json)).map_err(unwritable)
 }
 
 /// A list as every list is written.

@@ -7,8 +7,8 @@ use crate::types::{Account, AccountId, Role, Secret};
 use super::args::{AccountCreate, AccountVerb, Format};
 use super::desk::Desk;
 use super::error::{CliError, Exit};
-use super::show;
 use super::terminal::Screen;
+use super::{secret, session, show};
 
 /// A password's bytes; the registry says how long it must be.
 const PASSWORD_BYTES_MAX: usize = 1024;
@@ -21,6 +21,16 @@ pub(super) fn run(verb: &AccountVerb, desk: &Desk<'_>, screen: &mut Screen<'_, '
             let reply = desk.ask(&Command::AccountShow { account: account.clone() })?;
             show::reply(&reply, desk.now(), screen)
         }
+        AccountVerb::Update { account, name } => {
+            let command = Command::AccountRename { account: account.clone(), name: name.0.clone() };
+            done(&desk.ask(&command)?, "updated", desk, screen)
+        }
+        AccountVerb::Reset { account, out } => {
+            let command = Command::AccountReset { account: account.clone() };
+            secret::issue(&command, out.as_deref(), desk, screen)
+        }
+        AccountVerb::Sessions { account } => session::list(account, desk, screen),
+        AccountVerb::SignOut { account, session } => session::end(account, *session, desk, screen),
         AccountVerb::Enable { account } => {
             let reply = desk.ask(&Command::AccountEnable { account: account.clone() })?;
             done(&reply, "enabled", desk, screen)

@@ -2,6 +2,8 @@
 
 mod account;
 mod key;
+mod people;
+mod report;
 mod service;
 
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 pub(super) use account::{AccountCreate, AccountVerb};
 pub(super) use key::{KeyCreate, KeyRotate, KeyUpdate, KeyVerb};
+pub(super) use people::{InviteCreate, InviteVerb, TokenCreate, TokenVerb};
+pub(super) use report::{AuditOptions, ModelVerb, UsageOptions};
 pub(super) use service::ConfigVerb;
 pub use service::{ServeOptions, UpOptions};
 
@@ -85,6 +89,19 @@ pub(super) enum Verb {
     /// API keys: issue, look at, rotate, revoke
     #[command(subcommand)]
     Key(KeyVerb),
+    /// Invitations: links with which people make their own accounts
+    #[command(subcommand)]
+    Invite(InviteVerb),
+    /// Administrators' tokens: for programs that use the admin API over the network
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// The models that are served
+    #[command(subcommand)]
+    Model(ModelVerb),
+    /// What was done, by whom: the newest events first
+    Audit(AuditOptions),
+    /// What was used in the last day and week
+    Usage(UsageOptions),
     /// The configuration: check it, show it, print the default
     #[command(subcommand)]
     Config(ConfigVerb),

@@ -81,6 +81,20 @@ impl<'s> Desk<'s> {
         }
     }
 
+    /// Has a command carried out that only a running server can answer.
+    ///
+    /// # Errors
+    /// [`CliError`].
+    pub(super) fn ask_server(&self, command: &Command) -> Result<Reply, CliError> {
+        match self.reach(false, Instant::now())? {
+            Hand::Server(client) => Ok(client.ask(command)?),
+            Hand::Own(_) => {
+                let sentence = "no server runs on this data directory, and only a running one knows this";
+                Err(CliError::new(Exit::Unreachable, sentence).hint("`ember up` or `ember serve` starts one"))
+            }
+        }
+    }
+
     /// Whoever can carry a command out now, or within the wait.
     ///
     /// # Errors

@@ -1,7 +1,5 @@
 //! The key commands. Never: rules about keys.
 
-use std::path::Path;
-
 use crate::admin::{Command, KeyView, Reply};
 use crate::registry::{KeyChanges, KeyFilter, NewKey, PAGE_MAX, Page, Rotation};
 use crate::types::{Key, KeyId};
@@ -9,7 +7,7 @@ use crate::types::{Key, KeyId};
 use super::args::{Format, KeyCreate, KeyRotate, KeyUpdate, KeyVerb};
 use super::desk::Desk;
 use super::error::{CliError, Exit};
-use super::secret::{self, SecretFile};
+use super::secret;
 use super::show;
 use super::terminal::Screen;
 
@@ -19,9 +17,9 @@ const KEY_BYTES_MAX: usize = 1024;
 pub(super) fn run(verb: &KeyVerb, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
     match verb {
         KeyVerb::Create(args) => create(args, desk, screen),
-        KeyVerb::List { account, env, status } => {
-            let filter =
-                KeyFilter { account: account.clone(), environment: *env, status: *status, search: None };
+        KeyVerb::List { account, env, status, search } => {
+            let (account, search) = (account.clone(), search.clone());
+            let filter = KeyFilter { account, environment: *env, status: *status, search };
             list(&filter, desk, screen)
         }
         KeyVerb::Show { key } => {
@@ -53,33 +51,14 @@ fn create(args: &KeyCreate, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Res
         models: args.models.clone(),
         expires_at: args.expires.end(desk.now()),
     });
-    issue(&command, args.out.as_deref(), desk, screen)
+    secret::issue(&command, args.out.as_deref(), desk, screen)
 }
 
 fn rotate(args: &KeyRotate, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
     let grace = args.grace.unwrap_or(desk.settings.rotation_grace);
     let rotation = if args.now { Rotation::Now } else { Rotation::Grace(grace) };
     let command = Command::KeyRotate { key: args.key.clone(), rotation };
-    issue(&command, args.out.as_deref(), desk, screen)
-}
-
-/// The file is made before the key is: a key that can't be kept is not issued.
-fn issue(
-    command: &Command,
-    out: Option<&Path>,
-    desk: &Desk<'_>,
-    screen: &mut Screen<'_, '_>,
-) -> Result<(), CliError> {
-    let file = out.map(|path| SecretFile::create(path, screen)).transpose()?;
-    match desk.ask(command) {
-        Ok(Reply::Issued { key, secret }) => secret::show(&key, &secret, file, desk.now(), screen),
-        other => {
-            if let Some(file) = file {
-                file.discard();
-            }
-            other.and(Err(show::unexpected()))
-        }
-    }
+    secret::issue(&command, args.out.as_deref(), desk, screen)
 }
 
 fn update(args: &KeyUpdate, desk: &Desk<'_>) -> Command {

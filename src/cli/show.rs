@@ -11,16 +11,20 @@ use crate::types::{Account, ModelScope, Timestamp};
 
 use super::args::Format;
 use super::error::{CliError, Exit};
-use super::moment::{absolute, both, length, relative};
+use super::moment::{Times, absolute, both, both_or_never, length};
 use super::table::{plain, sheet, table};
 use super::terminal::Screen;
+
+const ACCOUNTS: [&str; 6] = ["EMAIL", "NAME", "ROLE", "STATUS", "CREATED", "ID"];
+const KEYS: [&str; 9] =
+    ["NAME", "ENV", "STATUS", "ACCOUNT", "LAST4", "EXPIRES", "LAST USED", "CREATED", "ID"];
 
 /// Prints a reply in the format that was asked for.
 pub(super) fn reply(reply: &Reply, now: Timestamp, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
     let lines = match screen.format {
         Format::Json => return screen.data(&wire::encode_pretty(reply)?),
         Format::Table => for_people(reply, now),
-        Format::Plain => plain(&rows(reply)),
+        Format::Plain => plain(&rows(reply, Times::Exact)),
     };
     if lines.is_empty() {
         screen.note("There are none.");
@@ -40,109 +44,87 @@ pub(super) fn unexpected() -> CliError {
 }
 
 fn for_people(reply: &Reply, now: Timestamp) -> Vec<String> {
+    let rows = rows(reply, Times::ReadAt(now));
+    if rows.is_empty() {
+        return Vec::new();
+    }
     match reply {
         Reply::Account(account) => account_sheet(account, now),
-        Reply::Accounts(page) if page.entries.is_empty() => Vec::new(),
-        Reply::Accounts(page) => {
-            let row = |account: &Account| {
-                let mut row = account_row(account);
-                row[4] = absolute(account.created_at);
-                row
-            };
-            let rows: Vec<_> = page.entries.iter().map(row).collect();
-            table(&["EMAIL", "NAME", "ROLE", "STATUS", "CREATED", "ID"], &rows)
-        }
+        Reply::Accounts(_) => table(&ACCOUNTS, &rows),
         Reply::AccountDetail(AccountDetail { account, history }) => {
             with_history(account_sheet(account, now), history)
         }
         Reply::Key(key) | Reply::Issued { key, .. } => key_sheet(key, now),
-        Reply::Keys(page) if page.entries.is_empty() => Vec::new(),
-        Reply::Keys(page) => {
-            let rows: Vec<_> = page.entries.iter().map(|key| key_row_for_people(key, now)).collect();
-            table(&["NAME", "ENV", "STATUS", "ACCOUNT", "LAST4", "EXPIRES", "CREATED", "ID"], &rows)
-        }
+        Reply::Keys(_) => table(&KEYS, &rows),
         Reply::KeyDetail(KeyDetail { key, history }) => with_history(key_sheet(key, now), history),
         Reply::Verdict(verdict) => verdict_sheet(verdict, now),
-        Reply::Invite(_) | Reply::Invited { .. } => table(&people::INVITES, &rows(reply)),
+        Reply::Invite(_) | Reply::Invited { .. } | Reply::Invites(_) => table(&people::INVITES, &rows),
         Reply::Reset { account, expires_at, .. } => {
             sheet(&[("Account", account.email.to_string()), ("Expires", both(*expires_at, now))])
         }
-        Reply::Session(_) => table(&people::SESSIONS, &rows(reply)),
-        Reply::Token(_) | Reply::TokenIssued { .. } => table(&people::TOKENS, &rows(reply)),
-        Reply::Invites(_) => table_unless_empty(&people::INVITES, &rows(reply)),
-        Reply::Sessions(_) => table_unless_empty(&people::SESSIONS, &rows(reply)),
-        Reply::Tokens(_) => table_unless_empty(&people::TOKENS, &rows(reply)),
-        Reply::Audit(_) => table_unless_empty(&people::EVENTS, &rows(reply)),
-        Reply::Models(_) => table_unless_empty(&people::MODELS, &rows(reply)),
-        Reply::Usage(_) => table(&people::USAGE, &rows(reply)),
+        Reply::Session(_) | Reply::Sessions(_) => table(&people::SESSIONS, &rows),
+        Reply::Token(_) | Reply::TokenIssued { .. } | Reply::Tokens(_) => table(&people::TOKENS, &rows),
+        Reply::Audit(_) => table(&people::EVENTS, &rows),
+        Reply::Models(_) => table(&people::MODELS, &rows),
+        Reply::Usage(_) => table(&people::USAGE, &rows),
         Reply::Status(status) => status_sheet(status, now),
     }
 }
 
-fn table_unless_empty(heading: &[&str], rows: &[Vec<String>]) -> Vec<String> {
-    if rows.is_empty() { Vec::new() } else { table(heading, rows) }
-}
-
-fn rows(reply: &Reply) -> Vec<Vec<String>> {
+fn rows(reply: &Reply, times: Times) -> Vec<Vec<String>> {
     match reply {
         Reply::Account(account) | Reply::AccountDetail(AccountDetail { account, .. }) => {
-            vec![account_row(account)]
+            vec![account_row(account, times)]
         }
-        Reply::Accounts(page) => page.entries.iter().map(account_row).collect(),
+        Reply::Accounts(page) => page.entries.iter().map(|account| account_row(account, times)).collect(),
         Reply::Key(key) | Reply::Issued { key, .. } | Reply::KeyDetail(KeyDetail { key, .. }) => {
-            vec![key_row(key)]
+            vec![key_row(key, times)]
         }
-        Reply::Keys(page) => page.entries.iter().map(key_row).collect(),
+        Reply::Keys(page) => page.entries.iter().map(|key| key_row(key, times)).collect(),
         Reply::Verdict(verdict) => {
             let mut row = vec![verdict.stop.map_or("admitted", stop_words).to_string()];
-            row.extend(key_row(&verdict.key));
+            row.extend(key_row(&verdict.key, times));
             vec![row]
         }
-        Reply::Invite(invite) | Reply::Invited { invite, .. } => vec![people::invite(invite)],
-        Reply::Invites(invites) => invites.iter().map(people::invite).collect(),
+        Reply::Invite(invite) | Reply::Invited { invite, .. } => vec![people::invite(invite, times)],
+        Reply::Invites(invites) => invites.iter().map(|invite| people::invite(invite, times)).collect(),
         Reply::Reset { account, expires_at, .. } => {
-            vec![vec![account.email.to_string(), expires_at.to_string()]]
+            vec![vec![account.email.to_string(), times.relative(*expires_at)]]
         }
-        Reply::Session(session) => vec![people::session(session)],
-        Reply::Sessions(sessions) => sessions.iter().map(people::session).collect(),
-        Reply::Token(token) | Reply::TokenIssued { token, .. } => vec![people::token(token)],
-        Reply::Tokens(tokens) => tokens.iter().map(people::token).collect(),
-        Reply::Audit(page) => page.entries.iter().map(people::event).collect(),
+        Reply::Session(session) => vec![people::session(session, times)],
+        Reply::Sessions(sessions) => sessions.iter().map(|session| people::session(session, times)).collect(),
+        Reply::Token(token) | Reply::TokenIssued { token, .. } => vec![people::token(token, times)],
+        Reply::Tokens(tokens) => tokens.iter().map(|token| people::token(token, times)).collect(),
+        Reply::Audit(page) => page.entries.iter().map(|event| people::event(event, times)).collect(),
         Reply::Models(models) => models.iter().map(people::model).collect(),
         Reply::Usage(usage) => people::usage(usage),
         Reply::Status(status) => status_rows(status),
     }
 }
 
-fn account_row(account: &Account) -> Vec<String> {
+fn account_row(account: &Account, times: Times) -> Vec<String> {
     vec![
         account.email.to_string(),
         account.name.as_ref().map(ToString::to_string).unwrap_or_default(),
         account.role.as_str().to_string(),
         account.status.as_str().to_string(),
-        account.created_at.to_string(),
+        times.absolute(account.created_at),
         account.id.to_string(),
     ]
 }
 
-fn key_row(key: &KeyView) -> Vec<String> {
+fn key_row(key: &KeyView, times: Times) -> Vec<String> {
     vec![
         key.name.to_string(),
         key.environment.to_string(),
         key.status.as_str().to_string(),
         owner(key),
         last4(key),
-        key.expires_at.map_or_else(|| "never".to_string(), |end| end.to_string()),
-        key.created_at.to_string(),
+        times.relative_or_never(key.expires_at),
+        times.relative_or_never(key.last_used_at),
+        times.absolute(key.created_at),
         key.id.to_string(),
     ]
-}
-
-fn key_row_for_people(key: &KeyView, now: Timestamp) -> Vec<String> {
-    let mut row = key_row(key);
-    row[5] = key.expires_at.map_or_else(|| "never".to_string(), |end| relative(end, now));
-    row[6] = absolute(key.created_at);
-    row
 }
 
 fn last4(key: &KeyView) -> String {
@@ -169,7 +151,8 @@ fn key_sheet(key: &KeyView, now: Timestamp) -> Vec<String> {
         ("Account", owner(key)),
         ("Models", models(&key.models)),
         ("Created", both(key.created_at, now)),
-        ("Expires", key.expires_at.map_or_else(|| "never".to_string(), |end| both(end, now))),
+        ("Expires", both_or_never(key.expires_at, now)),
+        ("Last used", both_or_never(key.last_used_at, now)),
     ];
     pairs.extend(key.revoked_at.map(|at| ("Revoked", both(at, now))));
     pairs.extend(key.revoked_reason.clone().map(|reason| ("Reason", reason)));

@@ -1,5 +1,7 @@
 //! Whole command lines against a store in a folder and against a door on a socket; nothing here serves.
 
+mod people;
+mod report;
 mod screen;
 mod store;
 mod typed;
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::admin::{ModelView, Running, ServerStatus};
+use crate::admin::{ModelServer, ModelView, Running, ServerStatus};
 use crate::config::Loaded;
 use crate::http::admin::{AdminDoor, SOCKET, VERSION, serve_connection};
 use crate::meter::Meter;
@@ -119,7 +121,15 @@ impl Running for Seventh {
     }
 
     fn models(&self) -> Vec<ModelView> {
-        Vec::new()
+        let server = |name: &str, healthy| ModelServer {
+            name: name.to_string(),
+            model: "meta/llama3".to_string(),
+            healthy,
+        };
+        vec![ModelView {
+            name: "llama3".to_string(),
+            servers: vec![server("gpu-1", true), server("gpu-2", false)],
+        }]
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 
-use crate::types::{KeyStatus, ModelId, ModelScope, Timestamp};
+use crate::types::{DisplayName, KeyStatus, ModelId, ModelScope, NameError, Timestamp};
 
 /// When a key is to end, as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,18 @@ impl FromStr for Expiry {
         } else {
             Err("it is 1 minute at least and 10 years (3653d) at most; or write never".to_string())
         }
+    }
+}
+
+/// What a person is to be called from now on; empty means no name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NewName(pub(super) Option<DisplayName>);
+
+impl FromStr for NewName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(|name| Self(Some(name))) }
     }
 }
 
@@ -105,6 +117,13 @@ mod tests {
         for text in ["", "soon", "-5d", "5d ago", "59s", "3654d", "20y", "1mo", "0d", "90", "2027-13-01"] {
             assert!(text.parse::<Expiry>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_empty_name_is_none_and_a_space_is_no_name() {
+        assert_eq!("".parse(), Ok(NewName(None)));
+        assert_eq!("Ana".parse(), Ok(NewName("Ana".parse().ok())));
+        assert!(" ".parse::<NewName>().is_err());
     }
 
     #[test]

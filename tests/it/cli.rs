@@ -16,6 +16,9 @@ fn commands() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/commands.txt")
 }
 
+/// With links that look the same whatever port is free.
+const SETTINGS: &str = "public_url = \"https://ember.example.com\"\n[dashboard]\nsign_up = \"invite\"\n";
+
 /// A process that changes the store itself logs what it did.
 fn is_log(line: &str) -> bool {
     line.contains(" INFO audit: ")
@@ -23,12 +26,12 @@ fn is_log(line: &str) -> bool {
 
 #[test]
 fn a_session_with_the_server_stopped_is_as_it_is_written_down() {
-    replay(&Home::new(""), &commands(), is_log);
+    replay(&Home::new(SETTINGS), &commands(), is_log);
 }
 
 #[test]
 fn the_same_session_with_the_server_running_is_no_different() {
-    let home = Home::new("");
+    let home = Home::new(SETTINGS);
     let _server = home.serve();
     replay(&home, &commands(), is_log);
 }
@@ -150,7 +153,7 @@ fn every_exit_code_says_what_went_wrong() {
     assert!(error.contains("never issued"), "{error}");
     assert!(!error.contains(&never_issued()));
     let empty = Home::new("");
-    for command in [["key", "list"], ["account", "list"]] {
+    for command in [["key", "list"], ["account", "list"], ["token", "list"], ["model", "list"]] {
         let (code, error) = refused(&empty.run(&command));
         assert_eq!(code, 6, "{error}");
         assert!(error.contains("hint: ") && error.contains("ember up"), "{error}");
@@ -170,6 +173,40 @@ fn every_exit_code_says_what_went_wrong() {
         assert_eq!(exit(&output), 1);
         assert!(error.contains(&address) && error.contains("--listen"), "{error}");
     }
+}
+
+#[test]
+fn nobody_is_invited_where_sign_up_is_closed() {
+    let home = home();
+    for running in [false, true] {
+        let _server = running.then(|| home.serve());
+        let (code, error) = refused(&home.run(&["invite", "create", "bob@example.com"]));
+        assert_eq!(code, 4, "{error}");
+        assert!(error.contains("dashboard.sign_up = \"invite\"") && error.contains("reset link"), "{error}");
+        assert_eq!(json(&home, &["invite", "list"])["data"].as_array().unwrap().len(), 0);
+    }
+}
+
+#[test]
+fn a_link_begins_with_the_url_that_the_server_is_reached_by() {
+    let home = home();
+    let server = home.serve();
+    let reset = home.run(&["account", "reset", "ana@example.com"]);
+    let (link, said) = (text(&reset.stdout), text(&reset.stderr));
+    assert!(link.starts_with(&format!("http://{}/reset/ember_reset_", server.address)), "{said}");
+    assert!(said.contains("server.public_url") && !said.contains(link.trim_end()), "{said}");
+}
+
+#[test]
+fn the_models_are_known_to_a_running_server_only() {
+    let home = Home::with_echo();
+    let (code, error) = refused(&home.run(&["model", "list"]));
+    assert_eq!(code, 5, "{error}");
+    assert!(error.contains("no server runs") && error.contains("hint: "), "{error}");
+    let _server = home.serve();
+    let models = json(&home, &["model", "list"]);
+    assert_eq!(models["data"][0]["id"], "ember-echo");
+    assert!(home.ok(&["model", "list", "-o", "plain"]).starts_with("ember-echo\t"));
 }
 
 #[test]
@@ -200,7 +237,7 @@ fn an_end_is_a_length_of_time_a_day_or_never() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_error_unless_a_key_was_lost_in_it() {
+fn a_closed_pipe_is_no_error_unless_a_secret_was_lost_in_it() {
     let home = home();
     home.key("app");
     let closed = |args: &[&str]| {
@@ -214,10 +251,20 @@ fn a_closed_pipe_is_no_error_unless_a_key_was_lost_in_it() {
         let output = closed(args);
         assert_eq!((exit(&output), text(&output.stderr)), (0, String::new()), "{args:?}");
     }
-    let lost = closed(&["key", "create", "--account", "ana@example.com", "--name", "lost"]);
-    let error = text(&lost.stderr);
-    assert_eq!(exit(&lost), 1);
-    assert!(error.contains("key lost (key_") && error.contains("ember key rotate key_"), "{error}");
+    for (args, lost, remedy) in [
+        (
+            &["key", "create", "--account", "ana@example.com", "--name", "lost"][..],
+            "key lost (key_",
+            "ember key rotate key_",
+        ),
+        (&["token", "create", "lost"], "token lost (tok_", "ember token revoke tok_"),
+        (&["account", "reset", "ana@example.com"], "ana@example.com", "ember account reset"),
+    ] {
+        let output = closed(args);
+        let error = text(&output.stderr);
+        assert_eq!(exit(&output), 1);
+        assert!(error.contains(lost) && error.contains(remedy), "{error}");
+    }
 }
 
 /// What would act on a terminal, tabs and line ends aside. JSON is for programs and has invisible characters as they
@@ -258,6 +305,15 @@ fn nothing_that_acts_on_a_terminal_is_printed() {
         vec!["--data", place.to_str().unwrap(), "config", "show", "--origin"],
         vec!["--data", place.to_str().unwrap(), "config", "show", "-o", "json"],
         vec!["--data", place.to_str().unwrap(), "config", "show", "-o", "plain"],
+        vec!["account", "update", "ana@example.com", "--name", nasty],
+        vec!["account", "sign-out", nasty],
+        vec!["invite", "create", nasty],
+        vec!["invite", "revoke", nasty],
+        vec!["token", "create", nasty],
+        vec!["token", "revoke", nasty],
+        vec!["audit"],
+        vec!["audit", "--search", nasty],
+        vec!["usage", "--account", nasty],
         vec!["backup", nasty],
         vec!["restore", nasty],
     ];

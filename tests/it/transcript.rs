@@ -77,13 +77,19 @@ struct Masks {
     counts: HashMap<&'static str, usize>,
 }
 
-const KINDS: [(&str, &str, usize); 6] = [
+const KINDS: [(&str, &str, usize); 12] = [
     ("key_", "key", 26),
     ("acct_", "acct", 26),
     ("evt_", "evt", 26),
+    ("inv_", "inv", 26),
+    ("tok_", "tok", 26),
+    ("ses_", "ses", 26),
     ("ember_dev_", "secret", 38),
     ("ember_staging_", "secret", 38),
     ("ember_prod_", "secret", 38),
+    ("ember_invite_", "secret", 38),
+    ("ember_reset_", "secret", 38),
+    ("ember_admin_", "secret", 38),
 ];
 
 impl Masks {
@@ -127,6 +133,9 @@ impl Masks {
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
             return Some(("uid:".len() + digits, "uid:<me>".to_string()));
         }
+        if let Some(length) = user(text) {
+            return Some((length, "<me> on the machine".to_string()));
+        }
         time(text).map(|length| (length, "<time>".to_string()))
     }
 
@@ -143,6 +152,14 @@ impl Masks {
         self.known.insert(value.to_string(), mask.clone());
         mask
     }
+}
+
+/// The length of what people read for `uid:` at the text's beginning.
+fn user(text: &str) -> Option<usize> {
+    let name = text.split_once(" on the machine").map(|(name, _)| name)?;
+    let digits = name.strip_prefix("user ");
+    let fits = name == "root" || digits.is_some_and(|uid| uid.bytes().all(|byte| byte.is_ascii_digit()));
+    fits.then_some(name.len() + " on the machine".len())
 }
 
 /// The length of a point in time at the text's beginning. Ends of days stay, since they were asked for.

@@ -20,7 +20,7 @@ pub(super) struct InviteJson {
     expires_at: String,
     /// The link, in the one answer that has it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    link: Option<String>,
+    pub(super) link: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -28,7 +28,9 @@ pub(super) struct ResetJson {
     object: String,
     account: AccountJson,
     expires_at: String,
-    link: String,
+    /// The link, unless it is handed over in another way.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) link: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,7 +55,7 @@ pub(super) struct TokenJson {
     expires_at: Option<String>,
     /// The token itself, in the one answer that has it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    token: Option<String>,
+    pub(super) token: Option<String>,
 }
 
 impl InviteJson {
@@ -98,13 +100,14 @@ impl ResetJson {
             object: "reset".to_string(),
             account: AccountJson::of(account),
             expires_at: expires_at.to_string(),
-            link: link.expose().to_string(),
+            link: Some(link.expose().to_string()),
         }
     }
 
     pub(super) fn read(self) -> Result<Reply, AdminError> {
         let (account, expires_at) = (self.account.read()?, time(&self.expires_at)?);
-        Ok(Reply::Reset { account, expires_at, link: Secret::new(self.link) })
+        let link = self.link.ok_or_else(|| unreadable("it has no link"))?;
+        Ok(Reply::Reset { account, expires_at, link: Secret::new(link) })
     }
 }
 

@@ -36,8 +36,42 @@ pub(super) enum ReplyJson {
     Status(StatusJson),
 }
 
+impl ReplyJson {
+    fn forget_secret(&mut self) {
+        match self {
+            Self::Key(key) => key.key = None,
+            Self::Invite(invite) => invite.link = None,
+            Self::Reset(reset) => reset.link = None,
+            Self::Token(token) => token.token = None,
+            Self::Account(_)
+            | Self::Accounts(_)
+            | Self::Keys(_)
+            | Self::Verdict(_)
+            | Self::Invites(_)
+            | Self::Session(_)
+            | Self::Sessions(_)
+            | Self::Tokens(_)
+            | Self::Events(_)
+            | Self::Models(_)
+            | Self::Usage(_)
+            | Self::Status(_) => {}
+        }
+    }
+}
+
 pub(super) fn with_json<T>(reply: &Reply, write: &dyn Fn(&ReplyJson) -> T) -> T {
-    write(&match reply {
+    write(&document(reply))
+}
+
+/// The same, with a secret left out.
+pub(super) fn without_secret<T>(reply: &Reply, write: &dyn Fn(&ReplyJson) -> T) -> T {
+    let mut document = document(reply);
+    document.forget_secret();
+    write(&document)
+}
+
+fn document(reply: &Reply) -> ReplyJson {
+    match reply {
         Reply::Account(account) => ReplyJson::Account(AccountJson::of(account)),
         Reply::Accounts(page) => {
             let data = page.entries.iter().map(AccountJson::of).collect();
@@ -78,7 +112,7 @@ pub(super) fn with_json<T>(reply: &Reply, write: &dyn Fn(&ReplyJson) -> T) -> T 
         }
         Reply::Usage(usage) => ReplyJson::Usage(UsageJson::of(usage)),
         Reply::Status(status) => ReplyJson::Status(StatusJson::of(status)),
-    })
+    }
 }
 
 pub(super) fn decode(command: &Command, json: &[u8]) -> Result<Reply, AdminError> {

@@ -1,8 +1,11 @@
 //! The account commands. Never: anything else.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
-use crate::types::{DisplayName, Email};
+use crate::cli::value::NewName;
+use crate::types::{DisplayName, Email, SessionId};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum AccountVerb {
@@ -17,6 +20,15 @@ pub(in crate::cli) enum AccountVerb {
     Show {
         /// Its address or id
         account: String,
+    },
+    /// Change what an account's owner is called
+    #[command(after_help = "Example:\n  ember account update ana@example.com --name \"Ana Lima\"")]
+    Update {
+        /// Its address or id
+        account: String,
+        /// What to call the person; an empty text takes the name away
+        #[arg(long)]
+        name: NewName,
     },
     /// Switch an account off: its keys stop at once
     #[command(after_help = "Example:\n  ember account disable ana@example.com")]
@@ -41,6 +53,30 @@ pub(in crate::cli) enum AccountVerb {
     Passwd {
         /// Its address or id
         account: String,
+    },
+    /// Make a link that sets an account's password, once, within 24 hours
+    #[command(after_help = "Example:\n  ember account reset ana@example.com --out link.txt")]
+    Reset {
+        /// Its address or id
+        account: String,
+        /// Write the link to this new file (mode 0600) instead of stdout
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// List where an account is signed in
+    #[command(after_help = "Example:\n  ember account sessions ana@example.com")]
+    Sessions {
+        /// Its address or id
+        account: String,
+    },
+    /// End an account's sessions, or one of them
+    #[command(after_help = "Example:\n  ember account sign-out ana@example.com")]
+    SignOut {
+        /// Its address or id
+        account: String,
+        /// Only this one
+        #[arg(long, value_name = "ID")]
+        session: Option<SessionId>,
     },
 }
 

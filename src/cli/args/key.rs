@@ -30,6 +30,9 @@ pub(in crate::cli) enum KeyVerb {
         /// Only with this status: active, disabled, expired, revoked
         #[arg(long, value_parser = status)]
         status: Option<KeyStatus>,
+        /// Only with this text in the name, these last 4 characters, or this beginning of the id
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
     },
     /// Show a key and what was done to it
     #[command(after_help = "Example:\n  ember key show my-app")]

@@ -1,48 +1,49 @@
 //! Invitations, links, sessions, tokens, events, models and use, as rows. Never: the words of errors.
 
 use crate::admin::{HistoryLine, ModelServer, ModelView, UsageSums, UsageView};
+use crate::cli::moment::Times;
 use crate::types::{AdminToken, Invite, Session};
 
 pub(super) const INVITES: [&str; 5] = ["EMAIL", "ROLE", "EXPIRES", "CREATED", "ID"];
-pub(super) const SESSIONS: [&str; 5] = ["ADDRESS", "BROWSER", "SEEN", "CREATED", "ID"];
+pub(super) const SESSIONS: [&str; 5] = ["ADDRESS", "SEEN", "CREATED", "ID", "BROWSER"];
 pub(super) const TOKENS: [&str; 5] = ["NAME", "LAST4", "EXPIRES", "CREATED", "ID"];
 pub(super) const EVENTS: [&str; 5] = ["WHEN", "WHAT", "WHO", "TO", "DETAIL"];
 pub(super) const MODELS: [&str; 2] = ["MODEL", "SERVERS"];
 pub(super) const USAGE: [&str; 5] = ["SINCE", "REQUESTS", "PROMPT", "COMPLETION", "CACHED"];
 
-pub(super) fn invite(invite: &Invite) -> Vec<String> {
+pub(super) fn invite(invite: &Invite, times: Times) -> Vec<String> {
     vec![
         invite.email.to_string(),
         invite.role.as_str().to_string(),
-        invite.expires_at.to_string(),
-        invite.created_at.to_string(),
+        times.relative(invite.expires_at),
+        times.absolute(invite.created_at),
         invite.id.to_string(),
     ]
 }
 
-pub(super) fn session(session: &Session) -> Vec<String> {
+pub(super) fn session(session: &Session, times: Times) -> Vec<String> {
     vec![
         session.place.address.to_string(),
-        session.place.agent.clone(),
-        session.seen_at.to_string(),
-        session.created_at.to_string(),
+        times.relative(session.seen_at),
+        times.absolute(session.created_at),
         session.id.to_string(),
+        session.place.agent.clone(),
     ]
 }
 
-pub(super) fn token(token: &AdminToken) -> Vec<String> {
+pub(super) fn token(token: &AdminToken, times: Times) -> Vec<String> {
     vec![
         token.name.to_string(),
         format!("...{}", token.hint),
-        token.expires_at.map_or_else(|| "never".to_string(), |end| end.to_string()),
-        token.created_at.to_string(),
+        times.relative_or_never(token.expires_at),
+        times.absolute(token.created_at),
         token.id.to_string(),
     ]
 }
 
-pub(super) fn event(line: &HistoryLine) -> Vec<String> {
+pub(super) fn event(line: &HistoryLine, times: Times) -> Vec<String> {
     vec![
-        line.at.to_string(),
+        times.absolute(line.at),
         line.action.clone(),
         line.actor_name.clone(),
         line.target.clone(),
