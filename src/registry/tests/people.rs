@@ -8,12 +8,11 @@ use super::super::record::people::{
     encode_token,
 };
 use super::super::reset::KeptReset;
-use super::super::session::{Kept, person};
+use super::super::session::Kept;
 use super::super::token::KeptToken;
 use super::*;
 use crate::types::{
-    AccountId, AdminToken, DisplayName, EventId, Invite, InviteId, KeyHint, Session, SessionId, TicketDigest,
-    TicketKind, TokenId,
+    AccountId, AdminToken, Invite, InviteId, KeyHint, Session, SessionId, TicketDigest, TicketKind, TokenId,
 };
 
 const ID: [u8; 16] = [7; 16];
