@@ -1,5 +1,7 @@
 //! The door and its client against each other over a real socket.
 
+mod openapi;
+
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;

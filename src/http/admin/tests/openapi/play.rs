@@ -1,0 +1,146 @@
+//! Every command there is, carried out, and what it is answered with.
+
+use serde_json::Value;
+
+use super::super::super::route::Operation;
+use super::super::*;
+use super::ROOT;
+use crate::admin::{Desk, ModelServer, UpstreamStatus, run, wire};
+use crate::types::{Place, SessionId, SignUp};
+
+/// A server with models behind it.
+struct Busy;
+impl Running for Busy {
+    fn status(&self) -> ServerStatus {
+        let (name, detail) = ("local".to_string(), "it does not answer".to_string());
+        let upstreams = vec![UpstreamStatus { name, healthy: false, models: 1, detail }];
+        ServerStatus { upstreams, ..Seventh.status() }
+    }
+
+    fn models(&self) -> Vec<ModelView> {
+        let server = ModelServer { name: "local".to_string(), model: "org/a".to_string(), healthy: true };
+        vec![ModelView { name: "a".to_string(), servers: vec![server] }]
+    }
+}
+
+/// Every command there is, in an order in which each one works, with the answers of a real registry.
+struct Play {
+    registry: Registry,
+    meter: Meter,
+}
+
+impl Play {
+    fn new() -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let meter = Meter::new(Arc::new(Noon), store.clone());
+        let registry = Registry::new(store, Arc::new(Ticking(0.into())), Arc::new(random()), None);
+        let rules = crate::registry::Rules { sign_up: SignUp::Invite, ..crate::registry::Rules::default() };
+        Self { registry: registry.with_rules(rules), meter }
+    }
+
+    /// What is answered, as it is sent.
+    fn ask(&self, command: &Command, has_server: bool) -> Value {
+        let server: Option<&dyn Running> = if has_server { Some(&Busy) } else { None };
+        let base_url = "https://ember.example.com";
+        let desk = Desk { registry: &self.registry, meter: &self.meter, clock: &Noon, server, base_url };
+        let reply = run(&desk, ROOT, command).unwrap_or_else(|error| panic!("{error}"));
+        serde_json::from_str(&wire::encode(&reply).unwrap()).unwrap()
+    }
+
+    fn sign_in(&self) -> SessionId {
+        let place = Place::new("2001:db8::7".parse().unwrap(), "Firefox");
+        let password = Secret::new("a long password".to_string());
+        self.registry.sign_in("ana+x@example.com", &password, &place).unwrap().session.id
+    }
+}
+
+/// The commands up to what takes a key or an account away.
+fn first_act(session: SessionId) -> Vec<Command> {
+    let (account, key) = (|| "ana+x@example.com".to_string(), || "my app/1".to_string());
+    let two = ModelScope::Only(["org/a".parse().unwrap(), "b".parse().unwrap()].into());
+    let invite = || NewInvite {
+        email: "bob@example.com".parse().unwrap(),
+        role: Role::Member,
+        lifetime: Duration::from_secs(60),
+    };
+    let token = |expires_at| NewToken { name: "ci".parse().unwrap(), expires_at };
+    vec![
+        Command::KeyCreate(new_key(two)),
+        Command::KeyCreate(NewKey {
+            name: "open".parse().unwrap(),
+            expires_at: None,
+            ..new_key(ModelScope::All)
+        }),
+        Command::KeyShow { key: key() },
+        Command::KeyRotate { key: key(), rotation: Rotation::Grace(Duration::from_secs(90)) },
+        Command::KeyUpdate { key: key(), changes: KeyChanges::default() },
+        Command::KeyList { filter: KeyFilter::default(), after: None, limit: 1 },
+        Command::KeyDisable { key: key() },
+        Command::KeyEnable { key: key() },
+        Command::KeyRevoke { key: key(), reason: Some("lost".to_string()) },
+        Command::KeyShow { key: key() },
+        Command::AccountShow { account: account() },
+        Command::AccountList { after: None, limit: 1 },
+        Command::AccountRename { account: account(), name: None },
+        Command::AccountReset { account: account() },
+        Command::SessionList { account: account() },
+        Command::SessionEnd { session },
+        Command::InviteCreate(invite()),
+        Command::InviteList,
+        Command::TokenCreate(token(None)),
+        Command::TokenList,
+        Command::TokenRevoke { token: "ci".to_string() },
+        Command::TokenCreate(token(Some(Timestamp::from_millis(1_900_000_000_123)))),
+        Command::AuditList { filter: AuditFilter::default(), before: None, limit: 100 },
+        Command::Models,
+        Command::Usage { account: None },
+        Command::Status,
+    ]
+}
+
+/// Every answer, with the row of its command.
+pub(super) fn answers() -> Vec<(Operation, Value)> {
+    let (play, mut answers) = (Play::new(), Vec::new());
+    let mut ask = |command: &Command, has_server| {
+        let call = call(command).unwrap();
+        let uri: http::Uri = call.target.parse().unwrap();
+        let Found::Row(row, _) = find(&call.method, uri.path()) else { panic!("{}", call.target) };
+        let answer = play.ask(command, has_server);
+        answers.push((row.operation, answer.clone()));
+        answer
+    };
+    let nothing = [
+        Command::AccountList { after: None, limit: 1 },
+        Command::KeyList { filter: KeyFilter::default(), after: None, limit: 1 },
+        Command::InviteList,
+        Command::TokenList,
+        Command::AuditList { filter: AuditFilter::default(), before: None, limit: 1 },
+        Command::Models,
+        Command::Status,
+    ];
+    nothing.iter().for_each(|command| drop(ask(command, false)));
+    ask(&Command::AccountCreate(new_account()), true);
+    let session = play.sign_in();
+    first_act(session).iter().for_each(|command| drop(ask(command, true)));
+    let rotated = ask(&Command::KeyRotate { key: "open".to_string(), rotation: Rotation::Now }, true);
+    let verify = || {
+        let key = Key::parse(rotated["key"].as_str().unwrap().as_bytes()).unwrap();
+        Command::KeyVerify { key }
+    };
+    ask(&verify(), true);
+    let account = "ana+x@example.com".to_string();
+    let password = Secret::new("another password".to_string());
+    let invites = play.registry.invites(ROOT).unwrap();
+    for command in [
+        Command::AccountPassword { account: account.clone(), password, current: None },
+        Command::AccountDisable { account: account.clone() },
+        verify(),
+        Command::AccountEnable { account: account.clone() },
+        Command::AccountDelete { account },
+        verify(),
+        Command::InviteRevoke { invite: invites[0].id },
+    ] {
+        ask(&command, true);
+    }
+    answers
+}
