@@ -206,7 +206,7 @@ fn announce(
 ) -> Result<(), ServeFault> {
     let models = upstreams.entries(&ModelScope::All);
     let model = models.first().map_or("MODEL", |entry| entry.name().as_str());
-    tell(&format!("Ember serves on {url}\nModels: {}\n", names(&models)));
+    tell(&format!("Ember serves on {url}\nDashboard: {url}/dashboard\nModels: {}\n", names(&models)));
     if due == Due::Nothing {
         tell("Accounts and keys are there already; `ember key create` makes another key.\n");
         return Ok(());

@@ -68,7 +68,7 @@ fn create(args: &AccountCreate, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) ->
     if !has_password {
         let email = &args.email;
         screen.note(&format!(
-            "It has no password; `ember account passwd {email} < FILE` sets one for the dashboard."
+            "It has no password for the dashboard; `ember account reset {email}` makes a link where its owner sets one."
         ));
     }
     Ok(())
