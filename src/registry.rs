@@ -10,6 +10,7 @@ mod error;
 mod find;
 mod invite;
 mod keys;
+mod known_places;
 mod password;
 mod record;
 mod reset;

@@ -20,7 +20,6 @@ pub(in crate::http) use problem::status_of;
 pub use server::{AdminDoor, serve_connection};
 
 /// What the admin API takes and answers, for programs (OpenAPI 3.1). The tests hold it to the table of routes.
-#[cfg_attr(not(test), expect(dead_code, reason = "the public door is to serve it"))]
 pub(in crate::http) const OPENAPI: &str = include_str!("admin/openapi.json");
 
 /// The socket's name in the data directory.

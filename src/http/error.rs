@@ -103,7 +103,7 @@ impl ApiError {
     }
 
     /// The sentence for the caller: the thing, the reason, the next step.
-    fn message(&self) -> String {
+    pub(super) fn message(&self) -> String {
         match self {
             Self::InvalidKey => {
                 "No valid API key was given. Send it in the header 'Authorization: Bearer KEY'.".into()

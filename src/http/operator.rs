@@ -38,8 +38,30 @@ enum Credential {
     None,
 }
 
-/// Answers a request below `/admin/v1`.
+/// Answers a request below `/admin/v1`, in its own words whatever goes wrong.
 pub(super) async fn answer(
+    service: &Service,
+    request: Request<Incoming>,
+    asked: Asked<'_>,
+    access: &mut Access,
+    peer: Peer,
+) -> Result<Draft, ApiError> {
+    match carry_out(service, request, asked, access, peer).await {
+        // A caller who broke off hears nothing any more.
+        Err(error) if error != ApiError::BodyBrokeOff => {
+            access.code = Some(error.code());
+            let refused = refusal(error.status(), error.code(), "The request was refused", &error.message());
+            let mut draft = draft(refused);
+            draft
+                .headers
+                .extend(error.retry_after().map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))));
+            Ok(draft)
+        }
+        answered => answered,
+    }
+}
+
+async fn carry_out(
     service: &Service,
     request: Request<Incoming>,
     asked: Asked<'_>,

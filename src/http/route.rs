@@ -32,6 +32,7 @@ pub(super) enum Target {
     Model,
     Relay(Endpoint),
     Admin,
+    OpenApi,
     Asset,
     Page(Page),
 }
@@ -45,7 +46,7 @@ pub(super) struct Route {
     pub(super) target: Target,
 }
 
-pub(super) static ROUTES: [Route; 13] = [
+pub(super) static ROUTES: [Route; 14] = [
     Route { method: Method::GET, pattern: "/healthz", authority: Authority::Anyone, target: Target::Health },
     Route { method: Method::GET, pattern: "/readyz", authority: Authority::Anyone, target: Target::Ready },
     Route {
@@ -65,6 +66,12 @@ pub(super) static ROUTES: [Route; 13] = [
     relay("/v1/embeddings", Endpoint::Embeddings),
     relay("/v1/responses", Endpoint::Responses),
     Route { method: Method::GET, pattern: "/assets/{}", authority: Authority::Anyone, target: Target::Asset },
+    Route {
+        method: Method::GET,
+        pattern: "/admin/openapi.json",
+        authority: Authority::Anyone,
+        target: Target::OpenApi,
+    },
     admin(Method::GET),
     admin(Method::POST),
     admin(Method::PATCH),

@@ -19,7 +19,7 @@ use crate::types::{Clock, Ending, Random};
 use crate::upstream::Upstreams;
 
 use super::access::Access;
-use super::admin::AdminDoor;
+use super::admin::{AdminDoor, OPENAPI};
 use super::answer::{AnswerBody, Content};
 use super::dashboard::Dashboard;
 use super::error::ApiError;
@@ -174,9 +174,12 @@ impl Service {
                 Target::Models => Ok(v1::models(self, &caller)),
                 Target::Model => v1::model(self, &caller, rest, access),
                 Target::Relay(endpoint) => v1::relay(self, caller, endpoint, request, asked, access).await,
-                Target::Health | Target::Ready | Target::Admin | Target::Asset | Target::Page(_) => {
-                    Err(ApiError::NotFound)
-                }
+                Target::Health
+                | Target::Ready
+                | Target::Admin
+                | Target::OpenApi
+                | Target::Asset
+                | Target::Page(_) => Err(ApiError::NotFound),
             },
         }
     }
@@ -192,6 +195,8 @@ impl Service {
     ) -> Result<Draft, ApiError> {
         let (route, subject) = match found {
             Found::Route(route, subject) => (*route, *subject),
+            // Whoever asks is found out first.
+            Found::WrongMethod(route, _) if route.target == Target::Admin => (*route, ""),
             Found::WrongMethod(_, allowed) => return Err(ApiError::MethodNotAllowed(allowed)),
             Found::Nothing | Found::Odd => return Err(ApiError::NotFound),
         };
@@ -200,6 +205,7 @@ impl Service {
             Target::Ready => {
                 Ok(json(health::ready(&self.parts.store_ready, &self.parts.upstreams, &asked.stop)))
             }
+            Target::OpenApi => Ok(json((StatusCode::OK, Bytes::from_static(OPENAPI.as_bytes())))),
             Target::Asset => pages::asset(subject),
             Target::Admin => operator::answer(self, request, asked, access, peer).await,
             Target::Page(page) => {

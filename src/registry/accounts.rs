@@ -244,6 +244,7 @@ impl Registry {
         if status == AccountStatus::Deleted {
             commit.writes.push(Write::Delete { table: EMAILS, key: email_row(&stopped.email) });
             commit.writes.push(Write::Delete { table: PASSWORDS, key: id.as_bytes().to_vec() });
+            commit.writes.extend(self.known_nowhere(id)?);
         }
         Ok(Attempt::denial(commit, stopped))
     }

@@ -145,7 +145,10 @@ impl Registry {
         let account = self.newcomer_account(invite.email, newcomer.name.clone(), invite.role)?;
         let secret = Ticket::generate(TicketKind::Session, &*self.random)?;
         let session = self.until_agreed(|| {
-            self.refuse_taken(&account.email)?;
+            if self.account_of(&account.email)?.is_some() {
+                let sentence = "this address has an account already; sign in with it";
+                return Err(RegistryError::Conflict(sentence.to_string()));
+            }
             let (kept, bytes) = self.open_invite(ticket)?;
             let mut commit = self.creation(person(&account), &account, Some(&hash))?;
             let (session, writes) = self.new_session(&account, 0, &newcomer.place, &secret)?;
@@ -154,6 +157,13 @@ impl Registry {
             let id = kept.invite.id.as_bytes();
             let detail = format!("{} {}", account.email, from(&newcomer.place));
             commit.writes.extend(self.event(person(&account), Action::InviteUsed, id, detail)?);
+            let place = from(&newcomer.place);
+            commit.writes.extend(self.event(
+                person(&account),
+                Action::SignedIn,
+                account.id.as_bytes(),
+                place,
+            )?);
             commit.checks.push(Check::Equals { table: INVITES, key: id.to_vec(), value: bytes });
             Ok(Attempt::Commit(commit, session))
         })?;

@@ -59,7 +59,7 @@ impl Registry {
                 let sentence = "whoever changes his own password must give the current one, too";
                 RegistryError::NotAllowed(sentence.to_string())
             })?;
-            proved_in = Some(self.prove(&account, current, None)?);
+            proved_in = Some(self.prove(&account, current)?);
         }
         let hash = self.hash(new)?;
         self.until_agreed(|| {
@@ -83,7 +83,7 @@ impl Registry {
     ) -> Result<SignedIn, RegistryError> {
         let (account, _) =
             self.load_account(session.account)?.ok_or_else(|| no_account(&session.account.to_string()))?;
-        let epoch = self.prove(&account, current, Some(place))?;
+        let epoch = self.prove(&account, current)?;
         let hash = self.hash(new)?;
         self.with_new_password(person(&account), account.id, &hash, place, |registry| {
             registry.epoch_is(account.id, epoch).map(drop)
@@ -187,17 +187,10 @@ impl Registry {
         password::hash(new, &*self.random)
     }
 
-    /// Counts a try at an account's own password, and refuses a wrong one. The answer is the epoch it was right in.
-    fn prove(
-        &self,
-        account: &Account,
-        current: &Secret,
-        place: Option<&Place>,
-    ) -> Result<u64, RegistryError> {
-        let nowhere = Place::new(std::net::Ipv6Addr::UNSPECIFIED.into(), "");
-        let place = place.unwrap_or(&nowhere);
+    /// Counts a try at the password of whoever is signed in, apart from strangers' tries, and refuses a wrong one. The answer is the epoch it was right in.
+    fn prove(&self, account: &Account, current: &Secret) -> Result<u64, RegistryError> {
         let epoch = self.epoch(account.id)?;
-        let attempt = self.begin_try(account.email.as_str(), Some(account.id), place)?;
+        let attempt = self.throttle.begin_own(account.id, self.clock.now())?;
         if !self.tried(attempt, Some(account.id), current)? {
             return Err(RegistryError::NotAllowed("the current password is wrong".to_string()));
         }
@@ -243,6 +236,8 @@ impl Registry {
         let (same_reset, removal) = self.reset_row(id)?;
         let mut writes = self.event(actor, Action::PasswordSet, id.as_bytes(), account.email.to_string())?;
         writes.extend(removal);
+        // Whoever knew the old password may have been anywhere.
+        writes.extend(self.known_nowhere(id)?);
         writes.extend([ending, password_row(id, hash)]);
         let same = Check::Equals { table: ACCOUNTS, key: id.as_bytes().to_vec(), value: bytes };
         let checks = vec![same, same_reset, same_epoch];

@@ -12,10 +12,7 @@ use super::access::may_touch;
 use super::audit::Action;
 use super::denial::Attempt;
 use super::record::people::{decode_session, encode_session};
-use super::table::{
-    ACCOUNTS, EPOCHS, KNOWN_PLACES, SESSION_INDEX, SESSIONS, TICKETS, end_of, place_row, session_row,
-    ticket_value,
-};
+use super::table::{ACCOUNTS, EPOCHS, SESSION_INDEX, SESSIONS, TICKETS, end_of, session_row, ticket_value};
 use super::{Registry, RegistryError};
 
 /// Someone who has just signed in.
@@ -121,9 +118,9 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`].
     pub fn end_other_sessions(&self, actor: Actor, keep: &Session) -> Result<usize, RegistryError> {
-        let others = self.kept_sessions(keep.account)?;
+        let others = self.sessions(actor, &keep.account.to_string())?;
         let others: Vec<_> =
-            others.iter().map(|kept| kept.session.id).filter(|other| *other != keep.id).collect();
+            others.iter().map(|session| session.id).filter(|other| *other != keep.id).collect();
         for other in &others {
             match self.end_session(actor, *other) {
                 // It ended by itself meanwhile.
@@ -173,8 +170,7 @@ impl Registry {
             Session { id, account: account.id, created_at: now, seen_at: now, place: place.clone() };
         let digest = *ticket.digest().as_bytes();
         let kept = Kept { session: session.clone(), epoch, digest };
-        let known = place_row(account.id, place.neighbourhood());
-        let writes = vec![
+        let mut writes = vec![
             Write::Put { table: SESSIONS, key: id.as_bytes().to_vec(), value: encode_session(&kept) },
             Write::Put { table: SESSION_INDEX, key: session_row(account.id, id), value: Vec::new() },
             Write::Put {
@@ -182,8 +178,8 @@ impl Registry {
                 key: digest.to_vec(),
                 value: ticket_value(TicketKind::Session, id.as_bytes()),
             },
-            Write::Put { table: KNOWN_PLACES, key: known, value: now.as_millis().to_be_bytes().to_vec() },
         ];
+        writes.extend(self.known_now(account.id, place, now)?);
         Ok((session, writes))
     }
 
@@ -221,9 +217,7 @@ impl Registry {
         const NOBODY: [u8; 16] = [0; 16];
         let of = account.or_else(|| AccountId::from_bytes(&NOBODY));
         let known = match of {
-            Some(account) => {
-                self.store.get(KNOWN_PLACES, &place_row(account, place.neighbourhood()))?.is_some()
-            }
+            Some(account) => self.is_known_at(account, place)?,
             None => false,
         };
         // What is longer is no address, and an address in another case is the same.

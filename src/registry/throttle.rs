@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::types::{Place, Timestamp};
+use crate::types::{AccountId, Place, Timestamp};
 
 use super::RegistryError;
 
@@ -29,6 +29,8 @@ enum Subject {
     /// By what was typed, whether or not there is such an account.
     Account(String),
     Known(String, IpAddr),
+    /// Whoever is signed in and proves that he knows his own password.
+    Own(AccountId),
 }
 
 impl Subject {
@@ -36,7 +38,7 @@ impl Subject {
         match self {
             Self::Address(_) => &PER_ADDRESS,
             Self::Account(_) => &PER_ACCOUNT,
-            Self::Known(..) => &PER_KNOWN,
+            Self::Known(..) | Self::Own(_) => &PER_KNOWN,
         }
     }
 }
@@ -51,7 +53,7 @@ pub(super) struct Throttle {
 /// A try that is under way, counted already; forgiven when it succeeds.
 pub(super) struct Try<'a> {
     throttle: &'a Throttle,
-    subjects: [Subject; 2],
+    subjects: Vec<Subject>,
 }
 
 impl Throttle {
@@ -68,7 +70,18 @@ impl Throttle {
     ) -> Result<Try<'_>, RegistryError> {
         let (account, address) = (account.to_string(), place.neighbourhood());
         let owner = if known { Subject::Known(account, address) } else { Subject::Account(account) };
-        let subjects = [Subject::Address(address), owner];
+        self.count(vec![Subject::Address(address), owner], now)
+    }
+
+    /// Counts a try of whoever is signed in at his own password: strangers' tries do not stand in his way.
+    ///
+    /// # Errors
+    /// [`RegistryError::TooMany`], with the wait.
+    pub(super) fn begin_own(&self, account: AccountId, now: Timestamp) -> Result<Try<'_>, RegistryError> {
+        self.count(vec![Subject::Own(account)], now)
+    }
+
+    fn count(&self, subjects: Vec<Subject>, now: Timestamp) -> Result<Try<'_>, RegistryError> {
         let mut table = self.table();
         let waits = subjects.iter().filter_map(|subject| wait(&table, subject, now));
         if let Some(wait) = waits.max() {
@@ -88,7 +101,7 @@ impl Throttle {
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         let text = |subject: &Subject| match subject {
-            Subject::Address(_) => 0,
+            Subject::Address(_) | Subject::Own(_) => 0,
             Subject::Account(text) | Subject::Known(text, _) => text.len(),
         };
         self.table().keys().map(text).sum()

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Random, RandomUnavailable, Timestamp};
+use super::{Key, Random, RandomUnavailable, Timestamp, is_control};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const TEXT_LENGTH: usize = 26;
@@ -76,7 +76,7 @@ macro_rules! id {
                 text.strip_prefix($prefix)
                     .and_then(decode)
                     .map(Self)
-                    .ok_or_else(|| IdError { text: text.to_string(), prefix: $prefix })
+                    .ok_or_else(|| IdError { text: shown(text), prefix: $prefix })
             }
         }
     };
@@ -117,6 +117,14 @@ id!(
     RequestId,
     "req_"
 );
+
+/// What was typed, cut short; a secret, put there by mistake, is not given back.
+fn shown(text: &str) -> String {
+    if Key::may_be_in(text) {
+        return "(a secret)".to_string();
+    }
+    text.chars().filter(|c| !is_control(*c)).take(80).collect()
+}
 
 fn uuid_v7(now: Timestamp, random: &dyn Random) -> Result<[u8; 16], RandomUnavailable> {
     let mut bytes = [0; 16];

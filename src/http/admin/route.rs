@@ -205,8 +205,9 @@ pub(super) fn backup() -> Call {
     Call { method, target: pattern.to_string(), body: None }
 }
 
-/// What the method and the raw path ask for.
+/// What the method and the raw path ask for. HEAD is GET without the body.
 pub(super) fn find(method: &Method, path: &str) -> Found {
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
     let mut others = Vec::new();
     for row in &ROUTES {
         if let Some(subject) = matched(row.pattern, path) {

@@ -22,7 +22,7 @@ const ROLES: [(&str, &str); 2] =
     [("member", "Member: own keys only"), ("admin", "Administrator: everything")];
 const LIFETIMES: [(&str, &str); 3] = [("1d", "1 day"), ("7d", "7 days"), ("30d", "30 days")];
 /// Accounts on one page.
-const ROWS: usize = 100;
+const ROWS: usize = 500;
 
 impl Dashboard {
     pub(super) fn accounts(&self, visit: &Visit) -> Outcome {

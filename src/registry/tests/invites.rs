@@ -77,6 +77,7 @@ fn the_trail_says_who_invited_and_who_came() {
             ("account.created", ROOT),
             ("invite.created", person(&admin)),
             ("account.created", person(&bo)),
+            ("account.signed_in", person(&bo)),
             ("invite.used", person(&bo)),
         ],
     );

@@ -178,12 +178,40 @@ fn whoever_changes_his_own_password_must_know_it_and_may_not_guess() {
         problem(house.registry.set_password(person(&ana), ANA, &secret(NEW), None)),
         Problem::NotAllowed
     );
+    house.wait(Duration::from_secs(6));
     let next = house
         .registry
         .change_password(&signed.session, &secret(PASSWORD), &secret(NEW), &place(HOME))
         .unwrap();
     assert!(house.is_signed_in(&next.ticket) && !house.is_signed_in(&signed.ticket));
     assert!(signs_in(&house, NEW) && !signs_in(&house, PASSWORD));
+}
+
+#[test]
+fn bug_strangers_tries_do_not_keep_the_owner_from_changing_his_password() {
+    let house = House::new();
+    let ana = house.person(ANA, Role::Admin);
+    let signed = house.session_of(&ana);
+    for number in 0..20 {
+        let _ = house.registry.sign_in(ANA, &secret("wrong"), &stranger(number));
+    }
+    assert_eq!(problem(house.registry.sign_in(ANA, &secret("wrong"), &stranger(99))), Problem::TooMany);
+    house.registry.set_password(person(&ana), ANA, &secret(NEW), Some(&secret(PASSWORD))).unwrap();
+    assert!(!house.is_signed_in(&signed.ticket));
+}
+
+#[test]
+fn an_account_knows_so_many_places_and_none_after_a_new_password() {
+    let house = House::new();
+    let ana = house.person(ANA, Role::Member);
+    for number in 0..30 {
+        house.registry.sign_in(ANA, &secret(PASSWORD), &stranger(number)).unwrap();
+        house.wait(Duration::from_secs(1));
+    }
+    let is_known = |number| house.registry.is_known_at(ana.id, &stranger(number)).unwrap();
+    assert_eq!((0..30).filter(|number| is_known(*number)).collect::<Vec<_>>(), (10..30).collect::<Vec<_>>());
+    house.registry.set_password(ROOT, ANA, &secret(NEW), None).unwrap();
+    assert!((0..30).all(|number| !is_known(number)));
 }
 
 #[test]

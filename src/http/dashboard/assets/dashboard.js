@@ -37,6 +37,13 @@ function prepare(root) {
   root.querySelectorAll('form').forEach(reveal);
 }
 
+function wipe(root) {
+  for (const it of root.querySelectorAll('[data-secret]')) {
+    if ('value' in it) it.value = it.defaultValue = '';
+    else it.textContent = '';
+  }
+}
+
 function say(near, text) {
   const live = (near.closest('dialog') ?? document).querySelector('[data-live]');
   live.textContent = '';
@@ -126,7 +133,9 @@ document.addEventListener('click', event => {
     if (!document.querySelector('dialog')) open(it);
   } else if (dialog) {
     event.preventDefault();
-    if (!isHeld(dialog)) dialog.close();
+    if (isHeld(dialog)) return;
+    wipe(dialog);
+    dialog.close();
   }
 });
 
@@ -158,12 +167,7 @@ document.addEventListener('change', event => {
 });
 
 // Nothing secret stays for the back button.
-addEventListener('pagehide', () => {
-  for (const it of document.querySelectorAll('[data-secret]')) {
-    if ('value' in it) it.value = it.defaultValue = '';
-    else it.textContent = '';
-  }
-});
+addEventListener('pagehide', () => wipe(document));
 
 addEventListener('pageshow', event => {
   if (!event.persisted) return;
