@@ -92,6 +92,7 @@ def test_paths_are_not_run(visit, faults, mia, typed):
     screen = visit(mia, bypass_csp=True)
     for base in ("/", "/dashboard/", f"{KEYS}/", "/invite/", "/reset/"):
         screen.go(base + quote(typed, safe=""))
+    screen.go("/dashboard")
     # What the browser says of the status itself.
     faults[:] = [fault for fault in faults if "status of 401" not in fault and "status of 404" not in fault]
 
@@ -112,7 +113,8 @@ def test_a_name_that_deceives_is_refused(house, mia, name):
 
 
 def test_an_address_is_shown_as_it_is_and_not_run(house, visit):
-    email = "x'onfocus='emberFault`9`'autofocus='@example.com"
+    # Addresses are kept in lower case; run, it would be an error of a script.
+    email = "x'onfocus='emberfault`9`'autofocus='@example.com"
     link = house.invitation(email)
     admin, guest = visit(house.admin, bypass_csp=True), visit(bypass_csp=True)
     shows(admin, "/dashboard/accounts", email)
