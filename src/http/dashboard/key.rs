@@ -180,7 +180,7 @@ impl Dashboard {
     }
 
     fn key_new_page(&self, visit: &Visit, error: Option<&AdminError>) -> Result<KeyNewPage, Refused> {
-        let frame = self.frame(visit, "Create an API key", "keys");
+        let frame = self.frame(visit, "Create key", "keys");
         let environment = visit.form.text("environment");
         let expiry = visit.form.text("expiry");
         Ok(KeyNewPage {

@@ -50,7 +50,7 @@ impl Dashboard {
         sort(&mut keys, wish.sort);
         let (first, last) = bounds(wish.page, keys.len());
         let mut all = KeysPage {
-            frame: self.frame(visit, "API keys", "keys"),
+            frame: self.frame(visit, "Keys", "keys"),
             keys: keys[first..last].iter().map(|key| self.key_row(key)).collect(),
             has_none: keys.is_empty() && !is_filtered && !shows_owner,
             search: wish.search.to_string(),
@@ -102,16 +102,16 @@ impl Dashboard {
 }
 
 pub(super) const ENVIRONMENTS: [(&str, &str); 4] =
-    [("", "All environments"), ("dev", "Development"), ("staging", "Staging"), ("prod", "Production")];
+    [("", "All"), ("dev", "Development"), ("staging", "Staging"), ("prod", "Production")];
 const STATUSES: [(&str, &str); 5] = [
-    ("", "Any status"),
+    ("", "All"),
     ("active", "Active"),
     ("disabled", "Disabled"),
     ("expired", "Expired"),
     ("revoked", "Revoked"),
 ];
 const SORTS: [(&str, &str); 4] =
-    [("created", "Newest first"), ("name", "Name"), ("used", "Last used"), ("expires", "Expires soonest")];
+    [("created", "Newest"), ("name", "Name"), ("used", "Last used"), ("expires", "Expiry")];
 
 impl<'a> Wish<'a> {
     fn of(visit: &'a Visit) -> Self {
@@ -149,9 +149,9 @@ fn owners(is_admin: bool, chosen: &str) -> Vec<Choice> {
     if !is_admin {
         return Vec::new();
     }
-    let mut options = vec![("", "My keys"), ("all", "Everyone's keys")];
+    let mut options = vec![("", "Me"), ("all", "Everyone")];
     if chosen.parse::<AccountId>().is_ok() {
-        options.push((chosen, "One account's keys"));
+        options.push((chosen, "One account"));
     }
     choices(&options, chosen)
 }
