@@ -77,6 +77,9 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
         Command::InviteRevoke { invite } => Reply::Invite(registry.revoke_invite(actor, *invite)?),
         Command::SessionList { account } => Reply::Sessions(registry.sessions(actor, account)?),
         Command::SessionEnd { session } => Reply::Session(registry.end_session(actor, *session)?),
+        Command::SessionsEnd { account, keep } => {
+            Reply::Sessions(registry.end_sessions(actor, account, *keep)?)
+        }
         Command::TokenCreate(new) => {
             let (token, secret) = registry.create_token(actor, new)?;
             Reply::TokenIssued { token, secret }
@@ -96,8 +99,8 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
             desk.changed(registry.revoke_key(actor, key, reason.as_deref())?)?
         }
         Command::KeyRotate { key, rotation } => desk.issued(registry.rotate_key(actor, key, *rotation)?)?,
-        Command::KeyVerify { key } => desk.verdict(key)?,
-        Command::Status => desk.status()?,
+        Command::KeyVerify { key } => desk.verdict(actor, key)?,
+        Command::Status => desk.status(actor)?,
     })
 }
 
@@ -148,8 +151,8 @@ impl Desk<'_> {
         Ok(Reply::Issued { key: self.view_used(record, owner, last_used_at), secret })
     }
 
-    fn verdict(&self, key: &Key) -> Result<Reply, AdminError> {
-        let (record, digest) = self.registry.verify_key(key)?;
+    fn verdict(&self, actor: Actor, key: &Key) -> Result<Reply, AdminError> {
+        let (record, digest) = self.registry.verify_key(actor, key)?;
         let account = self.registry.owner(record.account)?;
         let active = self.registry.by_digest(&digest)?.is_some_and(|(_, active)| active);
         let targets = [
@@ -163,7 +166,8 @@ impl Desk<'_> {
         Ok(Reply::Verdict(Verdict { key, stop }))
     }
 
-    fn status(&self) -> Result<Reply, AdminError> {
+    fn status(&self, actor: Actor) -> Result<Reply, AdminError> {
+        self.registry.administrators_only(actor)?;
         Ok(Reply::Status(Status {
             accounts: self.registry.account_count()?,
             keys: self.registry.key_count()?,

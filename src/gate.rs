@@ -45,7 +45,7 @@ pub struct Gate {
 }
 
 /// A key whose record changes this often while it is being read is answered with "try again".
-const LOOK_UPS_MAX: usize = 64;
+const LOOK_UPS_MAX: usize = 1024;
 
 impl Gate {
     /// A gate that keeps up to `cached_max` key records in memory. It takes more only for keys that requests hold, and

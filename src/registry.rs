@@ -23,6 +23,7 @@ mod throttle;
 mod token;
 mod turnstile;
 
+use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex};
 
 use crate::store::Store;
@@ -33,9 +34,9 @@ pub use audit::{Action, AuditFilter, Event, HISTORY_MAX};
 pub use change::{Change, changes};
 pub use denial::{Denial, DenialReason, DenialTarget, Door};
 pub use error::{Problem, RegistryError};
-pub use invite::{INVITE_DEFAULT, INVITE_MAX, NewInvite, Newcomer};
+pub use invite::{INVITE_DEFAULT, INVITE_GONE, INVITE_MAX, NewInvite, Newcomer};
 pub use keys::{KeyChanges, KeyFilter, NewKey};
-pub use reset::{RESET_LIFETIME, Reset};
+pub use reset::{RESET_GONE, RESET_LIFETIME, Reset};
 pub use restore::Carried;
 pub use rotation::Rotation;
 pub use rules::Rules;
@@ -72,6 +73,8 @@ pub struct Registry {
     rules: Rules,
     throttle: Throttle,
     turnstile: Turnstile,
+    /// Gives the events of one millisecond their order.
+    events_made: AtomicU16,
 }
 
 impl Registry {
@@ -93,6 +96,7 @@ impl Registry {
             rules: Rules::default(),
             throttle: Throttle::default(),
             turnstile: Turnstile::default(),
+            events_made: AtomicU16::new(0),
         }
     }
 

@@ -165,11 +165,7 @@ fn up(mut config: Config, output: Output) -> Result<(), ServeFault> {
             output.open().map_err(|error| ServeFault::Out { path: output.path().to_path_buf(), error })?
         }
     };
-    let public_url = config.server.public_url.clone();
-    let announce = move |upstreams: &Upstreams, address: SocketAddr| {
-        let url = public_url.unwrap_or_else(|| format!("http://{address}"));
-        announce(&registry, due, sink, upstreams, &url)
-    };
+    let announce = move |upstreams: &Upstreams, url: &str| announce(&registry, due, sink, upstreams, url);
     run(config, opened, Some(Box::new(announce)))
 }
 
@@ -208,7 +204,10 @@ fn announce(
     let model = models.first().map_or("MODEL", |entry| entry.name().as_str());
     tell(&format!("Ember serves on {url}\nDashboard: {url}/dashboard\nModels: {}\n", names(&models)));
     if due == Due::Nothing {
-        tell("Accounts and keys are there already; `ember key create` makes another key.\n");
+        tell(
+            "Accounts and keys are there already; `ember key create` makes another key, `ember account reset EMAIL` a link \
+             for a forgotten password.\n",
+        );
         return Ok(());
     }
     let Some(mut sink) = sink else {

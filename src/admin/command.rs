@@ -77,6 +77,13 @@ pub enum Command {
         /// Which.
         session: SessionId,
     },
+    /// End all sessions of an account, but one where that is wanted.
+    SessionsEnd {
+        /// Whose.
+        account: String,
+        /// The one that goes on.
+        keep: Option<SessionId>,
+    },
     /// Make an administrator's token.
     TokenCreate(NewToken),
     /// The administrators' tokens.
@@ -185,6 +192,7 @@ impl Command {
             | Self::InviteCreate(_)
             | Self::InviteRevoke { .. }
             | Self::SessionEnd { .. }
+            | Self::SessionsEnd { .. }
             | Self::TokenCreate(_)
             | Self::TokenRevoke { .. }
             | Self::KeyCreate(_)

@@ -30,6 +30,14 @@ impl AdminError {
     }
 }
 
+impl AdminError {
+    /// The wait in whole seconds, for `Retry-After` (RFC 9110, 10.2.3).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        self.wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+    }
+}
+
 impl From<RegistryError> for AdminError {
     fn from(error: RegistryError) -> Self {
         Self { problem: error.problem(), detail: error.to_string(), wait: error.wait() }

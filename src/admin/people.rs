@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::registry::{AuditFilter, Event, Page, RegistryError};
-use crate::types::{Actor, EventId, Secret, Ticket, TicketKind};
+use crate::types::{AccountId, Actor, EventId, KeyId, Secret, Ticket, TicketKind};
 
 use super::{AdminError, Desk, HistoryLine, Reply, Running, UsageSums, UsageView};
 
@@ -56,15 +56,25 @@ impl Desk<'_> {
         let mut names: HashMap<String, String> = HashMap::new();
         let mut lines = Vec::with_capacity(events.len());
         for event in events {
-            let id = event.actor.to_string();
-            let name = match names.get(&id) {
-                Some(known) => known.clone(),
-                None => self.actor_name(event.actor)?,
-            };
-            names.insert(id, name.clone());
-            lines.push(HistoryLine::of(event, name));
+            let (actor, target) = (event.actor.to_string(), event.target_id());
+            if !names.contains_key(&actor) {
+                names.insert(actor.clone(), self.actor_name(event.actor)?);
+            }
+            if !names.contains_key(&target) {
+                names.insert(target.clone(), self.target_name(&target)?);
+            }
+            let name = |id: &String| names.get(id).unwrap_or(id).clone();
+            let (actor, target) = (name(&actor), name(&target));
+            lines.push(HistoryLine::of(event, actor, target));
         }
         Ok(lines)
+    }
+
+    fn target_name(&self, id: &str) -> Result<String, AdminError> {
+        let key = id.parse::<KeyId>().ok().map(|key| self.registry.key_name(key)).transpose()?.flatten();
+        let account = id.parse::<AccountId>().ok().map(|account| self.owner(account)).transpose()?.flatten();
+        let name = key.map(|name| name.to_string()).or_else(|| account.map(|email| email.to_string()));
+        Ok(name.unwrap_or_else(|| id.to_string()))
     }
 
     fn actor_name(&self, actor: Actor) -> Result<String, AdminError> {

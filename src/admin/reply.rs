@@ -154,6 +154,8 @@ pub struct HistoryLine {
     pub action: String,
     /// The id of what it was done to.
     pub target: String,
+    /// The same for people: a key's name, an account's address; else the id.
+    pub target_name: String,
     /// What changed, in words.
     pub detail: String,
 }
@@ -212,9 +214,10 @@ impl SecretView {
 }
 
 impl HistoryLine {
-    pub(super) fn of(event: Event, actor_name: String) -> Self {
+    pub(super) fn of(event: Event, actor_name: String, target_name: String) -> Self {
         Self {
             target: event.target_id(),
+            target_name,
             actor_name,
             id: event.id,
             at: event.at,

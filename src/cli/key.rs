@@ -19,7 +19,8 @@ pub(super) fn run(verb: &KeyVerb, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) 
         KeyVerb::Create(args) => create(args, desk, screen),
         KeyVerb::List { account, env, status, search } => {
             let (account, search) = (account.clone(), search.clone());
-            let filter = KeyFilter { account, environment: *env, status: *status, search };
+            let filter =
+                KeyFilter { account, environment: *env, status: *status, search, newest_first: false };
             list(&filter, desk, screen)
         }
         KeyVerb::Show { key } => {

@@ -20,26 +20,27 @@ pub(super) fn end(
     desk: &Desk<'_>,
     screen: &mut Screen<'_, '_>,
 ) -> Result<(), CliError> {
-    let mut sessions = of(account, desk)?;
-    if let Some(wanted) = session {
-        sessions.retain(|session| session.id == wanted);
-        if sessions.is_empty() {
-            let sentence = format!("account {account} has no session {wanted}");
-            let hint = format!("`ember account sessions {account}` shows those there are");
-            return Err(CliError::new(Exit::NotFound, sentence).hint(hint));
+    let ended = match session {
+        Some(session) => vec![one(account, session, desk)?],
+        None => {
+            let command = Command::SessionsEnd { account: account.to_string(), keep: None };
+            let Reply::Sessions(ended) = desk.ask(&command)? else { return Err(show::unexpected()) };
+            ended
         }
-    }
-    let mut ended = Vec::with_capacity(sessions.len());
-    for session in sessions {
-        match desk.ask(&Command::SessionEnd { session: session.id }) {
-            Ok(Reply::Session(session)) => ended.push(session),
-            Ok(_) => return Err(show::unexpected()),
-            // It ended by itself meanwhile.
-            Err(error) if error.exit == Exit::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
+    };
     done(account, ended, desk, screen)
+}
+
+fn one(account: &str, wanted: SessionId, desk: &Desk<'_>) -> Result<Session, CliError> {
+    if !of(account, desk)?.iter().any(|session| session.id == wanted) {
+        let sentence = format!("account {account} has no session {wanted}");
+        let hint = format!("`ember account sessions {account}` shows those there are");
+        return Err(CliError::new(Exit::NotFound, sentence).hint(hint));
+    }
+    let Reply::Session(session) = desk.ask(&Command::SessionEnd { session: wanted })? else {
+        return Err(show::unexpected());
+    };
+    Ok(session)
 }
 
 fn of(account: &str, desk: &Desk<'_>) -> Result<Vec<Session>, CliError> {

@@ -28,8 +28,8 @@ const ROTATION_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 const BASE_URL: &str = "http://127.0.0.1:7411";
 
 fn base_url(server: &ServerConfig) -> String {
-    let listen = || server.listen.first().map(|address| format!("http://{address}"));
-    server.public_url.clone().or_else(listen).unwrap_or_else(|| BASE_URL.to_string())
+    let address = server.listen.first();
+    address.map_or_else(|| BASE_URL.to_string(), |address| server.base_url(*address))
 }
 
 /// A key must be revocable with a broken configuration, too: `--data` or `EMBER_DATA` says all that is needed.

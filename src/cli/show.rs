@@ -158,8 +158,8 @@ fn key_sheet(key: &KeyView, now: Timestamp) -> Vec<String> {
     pairs.extend(key.revoked_reason.clone().map(|reason| ("Reason", reason)));
     for secret in &key.secrets {
         let until = match secret.valid_until {
-            Some(end) => format!(", works until {}", both(end, now)),
-            None => String::new(),
+            Some(end) if key.revoked_at.is_none() => format!(", works until {}", both(end, now)),
+            Some(_) | None => String::new(),
         };
         pairs.push(("Secret", format!("...{} of {}{until}", secret.last4, absolute(secret.created_at))));
     }
@@ -179,7 +179,7 @@ fn with_history(mut lines: Vec<String>, history: &[HistoryLine]) -> Vec<String> 
         return lines;
     }
     let row = |line: &HistoryLine| {
-        vec![absolute(line.at), line.action.clone(), line.actor.clone(), line.detail.clone()]
+        vec![absolute(line.at), line.action.clone(), line.actor_name.clone(), line.detail.clone()]
     };
     let rows: Vec<_> = history.iter().map(row).collect();
     lines.push(String::new());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,6 +65,21 @@ pub struct ServerConfig {
     pub buffered_bytes_max: usize,
     /// HTTP/2 streams of one connection.
     pub streams_max: usize,
+}
+
+impl ServerConfig {
+    /// The beginning of links: the public URL, else the address that is listened on. An address that stands for every
+    /// one of the machine's is reached at its own loopback.
+    #[must_use]
+    pub fn base_url(&self, listening: SocketAddr) -> String {
+        let address = match listening.ip() {
+            address if !address.is_unspecified() => address,
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        let local = || format!("http://{}", SocketAddr::new(address, listening.port()));
+        self.public_url.clone().unwrap_or_else(local)
+    }
 }
 
 /// `[store]`. Sizes in bytes.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::checked::{
     Config, DashboardConfig, KeysConfig, LogConfig, LogFormat, LogLevel, ModelsConfig, ServerConfig,
@@ -112,8 +113,14 @@ impl Judge<'_> {
         let (idle, lifetime) = (raw.session_idle.0, raw.session_lifetime.0);
         let stands = |name| self.layers.stands(&["dashboard", name]);
         if lifetime < idle && stands("session_idle") && stands("session_lifetime") {
-            let message = "dashboard.session_lifetime is below dashboard.session_idle";
-            self.fault(&["dashboard", "session_lifetime"], message);
+            let said = |time: Duration| jiff::SignedDuration::try_from(time).map(|time| format!("{time:#}"));
+            let (idle, lifetime) = (said(idle).unwrap_or_default(), said(lifetime).unwrap_or_default());
+            let message =
+                format!("dashboard.session_lifetime ({lifetime}) is below dashboard.session_idle ({idle})");
+            let set =
+                |name| self.layers.place(&["dashboard", name]).is_some_and(|place| *place != Place::Default);
+            let name = if set("session_lifetime") { "session_lifetime" } else { "session_idle" };
+            self.fault(&["dashboard", name], &message);
         }
         let domains: Vec<_> =
             raw.sign_up_domains.iter().filter_map(|text| address::domain(text).ok()).collect();

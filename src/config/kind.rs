@@ -164,12 +164,14 @@ fn texts(value: &Value, check: TextCheck) -> Result<(), String> {
     let list = value.as_array().ok_or_else(|| wanted("a list of texts, such as [\"a\", \"b\"]", value))?;
     ensure(list.len() <= LIST_MAX, || format!("{} entries are more than {LIST_MAX}", list.len()))?;
     let mut seen = std::collections::BTreeSet::new();
+    let mut faults = Vec::new();
     for entry in list {
         let text = text(entry, "a list of texts")?;
-        check(text)?;
-        ensure(seen.insert(text), || format!("{} is listed twice", shown(text)))?;
+        let fault = check(text)
+            .and_then(|()| ensure(seen.insert(text), || format!("{} is listed twice", shown(text))));
+        faults.extend(fault.err());
     }
-    Ok(())
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }
 
 fn wanted(wish: &str, value: &Value) -> String {

@@ -3,6 +3,7 @@
 
 mod answer;
 mod client;
+mod crowd;
 mod problem;
 mod route;
 mod server;

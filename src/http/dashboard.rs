@@ -36,7 +36,7 @@ pub(super) use route::{PAGES, Page};
 pub(super) use visit::{PageAnswer, Person, Refused, Visit};
 
 use once::Once;
-use page::{Notice, ProblemPage};
+use page::{Frame, ProblemPage};
 
 /// Everything pages are made with; one for the process. All calls may block.
 pub(super) struct Dashboard {
@@ -53,7 +53,11 @@ impl Dashboard {
     /// The page that a visit asks for, or the page that says why there is none. `genuine`: the request was made by a page
     /// of this site.
     pub(super) fn answer(&self, visit: &Visit, authority: Authority, genuine: bool) -> PageAnswer {
-        let page = self.admitted(visit, authority, genuine).and_then(|()| self.page(visit));
+        let account = visit.person.as_ref().map(|person| person.account.id);
+        let page = self.admitted(visit, authority, genuine).and_then(|()| {
+            let _underway = account.map(|account| self.door.crowd.enter(account)).transpose()?;
+            self.page(visit)
+        });
         page.unwrap_or_else(|refused| self.refused(visit, refused))
     }
 
@@ -83,8 +87,7 @@ impl Dashboard {
             }
             Refused::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "Something broke", BROKEN.to_string()),
         };
-        let mut frame = self.frame(visit, title, "");
-        frame.notice = None::<Notice>;
+        let frame = Frame { notice: None, ..self.frame(visit, title, "") };
         let page = ProblemPage { frame, status: status.as_u16(), text, request_id: visit.request_id.clone() };
         match (PageAnswer::page(&page), &refused) {
             (Ok(answer), Refused::Admin(error)) => answer.refused(error),
@@ -151,6 +154,7 @@ impl Dashboard {
             Page::AccountDisable => self.account_disable(visit),
             Page::AccountEnable => self.account_enable(visit),
             Page::AccountReset => self.account_reset(visit),
+            Page::AccountSignOut => self.account_sign_out(visit),
             Page::AccountDeleteForm => self.account_delete_form(visit),
             Page::AccountDelete => self.account_delete(visit),
             Page::Models => self.models_page(visit),
@@ -167,12 +171,18 @@ impl Dashboard {
         self.door.clock.now()
     }
 
-    /// Has a command carried out for whoever is signed in.
-    fn ask(&self, visit: &Visit, command: &Command) -> Result<Reply, Refused> {
-        Ok(self.ask_admin(visit, command)?)
+    /// The text that makes a form count once.
+    fn mint(&self) -> Result<String, Refused> {
+        Once::mint(&*self.random).map_err(|error| AdminError::unavailable(error.to_string()).into())
     }
 
-    fn ask_admin(&self, visit: &Visit, command: &Command) -> Result<Reply, AdminError> {
+    /// Has a command carried out for whoever is signed in.
+    fn ask(&self, visit: &Visit, command: &Command) -> Result<Reply, Refused> {
+        Ok(self.try_ask(visit, command)?)
+    }
+
+    /// The same, where a refusal is shown on the page that the form was on.
+    fn try_ask(&self, visit: &Visit, command: &Command) -> Result<Reply, AdminError> {
         let person = visit.person.as_ref().ok_or_else(|| AdminError::invalid("nobody is signed in"))?;
         run(&self.door.desk(&visit.ground.base_url), person.actor(), command)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -19,6 +20,7 @@ use super::admin::{AdminDoor, Answered, failure, refusal};
 use super::answer::Content;
 use super::dashboard::{Jar, is_same_origin, is_token};
 use super::error::ApiError;
+use super::pages::RESOURCE_POLICY;
 use super::service::{Draft, Peer, Service};
 use super::v1::Asked;
 use super::{body, request};
@@ -108,14 +110,19 @@ fn session(headers: &HeaderMap, method: &Method, ground: Option<&super::site::Gr
 
 async fn identify(service: &Service, credential: Credential) -> Result<Actor, Answered> {
     let (door, dashboard) = (Arc::clone(&service.parts.admin), Arc::clone(&service.dashboard));
-    let found = spawn_blocking(move || match credential {
-        Credential::None => Ok(None),
-        Credential::Token(ticket) => Ok(door.registry.token_actor(&ticket)?.map(|actor| (actor, true))),
-        Credential::Session { ticket, genuine } => {
-            Ok(dashboard.person(Some(&ticket))?.map(|person| (person.actor(), genuine)))
+    let found = match credential {
+        Credential::None => return Err(stranger()),
+        Credential::Token(ticket) => {
+            spawn_blocking(move || Ok(door.registry.token_actor(&ticket)?.map(|actor| (actor, true)))).await
         }
-    });
-    match found.await {
+        Credential::Session { ticket, genuine } => {
+            spawn_blocking(move || {
+                Ok(dashboard.person(Some(&ticket))?.map(|person| (person.actor(), genuine)))
+            })
+            .await
+        }
+    };
+    match found {
         Ok(Ok(Some((actor, true)))) => Ok(actor),
         Ok(Ok(Some((_, false)))) => Err(refusal(
             StatusCode::FORBIDDEN,
@@ -123,20 +130,26 @@ async fn identify(service: &Service, credential: Credential) -> Result<Actor, An
             "This was not asked by a page of this site",
             "send the session's token in the header x-csrf-token, from the same origin",
         )),
-        Ok(Ok(None)) => Err(refusal(
-            StatusCode::UNAUTHORIZED,
-            "unauthenticated",
-            "Who asks is not known",
-            "send an administrator's token as 'Authorization: Bearer TOKEN' (`ember token create`), or sign in",
-        )),
+        Ok(Ok(None)) => Err(stranger()),
         Ok(Err(error)) => Err(failure(&error)),
         Err(_) => Err(failure(&AdminError::unavailable("the token could not be looked up; try again"))),
     }
 }
 
+fn stranger() -> Answered {
+    refusal(
+        StatusCode::UNAUTHORIZED,
+        "unauthenticated",
+        "Who asks is not known",
+        "send an administrator's token as 'Authorization: Bearer TOKEN' (`ember token create`), or sign in",
+    )
+}
+
 fn draft(answered: Answered) -> Draft {
     let mut headers = HeaderMap::new();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     let Answered::Text { status, media_type, text, allow, retry_after } = answered else {
         // Only the machine's own socket gives copies of the store.
         return Draft { status: StatusCode::FORBIDDEN, headers, content: Content::Full(Bytes::new()) };

@@ -29,7 +29,7 @@ const FORM_BYTES_MAX: usize = 64 * 1024;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
-const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+pub(super) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// What every page is sent with. The referrer policy is not no-referrer: with that, browsers send `Origin: null` with
 /// forms, and the check of the origin is worth more than hiding this site from itself.
@@ -81,8 +81,8 @@ pub(super) async fn answer(
         place: place(service, &head.headers, knock.peer),
         visitor: visitor.or_else(|| new_visitor(&*service.parts.random)).unwrap_or_default(),
         theme: theme(&head.headers, ground.is_secure),
-        query: Fields::parse(head.uri.query().unwrap_or_default().as_bytes()),
-        form: Fields::parse(&form),
+        query: Fields::default(),
+        form: Fields::default(),
         person: None,
         request_id: access.request_id.clone(),
         method: head.method,
@@ -91,8 +91,11 @@ pub(super) async fn answer(
     let session = Jar::Session.read(&head.headers, visit.ground.is_secure);
     let (dashboard, authority) = (Arc::clone(&service.dashboard), knock.route.authority);
     let Ok(slot) = Arc::clone(&service.pages).acquire_owned().await else { return Err(ApiError::Stopping) };
+    let query = head.uri.query().unwrap_or_default().to_string();
     let made = spawn_blocking(move || {
+        // Fields take more memory than their text: only so many requests have theirs read at once.
         let _slot = slot;
+        let visit = Visit { query: Fields::parse(query.as_bytes()), form: Fields::parse(&form), ..visit };
         let (visit, answer) =
             open(&dashboard, visit, session.as_deref(), |dashboard, visit| match is_known {
                 true => dashboard.answer(visit, authority, genuine),
@@ -166,7 +169,7 @@ fn is_visitor(text: &str) -> bool {
     text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Adds the cookie of a visitor who has none yet and is given a form, and takes away that of a session that is over.
+/// Adds the cookie of a visitor who has none yet and is given a form.
 fn cookies(visit: &Visit, mut answer: PageAnswer, fresh: bool) -> PageAnswer {
     let is_secure = visit.ground.is_secure;
     if fresh && visit.person.is_none() && answer.location.is_none() && visit.method != Method::POST {

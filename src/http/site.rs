@@ -40,13 +40,11 @@ impl Site {
     /// theirs).
     pub(super) fn client(&self, headers: &HeaderMap, peer: SocketAddr) -> IpAddr {
         let mut client = peer.ip().to_canonical();
-        let named = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-        let named: Vec<&str> = named.flat_map(|value| value.split(',')).collect();
-        for text in named.into_iter().rev() {
+        for word in words(headers, &FORWARDED_FOR).into_iter().rev() {
             if !self.trusts(client) {
                 break;
             }
-            match text.trim().parse::<IpAddr>() {
+            match word.parse::<IpAddr>() {
                 Ok(address) => client = address.to_canonical(),
                 Err(_) => break,
             }
@@ -62,7 +60,8 @@ impl Site {
         let headers = request.headers();
         let host = host_of(request).ok_or(WrongHost)?;
         let from_proxy = self.trusts(peer.ip().to_canonical());
-        let is_secure = from_proxy && last_word(headers, &FORWARDED_PROTO).as_deref() == Some("https");
+        let proto = words(headers, &FORWARDED_PROTO).pop();
+        let is_secure = from_proxy && proto.is_some_and(|word| word.eq_ignore_ascii_case("https"));
         let scheme = if is_secure { "https" } else { "http" };
         let ground = |base_url: String, refusal: Option<&str>| Ground {
             is_secure: base_url.starts_with("https://"),
@@ -95,10 +94,11 @@ impl Site {
         let name = host_name(host);
         let is_local_name = name.eq_ignore_ascii_case("localhost")
             || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
-        let is_local = peer.ip().to_canonical().is_loopback() && is_local_name;
+        // Where a proxy passed it on, the connection to Ember says nothing of the one to the proxy.
+        let is_local = peer.ip().to_canonical().is_loopback() && is_local_name && !has_word;
         match (is_local, has_word && !self.trusts(peer.ip().to_canonical())) {
-            (true, false) => None,
-            (_, true) => Some(NOT_TRUSTED),
+            (true, _) => None,
+            (false, true) => Some(NOT_TRUSTED),
             (false, false) => Some(NOT_ENCRYPTED),
         }
     }
@@ -141,9 +141,11 @@ fn is_at(url: &str, host: &str) -> bool {
     plain(authority.as_str()) == plain(host)
 }
 
-fn last_word(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let last = headers.get_all(name).iter().next_back()?.to_str().ok()?;
-    last.rsplit(',').next().map(|word| word.trim().to_ascii_lowercase())
+/// The words of a header that proxies add to, in their order. A byte that is no text spoils its own word only: the last
+/// ones are those of the nearest proxy.
+fn words(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let lines = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    lines.map(|word| String::from_utf8_lossy(word.trim_ascii()).into_owned()).collect()
 }
 
 #[cfg(test)]
@@ -202,6 +204,11 @@ mod tests {
             let ground = stand(&site(url, proxies), "127.0.0.1", headers).unwrap();
             assert!(ground.refusal.is_some(), "{headers:?}");
         }
+        for more in [("x-forwarded-proto", "http"), ("x-forwarded-for", "203.0.113.9")] {
+            let site = site(url, &["127.0.0.1"]);
+            let ground = stand(&site, "127.0.0.1", &[("host", "localhost:7411"), more]).unwrap();
+            assert!(ground.refusal.is_some(), "plain HTTP to the proxy: {more:?}");
+        }
         let unknown = stand(&site(None, &[]), "127.0.0.1", &[("host", "127.0.0.1:7411"), https]).unwrap();
         assert!(unknown.refusal.unwrap().contains("trusted_proxies"), "a proxy that nobody named");
     }
@@ -226,13 +233,16 @@ mod tests {
     fn the_client_is_whom_the_last_trusted_proxy_names() {
         let site = site(None, &["10.0.0.1", "10.0.0.2"]);
         let client = |peer: &str, forwarded: &str| {
-            let headers = HeaderMap::from_iter([(FORWARDED_FOR, forwarded.parse().unwrap())]);
+            let value = http::HeaderValue::from_bytes(forwarded.as_bytes()).unwrap();
+            let headers = HeaderMap::from_iter([(FORWARDED_FOR, value)]);
             site.client(&headers, SocketAddr::new(peer.parse().unwrap(), 1)).to_string()
         };
         assert_eq!(client("10.0.0.1", "203.0.113.9"), "203.0.113.9");
         assert_eq!(client("10.0.0.1", "198.51.100.1, 203.0.113.9, 10.0.0.2"), "203.0.113.9");
         assert_eq!(client("10.0.0.1", "nonsense, 10.0.0.2"), "10.0.0.2");
+        assert_eq!(client("10.0.0.1", "10.0.0.2,, 203.0.113.9"), "203.0.113.9");
         assert_eq!(client("192.0.2.1", "203.0.113.9"), "192.0.2.1", "a stranger's word");
+        assert_eq!(client("10.0.0.1", "\u{ff}, 203.0.113.9"), "203.0.113.9", "bytes that are no text");
         assert_eq!(client("::ffff:10.0.0.1", "::ffff:203.0.113.9"), "203.0.113.9");
     }
 }

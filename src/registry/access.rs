@@ -1,8 +1,8 @@
 //! Which actor may touch whose things. Never: what he does with them.
 
-use crate::types::{AccountId, Actor, KeyRecord};
+use crate::types::{AccountId, Actor, Key, KeyRecord};
 
-use super::RegistryError;
+use super::{Registry, RegistryError};
 
 /// Whether the actor may act on things of `owner`.
 pub(super) fn may_touch(actor: Actor, owner: AccountId) -> bool {
@@ -12,6 +12,25 @@ pub(super) fn may_touch(actor: Actor, owner: AccountId) -> bool {
         }
         Actor::Person { account, admin: false } => account == owner,
     }
+}
+
+impl Registry {
+    /// Keeps a person from filling the disk: what he makes or changes has a pace. Taking rights away has none.
+    pub(super) fn pace(&self, actor: Actor) -> Result<(), RegistryError> {
+        match actor {
+            Actor::Person { account, .. } => self.throttle.write(account, self.clock.now()),
+            Actor::Machine { .. } | Actor::Token { .. } | Actor::Ember => Ok(()),
+        }
+    }
+}
+
+/// Refuses a name that holds a key or another of Ember's secrets: names are shown, logged and kept.
+pub(super) fn refuse_secret(name: &str) -> Result<(), RegistryError> {
+    if Key::may_be_in(name) {
+        let sentence = "a name is shown and kept, and must not hold a key, a link or a token; choose another";
+        return Err(RegistryError::Invalid(sentence.to_string()));
+    }
+    Ok(())
 }
 
 /// Refuses what only administrators and the machine may do.

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use crate::store::{Check, Commit, Trouble, Write};
 use crate::types::{Account, AccountId, AccountStatus, Actor, DisplayName, Email, Key, Role, Secret};
 
-use super::access::{administrators_only, may_touch};
+use super::access::{administrators_only, may_touch, refuse_secret};
 use super::audit::Action;
 use super::denial::{Attempt, DenialTarget, Intent};
 use super::record::{decode_account, encode_account};
@@ -31,6 +31,8 @@ impl Registry {
     /// [`RegistryError`]: the address is taken, the password too short, the actor no administrator, the store unwell.
     pub fn create_account(&self, actor: Actor, new: &NewAccount) -> Result<Account, RegistryError> {
         administrators_only(actor)?;
+        refuse_secret(new.email.as_str())?;
+        new.name.as_ref().map_or(Ok(()), |name| refuse_secret(name.as_str()))?;
         let hash = new.password.as_ref().map(|text| self.hash(text)).transpose()?;
         let now = self.clock.now();
         let account = Account {
@@ -178,7 +180,9 @@ impl Registry {
         text: &str,
         name: Option<&DisplayName>,
     ) -> Result<Account, RegistryError> {
+        name.map_or(Ok(()), |name| refuse_secret(name.as_str()))?;
         let id = self.account(actor, text)?.id;
+        self.pace(actor)?;
         self.until_agreed(|| {
             let found = self.load_account(id)?;
             let there = found.filter(|(account, _)| account.status != AccountStatus::Deleted);
@@ -317,7 +321,7 @@ impl Registry {
 }
 
 /// Whoever stops himself could not go back.
-fn refuse_own(actor: Actor, account: AccountId) -> Result<(), RegistryError> {
+pub(super) fn refuse_own(actor: Actor, account: AccountId) -> Result<(), RegistryError> {
     match actor {
         Actor::Person { account: own, .. } if own == account => Err(RegistryError::Conflict(
             "this is your own account; ask another administrator, or use the command line on the machine"

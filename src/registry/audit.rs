@@ -1,10 +1,10 @@
 //! The audit trail: one event for each change, in the commit that makes the change. Never: secrets.
 
-use std::collections::VecDeque;
 use std::ops::Bound;
+use std::sync::atomic::Ordering;
 
 use crate::store::Write;
-use crate::types::{AccountId, Actor, EventId, InviteId, KeyId, Timestamp, TokenId, is_control};
+use crate::types::{AccountId, Actor, Email, EventId, InviteId, KeyId, Timestamp, TokenId, is_control};
 
 use super::access::administrators_only;
 use super::record::{decode_event, encode_event};
@@ -23,6 +23,9 @@ macro_rules! actions {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }
             }
+
+            /// Every word, in the order of the list.
+            pub const WORDS: &[&str] = &[$($word,)*];
 
             pub(super) fn from_word(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$name),)* _ => None }
@@ -111,21 +114,34 @@ impl Event {
 pub struct AuditFilter {
     /// A word like `key.created`, or the part before its dot.
     pub action: Option<String>,
-    /// A part of the detail, in any case, or the id of who did it or what it was done to.
+    /// A part of the detail, in any case; or who did it or what it was done to: an id, or an account's address.
     pub search: Option<String>,
 }
 
-impl AuditFilter {
+/// A filter that makes sense, with what it looks for.
+struct Wanted {
+    action: Option<String>,
+    /// In lower case.
+    text: Option<String>,
+    /// What ids must be one of.
+    ids: Vec<String>,
+}
+
+impl Wanted {
     fn passes(&self, event: &Event) -> bool {
         let word = event.action.as_str();
-        let action = |wanted: &str| word == wanted || word.split('.').next() == Some(wanted);
+        let action = |wanted: &str| is_about(word, wanted);
         let search = |text: &str| {
-            event.detail.to_lowercase().contains(&text.to_lowercase())
-                || event.target_id() == text
-                || event.actor.to_string() == text
+            event.detail.to_lowercase().contains(text)
+                || self.ids.iter().any(|id| *id == event.target_id() || *id == event.actor.to_string())
         };
-        self.action.as_deref().is_none_or(action) && self.search.as_deref().is_none_or(search)
+        self.action.as_deref().is_none_or(action) && self.text.as_deref().is_none_or(search)
     }
+}
+
+/// Whether an action's word is the one that is wanted, or begins with it before its dot.
+fn is_about(word: &str, wanted: &str) -> bool {
+    word == wanted || word.split('.').next() == Some(wanted)
 }
 
 /// The most events given of one thing's history.
@@ -162,6 +178,7 @@ impl Registry {
         limit: usize,
     ) -> Result<Page<Event>, RegistryError> {
         administrators_only(actor)?;
+        let wanted = self.wanted(filter)?;
         let limit = limit.clamp(1, PAGE_MAX);
         let (mut entries, mut end) = (Vec::new(), before.map(|id| id.as_bytes().to_vec()));
         loop {
@@ -171,7 +188,7 @@ impl Registry {
             end = rows.last().map(|(id, _)| id.clone());
             for (id, bytes) in &rows {
                 let event = decode_event(id, bytes)?;
-                if filter.passes(&event) {
+                if wanted.passes(&event) {
                     entries.push(event);
                 }
                 if entries.len() > limit {
@@ -185,27 +202,29 @@ impl Registry {
         }
     }
 
+    fn wanted(&self, filter: &AuditFilter) -> Result<Wanted, RegistryError> {
+        let is_known = |wanted: &String| Action::WORDS.iter().any(|word| is_about(word, wanted));
+        if filter.action.as_ref().is_some_and(|action| !is_known(action)) {
+            let sentence = format!(
+                "there is no such action; use one of {}, or the part before a dot",
+                Action::WORDS.join(", ")
+            );
+            return Err(RegistryError::Invalid(sentence));
+        }
+        let mut ids: Vec<String> = filter.search.iter().cloned().collect();
+        if let Some(email) = filter.search.as_ref().and_then(|text| text.parse::<Email>().ok()) {
+            ids.extend(self.account_of(&email)?.map(|account| account.id.to_string()));
+        }
+        let text = filter.search.as_ref().map(|text| text.to_lowercase());
+        Ok(Wanted { action: filter.action.clone(), text, ids })
+    }
+
     fn history(&self, target: &[u8; 16]) -> Result<Vec<Event>, RegistryError> {
         let prefix = audit_prefix(target);
         let end = end_of(&prefix);
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut newest: VecDeque<Vec<u8>> = VecDeque::with_capacity(HISTORY_MAX);
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let from = after.as_deref().map_or(Bound::Included(prefix.as_slice()), Bound::Excluded);
-            let rows = self.store.scan(AUDIT_INDEX, from, to, INDEX_ROWS)?;
-            let is_last = rows.len() < INDEX_ROWS;
-            after = rows.last().map(|(row, _)| row.clone());
-            for (row, _) in rows {
-                if newest.len() == HISTORY_MAX {
-                    newest.pop_front();
-                }
-                newest.push_back(row);
-            }
-            if is_last {
-                break;
-            }
-        }
+        let rows = self.store.scan_back(AUDIT_INDEX, Bound::Included(&prefix), to, HISTORY_MAX)?;
+        let newest = rows.into_iter().rev().map(|(row, _)| row);
         let mut events = Vec::with_capacity(newest.len());
         for row in newest {
             let id = row.get(prefix.len()..).unwrap_or_default();
@@ -238,7 +257,8 @@ impl Registry {
         detail: String,
     ) -> Result<Vec<Write>, RegistryError> {
         let at = self.clock.now();
-        let id = EventId::generate(at, &*self.random)?;
+        let place = self.events_made.fetch_add(1, Ordering::Relaxed);
+        let id = EventId::generate(at, &*self.random)?.in_order(place);
         let event = Event { id, at, actor, action, target: *target, detail };
         Ok(vec![
             Write::Put { table: AUDIT, key: id.as_bytes().to_vec(), value: encode_event(&event) },

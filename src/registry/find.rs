@@ -36,7 +36,7 @@ impl Registry {
         }
     }
 
-    /// Keys that pass a filter, in the order they were made.
+    /// Keys that pass a filter, in the order they were made or the other way round.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -56,7 +56,7 @@ impl Registry {
         let mut entries = Vec::new();
         let mut last = after;
         loop {
-            let page = self.page_of_keys(account, last)?;
+            let page = self.page_of_keys(account, last, filter.newest_first)?;
             let done = page.len() < PAGE_MAX;
             last = page.last().map(|key| key.id);
             let now = self.clock.now();
@@ -94,22 +94,45 @@ impl Registry {
         &self,
         account: Option<AccountId>,
         after: Option<KeyId>,
+        newest_first: bool,
     ) -> Result<Vec<KeyRecord>, RegistryError> {
-        match account {
-            Some(account) => self.load_all(self.key_ids_of(account, after, PAGE_MAX)?),
-            None => {
-                let after = after.map(|id| id.as_bytes().to_vec());
-                let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-                let rows = self.store.scan(KEYS, from, Bound::Unbounded, PAGE_MAX)?;
-                rows.iter().map(decoded).collect()
-            }
+        let prefix = account.map(by_account);
+        let table = if prefix.is_some() { KEY_INDEX } else { KEYS };
+        let prefix = prefix.unwrap_or_default();
+        let seen = after.map(|id| [&prefix[..], id.as_bytes()].concat());
+        let (start, end) = (Some(prefix.clone()).filter(|prefix| !prefix.is_empty()), end_of(&prefix));
+        let (mut from, mut to) = (included(start.as_deref()), excluded(end.as_deref()));
+        let rows = if newest_first {
+            to = seen.as_deref().map_or(to, Bound::Excluded);
+            self.store.scan_back(table, from, to, PAGE_MAX)?
+        } else {
+            from = seen.as_deref().map_or(from, Bound::Excluded);
+            self.store.scan(table, from, to, PAGE_MAX)?
+        };
+        if account.is_none() {
+            return rows.iter().map(decoded).collect();
         }
+        let id = |(row, _): &Row| KeyId::from_bytes(row.get(prefix.len()..)?);
+        self.load_all(rows.iter().filter_map(id).collect())
+    }
+
+    /// What a key is called, even if it is revoked: for showing a name where there is only an id.
+    ///
+    /// # Errors
+    /// [`RegistryError::Store`].
+    pub fn key_name(&self, id: KeyId) -> Result<Option<KeyName>, RegistryError> {
+        let Some(bytes) = self.store.get(KEYS, id.as_bytes())? else { return Ok(None) };
+        Ok(Some(decode_key(id.as_bytes(), &bytes)?.name))
     }
 
     fn shortlist(&self, actor: Actor, text: &str) -> Result<Shortlist, RegistryError> {
         let mut list = Shortlist::new(actor);
         if let Ok(id) = text.parse::<KeyId>() {
             list.offer(self.load_all(vec![id])?);
+            return Ok(list);
+        }
+        if let Actor::Person { account, admin: false } = actor {
+            self.offer_own(&mut list, account, text)?;
             return Ok(list);
         }
         if let Some((first, last)) = KeyId::range_of_prefix(text) {
@@ -125,6 +148,25 @@ impl Registry {
             self.offer_indexed(&mut list, &by_hint(hint))?;
         }
         Ok(list)
+    }
+
+    /// A member's text is looked for among his own keys only: whatever others have takes him no time.
+    fn offer_own(&self, list: &mut Shortlist, account: AccountId, text: &str) -> Result<(), RegistryError> {
+        let by_id = KeyId::range_of_prefix(text).is_some();
+        let fits = |key: &KeyRecord| {
+            key.name.as_str() == text
+                || key.secrets.iter().any(|secret| secret.hint.as_bytes() == text.as_bytes())
+                || (by_id && key.id.to_string().starts_with(text))
+        };
+        let mut last = None;
+        loop {
+            let page = self.page_of_keys(Some(account), last, false)?;
+            last = page.last().map(|key| key.id);
+            let is_last = page.len() < PAGE_MAX;
+            if !list.offer(page.into_iter().filter(fits).collect()) || is_last {
+                return Ok(());
+            }
+        }
     }
 
     fn offer_range(&self, list: &mut Shortlist, first: KeyId, last: KeyId) -> Result<(), RegistryError> {
@@ -217,6 +259,14 @@ impl Shortlist {
         keys.sort_unstable_by_key(|key| key.id);
         keys
     }
+}
+
+fn included(row: Option<&[u8]>) -> Bound<&[u8]> {
+    row.map_or(Bound::Unbounded, Bound::Included)
+}
+
+fn excluded(row: Option<&[u8]>) -> Bound<&[u8]> {
+    row.map_or(Bound::Unbounded, Bound::Excluded)
 }
 
 fn decoded((id, bytes): &Row) -> Result<KeyRecord, RegistryError> {

@@ -10,7 +10,7 @@ use crate::types::{
     SignUp, Ticket, TicketKind, Timestamp,
 };
 
-use super::access::administrators_only;
+use super::access::{administrators_only, refuse_secret};
 use super::audit::Action;
 use super::denial::Attempt;
 use super::record::people::{decode_invite, encode_invite};
@@ -45,6 +45,8 @@ pub struct Newcomer {
     pub place: Place,
 }
 
+/// Why a link can't be used, whether it was never made, was used, revoked or is over.
+pub const INVITE_GONE: &str = "this invitation no longer works; ask whoever sent it for a new one";
 /// How long an invitation works when nobody says.
 pub const INVITE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The longest an invitation works: 30 days.
@@ -61,6 +63,7 @@ impl Registry {
     /// [`RegistryError`]: sign-up is closed, the address has an account, the lifetime is out of range.
     pub fn create_invite(&self, actor: Actor, new: &NewInvite) -> Result<(Invite, Ticket), RegistryError> {
         administrators_only(actor)?;
+        refuse_secret(new.email.as_str())?;
         self.refuse_closed()?;
         if !(INVITE_MIN..=INVITE_MAX).contains(&new.lifetime) {
             let sentence = "an invitation works for a minute to 30 days; choose a time in between";
@@ -195,9 +198,21 @@ impl Registry {
         name: Option<DisplayName>,
         role: Role,
     ) -> Result<Account, RegistryError> {
+        refuse_secret(email.as_str())?;
+        name.as_ref().map_or(Ok(()), |name| refuse_secret(name.as_str()))?;
         let now = self.clock.now();
         let id = AccountId::generate(now, &*self.random)?;
         Ok(Account { id, email, name, role, status: AccountStatus::Active, created_at: now })
+    }
+
+    /// Why nobody makes an account without an invitation; none where anyone may.
+    #[must_use]
+    pub const fn sign_up_refusal(&self) -> Option<&'static str> {
+        match self.rules.sign_up {
+            SignUp::Open { .. } => None,
+            SignUp::Invite => Some("accounts are made by invitation here; ask an administrator for a link"),
+            SignUp::Closed => Some("accounts are made by an administrator here; ask one for yours"),
+        }
     }
 
     fn refuse_closed(&self) -> Result<(), RegistryError> {
@@ -211,7 +226,7 @@ impl Registry {
 
     fn refuse_unwelcome(&self, email: &Email) -> Result<(), RegistryError> {
         let SignUp::Open { domains } = &self.rules.sign_up else {
-            let sentence = "accounts are made by an administrator here; ask one for an invitation";
+            let sentence = self.sign_up_refusal().unwrap_or_default();
             return Err(RegistryError::NotAllowed(sentence.to_string()));
         };
         let domain = email.as_str().rsplit('@').next().unwrap_or_default();
@@ -223,15 +238,16 @@ impl Registry {
     }
 
     fn open_invite(&self, ticket: &Ticket) -> Result<(KeptInvite, Vec<u8>), RegistryError> {
-        let gone = || {
-            let sentence = "this invitation no longer works; ask whoever sent it for a new one";
-            RegistryError::NotFound(sentence.to_string())
-        };
+        let gone = || RegistryError::NotFound(INVITE_GONE.to_string());
         self.refuse_closed().map_err(|_| gone())?;
         let id = self.ticket_subject(ticket, TicketKind::Invite)?.ok_or_else(gone)?;
         let bytes = self.store.get(INVITES, &id)?.ok_or_else(gone)?;
         let kept = decode_invite(&id, &bytes)?;
-        if self.clock.now() < kept.invite.expires_at { Ok((kept, bytes)) } else { Err(gone()) }
+        let is_over = kept.invite.expires_at <= self.clock.now();
+        if is_over || !self.still_administers(kept.invite.by)? {
+            return Err(gone());
+        }
+        Ok((kept, bytes))
     }
 
     /// How many wait for others, and those that are over or that a new one to `email` takes the place of.

@@ -6,7 +6,7 @@ use crate::types::{
     KeyStanding, KeyStatus, ModelScope, Timestamp, is_control,
 };
 
-use super::access::administrators_only;
+use super::access::{administrators_only, refuse_secret, visible};
 use super::audit::Action;
 use super::denial::{Attempt, Intent};
 use super::record::{decode_key, encode_key};
@@ -50,10 +50,15 @@ pub struct KeyFilter {
     pub status: Option<KeyStatus>,
     /// A part of the name, in any case, or the last four characters, or the id or its beginning.
     pub search: Option<String>,
+    /// Whether the list begins with the key made last.
+    pub newest_first: bool,
 }
 
 /// The longest reason of a revocation, in characters.
 const REASON_CHARS_MAX: usize = 200;
+
+/// The most keys of a member that work at once.
+const KEYS_MAX: usize = 1000;
 
 /// The most models a key names: their longest names, old and new, fit into one event.
 const MODELS_MAX: usize = 1000;
@@ -64,7 +69,10 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`].
     pub fn create_key(&self, actor: Actor, new: &NewKey) -> Result<(KeyRecord, Key), RegistryError> {
+        refuse_secret(new.name.as_str())?;
         let account = self.account(actor, &new.account)?;
+        self.pace(actor)?;
+        self.refuse_full(actor, account.id)?;
         if account.status != AccountStatus::Active {
             let sentence = format!(
                 "account {} is disabled; enable it with `ember account enable {}` first",
@@ -109,7 +117,9 @@ impl Registry {
         text: &str,
         changes: &KeyChanges,
     ) -> Result<KeyRecord, RegistryError> {
+        changes.name.as_ref().map_or(Ok(()), |name| refuse_secret(name.as_str()))?;
         let id = self.key(actor, text)?.id;
+        self.pace(actor)?;
         refuse_past(changes.expires_at.flatten(), self.clock.now())?;
         refuse_crowded(changes.models.as_ref())?;
         self.until_agreed(|| {
@@ -149,6 +159,7 @@ impl Registry {
     /// [`RegistryError`].
     pub fn enable_key(&self, actor: Actor, text: &str) -> Result<KeyRecord, RegistryError> {
         let id = self.key(actor, text)?.id;
+        self.pace(actor)?;
         self.settle_first(id.as_bytes())?;
         self.until_agreed(|| {
             let (old, bytes) = self.load_key(id)?;
@@ -186,13 +197,14 @@ impl Registry {
         }
     }
 
-    /// Whose key this is, and what it is now.
+    /// Whose key this is, and what it is now. A member learns of his own.
     ///
     /// # Errors
     /// [`RegistryError::NotFound`] when it was never issued.
-    pub fn verify_key(&self, key: &Key) -> Result<(KeyRecord, KeyDigest), RegistryError> {
+    pub fn verify_key(&self, actor: Actor, key: &Key) -> Result<(KeyRecord, KeyDigest), RegistryError> {
         let digest = key.digest();
-        match self.by_digest(&digest)? {
+        let found = self.by_digest(&digest)?.filter(|(record, _)| visible(actor, record));
+        match found {
             Some((record, _)) => Ok((record, digest)),
             None => Err(RegistryError::NotFound("this key was never issued here".to_string())),
         }
@@ -294,6 +306,21 @@ impl Registry {
                 "account {id} was disabled or deleted meanwhile; nothing was issued"
             ))),
         }
+    }
+
+    /// Members have so many keys at once; the machine and administrators decide for themselves.
+    fn refuse_full(&self, actor: Actor, account: AccountId) -> Result<(), RegistryError> {
+        if administrators_only(actor).is_ok() {
+            return Ok(());
+        }
+        let filter = KeyFilter { status: Some(KeyStatus::Active), ..KeyFilter::default() };
+        let keys = self.keys(actor, &filter, None, KEYS_MAX)?.entries.len();
+        if keys < KEYS_MAX {
+            return Ok(());
+        }
+        Err(RegistryError::Conflict(format!(
+            "account {account} has {KEYS_MAX} keys that work, and that is the most; delete some first"
+        )))
     }
 
     fn issue(

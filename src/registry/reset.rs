@@ -9,7 +9,7 @@ use crate::types::{
 };
 
 use super::access::administrators_only;
-use super::accounts::{no_account, password_row};
+use super::accounts::{no_account, password_row, refuse_own};
 use super::audit::Action;
 use super::denial::Attempt;
 use super::record::people::{decode_reset, encode_reset};
@@ -32,14 +32,18 @@ pub struct Reset {
 pub(super) struct KeptReset {
     pub(super) digest: [u8; 32],
     pub(super) expires_at: Timestamp,
+    /// Who made it.
+    pub(super) by: Actor,
 }
 
+/// Why a link can't be used, whether it was never made, was used or is over.
+pub const RESET_GONE: &str = "this link no longer works; ask an administrator for a new one";
 /// How long a link works.
 pub const RESET_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Registry {
     /// Sets an account's password and ends its sessions. Whoever is signed in and changes his own must give the
-    /// `current` one; `place` says where he is.
+    /// `current` one.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -96,10 +100,12 @@ impl Registry {
     /// [`RegistryError`].
     pub fn issue_reset(&self, actor: Actor, text: &str) -> Result<Reset, RegistryError> {
         administrators_only(actor)?;
+        // Whoever is signed in must know his password to change it: a link would be a way around that.
+        refuse_own(actor, self.account(actor, text)?.id)?;
         let id = self.account(actor, text)?.id;
         let ticket = Ticket::generate(TicketKind::Reset, &*self.random)?;
         let expires_at = self.clock.now().after(RESET_LIFETIME);
-        let kept = KeptReset { digest: *ticket.digest().as_bytes(), expires_at };
+        let kept = KeptReset { digest: *ticket.digest().as_bytes(), expires_at, by: actor };
         let account = self.until_agreed(|| {
             let found = self.load_account(id)?;
             let there = found.filter(|(account, _)| account.status != AccountStatus::Deleted);
@@ -129,14 +135,12 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`]; one and the same whether it was never made, was used or is over.
     pub fn reset_account(&self, ticket: &Ticket) -> Result<Account, RegistryError> {
-        let gone = || {
-            let sentence = "this link no longer works; ask an administrator for a new one";
-            RegistryError::NotFound(sentence.to_string())
-        };
+        let gone = || RegistryError::NotFound(RESET_GONE.to_string());
         let id = self.ticket_subject(ticket, TicketKind::Reset)?.ok_or_else(gone)?;
         let bytes = self.store.get(RESETS, &id)?.ok_or_else(gone)?;
         let kept = decode_reset(&bytes)?;
-        if kept.digest != *ticket.digest().as_bytes() || kept.expires_at <= self.clock.now() {
+        let is_over = kept.digest != *ticket.digest().as_bytes() || kept.expires_at <= self.clock.now();
+        if is_over || !self.still_administers(kept.by)? {
             return Err(gone());
         }
         let id = AccountId::from_bytes(&id).ok_or_else(gone)?;

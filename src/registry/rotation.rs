@@ -35,6 +35,7 @@ impl Registry {
         rotation: Rotation,
     ) -> Result<(KeyRecord, Key), RegistryError> {
         let key = self.key(actor, text)?;
+        self.pace(actor)?;
         refuse_long(rotation)?;
         let secret = Key::generate(key.environment, &*self.random)?;
         let record = match rotation {

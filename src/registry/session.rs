@@ -67,7 +67,8 @@ impl Registry {
         let Some(id) = self.ticket_subject(ticket, TicketKind::Session)? else { return Ok(None) };
         let Some(bytes) = self.store.get(SESSIONS, &id)? else { return Ok(None) };
         let kept = decode_session(&id, &bytes)?;
-        let Some((account, _)) = self.load_account(kept.session.account)? else { return Ok(None) };
+        let (account, _) =
+            self.load_account(kept.session.account)?.ok_or(Trouble::Damaged { table: ACCOUNTS.0 })?;
         let now = self.clock.now();
         if !self.is_open(&account) || !self.is_good(&kept, self.epoch(account.id)?, now) {
             return Ok(None);
@@ -113,22 +114,45 @@ impl Registry {
         })
     }
 
-    /// Ends all sessions of an account but one.
+    /// Ends all sessions of an account, those that begin in this moment among them; with `keep`, all but that one.
+    /// Returns those that were good.
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub fn end_other_sessions(&self, actor: Actor, keep: &Session) -> Result<usize, RegistryError> {
-        let others = self.sessions(actor, &keep.account.to_string())?;
-        let others: Vec<_> =
-            others.iter().map(|session| session.id).filter(|other| *other != keep.id).collect();
-        for other in &others {
-            match self.end_session(actor, *other) {
+    pub fn end_sessions(
+        &self,
+        actor: Actor,
+        text: &str,
+        keep: Option<SessionId>,
+    ) -> Result<Vec<Session>, RegistryError> {
+        let account = self.account(actor, text)?.id;
+        let mut ended = self.sessions(actor, text)?;
+        let Some(keep) = keep else { return self.end_all_sessions(actor, account, ended) };
+        ended.retain(|session| session.id != keep);
+        for session in &ended {
+            match self.end_session(actor, session.id) {
                 // It ended by itself meanwhile.
                 Ok(_) | Err(RegistryError::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(others.len())
+        Ok(ended)
+    }
+
+    fn end_all_sessions(
+        &self,
+        actor: Actor,
+        account: AccountId,
+        ended: Vec<Session>,
+    ) -> Result<Vec<Session>, RegistryError> {
+        self.until_agreed(|| {
+            let (_, same_epoch, ending) = self.end_of_epoch(account)?;
+            let detail = "all sessions".to_string();
+            let mut writes = self.event(actor, Action::SignedOut, account.as_bytes(), detail)?;
+            writes.push(ending);
+            let commit = Commit { checks: vec![same_epoch], writes, ..Commit::default() };
+            Ok(Attempt::denial(commit, ended.clone()))
+        })
     }
 
     /// Begins a session of an account whose password was checked while its epoch was `epoch`.

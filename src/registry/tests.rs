@@ -3,6 +3,7 @@
 
 mod accounts;
 mod audit;
+mod bounds;
 mod denial;
 mod find;
 mod invites;

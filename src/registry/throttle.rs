@@ -18,7 +18,9 @@ struct Pace {
 
 const PER_ADDRESS: Pace = Pace { burst: 20, interval_ms: 6_000 };
 const PER_ACCOUNT: Pace = Pace { burst: 10, interval_ms: 30_000 };
-const PER_KNOWN: Pace = Pace { burst: 10, interval_ms: 6_000 };
+const PER_KNOWN: Pace = Pace { burst: 10, interval_ms: 30_000 };
+/// What a person makes or changes: each leaves an event for good.
+const PER_WRITER: Pace = Pace { burst: 100, interval_ms: 1_000 };
 
 /// Subjects kept in memory; the least busy ones are forgotten first.
 const SUBJECTS_MAX: usize = 10_000;
@@ -31,6 +33,8 @@ enum Subject {
     Known(String, IpAddr),
     /// Whoever is signed in and proves that he knows his own password.
     Own(AccountId),
+    /// Whoever is signed in and changes things.
+    Writer(AccountId),
 }
 
 impl Subject {
@@ -39,6 +43,7 @@ impl Subject {
             Self::Address(_) => &PER_ADDRESS,
             Self::Account(_) => &PER_ACCOUNT,
             Self::Known(..) | Self::Own(_) => &PER_KNOWN,
+            Self::Writer(_) => &PER_WRITER,
         }
     }
 }
@@ -81,6 +86,14 @@ impl Throttle {
         self.count(vec![Subject::Own(account)], now)
     }
 
+    /// Counts a change that a person makes.
+    ///
+    /// # Errors
+    /// [`RegistryError::TooMany`], with the wait.
+    pub(super) fn write(&self, account: AccountId, now: Timestamp) -> Result<(), RegistryError> {
+        self.count(vec![Subject::Writer(account)], now).map(drop)
+    }
+
     fn count(&self, subjects: Vec<Subject>, now: Timestamp) -> Result<Try<'_>, RegistryError> {
         let mut table = self.table();
         let waits = subjects.iter().filter_map(|subject| wait(&table, subject, now));
@@ -101,7 +114,7 @@ impl Throttle {
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         let text = |subject: &Subject| match subject {
-            Subject::Address(_) | Subject::Own(_) => 0,
+            Subject::Address(_) | Subject::Own(_) | Subject::Writer(_) => 0,
             Subject::Account(text) | Subject::Known(text, _) => text.len(),
         };
         self.table().keys().map(text).sum()

@@ -2,15 +2,15 @@
 
 use std::ops::Bound;
 
-use crate::store::{Check, Commit, Write};
+use crate::store::{Check, Commit, Trouble, Write};
 use crate::types::{Actor, AdminToken, KeyName, Role, Ticket, TicketKind, Timestamp, TokenId};
 
-use super::access::administrators_only;
+use super::access::{administrators_only, refuse_secret};
 use super::audit::Action;
 use super::denial::Attempt;
 use super::keys::refuse_past;
 use super::record::people::{decode_token, encode_token};
-use super::table::{TICKETS, TOKENS, ticket_value};
+use super::table::{ACCOUNTS, TICKETS, TOKENS, ticket_value};
 use super::{Registry, RegistryError};
 
 /// What a token is made of.
@@ -43,6 +43,7 @@ impl Registry {
             let sentence = "a token can't make tokens; use `ember token create` on the machine";
             return Err(RegistryError::NotAllowed(sentence.to_string()));
         }
+        refuse_secret(new.name.as_str())?;
         let now = self.clock.now();
         refuse_past(new.expires_at, now)?;
         let ticket = Ticket::generate(TicketKind::Admin, &*self.random)?;
@@ -109,15 +110,30 @@ impl Registry {
         let Some(id) = self.ticket_subject(ticket, TicketKind::Admin)? else { return Ok(None) };
         let Some(bytes) = self.store.get(TOKENS, &id)? else { return Ok(None) };
         let token = decode_token(&id, &bytes)?.token;
+        Ok(self.is_good_token(&token)?.then_some(Actor::Token { token: token.id }))
+    }
+
+    /// Whether whoever made something for others may still do so: what he handed out ends with that.
+    pub(super) fn still_administers(&self, by: Actor) -> Result<bool, RegistryError> {
+        match by {
+            Actor::Machine { .. } | Actor::Ember => Ok(true),
+            Actor::Person { account, .. } => {
+                let (account, _) =
+                    self.load_account(account)?.ok_or(Trouble::Damaged { table: ACCOUNTS.0 })?;
+                Ok(self.is_open(&account) && account.role == Role::Admin)
+            }
+            Actor::Token { token } => match self.store.get(TOKENS, token.as_bytes())? {
+                Some(bytes) => self.is_good_token(&decode_token(token.as_bytes(), &bytes)?.token),
+                None => Ok(false),
+            },
+        }
+    }
+
+    fn is_good_token(&self, token: &AdminToken) -> Result<bool, RegistryError> {
         let is_over = token.expires_at.is_some_and(|end| end <= self.clock.now());
-        let stands = match token.by {
-            Actor::Machine { .. } | Actor::Ember => true,
-            Actor::Token { .. } => false,
-            Actor::Person { account, .. } => self
-                .load_account(account)?
-                .is_some_and(|(account, _)| self.is_open(&account) && account.role == Role::Admin),
-        };
-        Ok((stands && !is_over).then_some(Actor::Token { token: token.id }))
+        // A token is never made by one.
+        let is_made_by_token = matches!(token.by, Actor::Token { .. });
+        Ok(!is_over && !is_made_by_token && self.still_administers(token.by)?)
     }
 
     fn token_named(&self, actor: Actor, text: &str) -> Result<TokenId, RegistryError> {

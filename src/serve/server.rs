@@ -1,7 +1,6 @@
 //! The running server: its parts put together, its tasks, its end. Never: rules, how it was asked for.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +56,7 @@ struct Built {
 }
 
 /// Called once everything is bound, before the first request.
-pub(super) type Announce = Box<dyn FnOnce(&Upstreams, SocketAddr) -> Result<(), ServeFault>>;
+pub(super) type Announce = Box<dyn FnOnce(&Upstreams, &str) -> Result<(), ServeFault>>;
 
 /// How long the model servers get to name their models before the announcement.
 const LOOK_TIME: Duration = Duration::from_secs(3);
@@ -113,7 +112,9 @@ impl Server {
             _ = timeout(LOOK_TIME, built.upstreams.look()) => {}
         }
         match self.listener.addresses().first() {
-            Some(address) => announce(&built.upstreams, *address).map(|()| true),
+            Some(address) => {
+                announce(&built.upstreams, &self.config.server.base_url(*address)).map(|()| true)
+            }
             None => Ok(true),
         }
     }
@@ -163,7 +164,8 @@ impl Server {
         let listener = socket_path::bind(&self.dir).map_err(ServeFault::Socket)?;
         let listen: Vec<_> =
             self.listener.addresses().iter().map(|address| format!("http://{address}")).collect();
-        let base_url = self.config.server.public_url.clone().or_else(|| listen.first().cloned());
+        let address = self.listener.addresses().first().copied();
+        let base_url = address.map(|address| self.config.server.base_url(address));
         let running: Arc<dyn Running> = Arc::new(Myself {
             started_at: built.clock.now(),
             listen,

@@ -14,7 +14,7 @@ pub fn absolute(point: Timestamp) -> String {
     }
 }
 
-/// `in 90 days`, `3 min ago`, `now`.
+/// `in 90 days`, `3 min ago`, `just now`.
 #[must_use]
 pub fn relative(point: Timestamp, now: Timestamp) -> String {
     if point > now {
@@ -32,7 +32,7 @@ pub fn both(point: Timestamp, now: Timestamp) -> String {
     format!("{} ({})", absolute(point), relative(point, now))
 }
 
-/// A length of time for people; `0 min` below half a minute.
+/// A length of time for people; in seconds below a minute.
 #[must_use]
 pub fn length(wait: Duration) -> String {
     let text = rounded(wait);

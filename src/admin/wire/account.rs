@@ -30,6 +30,8 @@ pub(super) struct EventJson {
     actor_name: String,
     #[serde(default)]
     target: String,
+    #[serde(default)]
+    target_name: String,
     action: String,
     detail: String,
 }
@@ -78,6 +80,7 @@ impl EventJson {
             actor: line.actor.clone(),
             actor_name: line.actor_name.clone(),
             target: line.target.clone(),
+            target_name: line.target_name.clone(),
             action: line.action.clone(),
             detail: line.detail.clone(),
         };
@@ -92,6 +95,7 @@ impl EventJson {
                 actor: event.actor.clone(),
                 actor_name: event.actor_name.clone(),
                 target: event.target.clone(),
+                target_name: event.target_name.clone(),
                 action: event.action.clone(),
                 detail: event.detail.clone(),
             })

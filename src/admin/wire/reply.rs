@@ -137,7 +137,9 @@ pub(super) fn decode(command: &Command, json: &[u8]) -> Result<Reply, AdminError
         Command::InviteCreate(_) => parse::<InviteJson>(json)?.read_new()?,
         Command::InviteRevoke { .. } => Reply::Invite(parse::<InviteJson>(json)?.read()?),
         Command::InviteList => Reply::Invites(all(json, InviteJson::read)?),
-        Command::SessionList { .. } => Reply::Sessions(all(json, SessionJson::read)?),
+        Command::SessionList { .. } | Command::SessionsEnd { .. } => {
+            Reply::Sessions(all(json, SessionJson::read)?)
+        }
         Command::SessionEnd { .. } => Reply::Session(parse::<SessionJson>(json)?.read()?),
         Command::TokenCreate(_) => parse::<TokenJson>(json)?.read_issued()?,
         Command::TokenRevoke { .. } => Reply::Token(parse::<TokenJson>(json)?.read()?),

@@ -140,6 +140,7 @@ pub fn body(command: &Command) -> Result<Option<Vec<u8>>, AdminError> {
         | Command::InviteRevoke { .. }
         | Command::SessionList { .. }
         | Command::SessionEnd { .. }
+        | Command::SessionsEnd { .. }
         | Command::TokenList
         | Command::TokenRevoke { .. }
         | Command::AuditList { .. }

@@ -62,6 +62,7 @@ fn history() -> Vec<HistoryLine> {
         actor: "uid:1000".to_string(),
         actor_name: "user 1000 on the machine".to_string(),
         target: KEY_ID.to_string(),
+        target_name: "my app".to_string(),
         action: "key.created".to_string(),
         detail: "prod my app ...Ab12".to_string(),
     }]
@@ -324,7 +325,7 @@ fn a_token_looks_as_documented_and_is_itself_in_one_document_only() {
 
 #[test]
 fn an_event_looks_as_documented() {
-    let golden = r#"{"id":"evt_01kaspw4g0000000000000000c","object":"event","at":"2026-11-23T20:01:00.000Z","actor":"uid:1000","actor_name":"user 1000 on the machine","target":"key_01kaspw4g0000000000000000a","action":"key.created","detail":"prod my app ...Ab12"}"#;
+    let golden = r#"{"id":"evt_01kaspw4g0000000000000000c","object":"event","at":"2026-11-23T20:01:00.000Z","actor":"uid:1000","actor_name":"user 1000 on the machine","target":"key_01kaspw4g0000000000000000a","target_name":"my app","action":"key.created","detail":"prod my app ...Ab12"}"#;
     let page = encode(&Reply::Audit(Page { entries: history(), has_more: true })).unwrap();
     let id = "evt_01kaspw4g0000000000000000c";
     let list = format!(

@@ -46,7 +46,7 @@ pub(super) fn event(line: &HistoryLine, times: Times) -> Vec<String> {
         times.absolute(line.at),
         line.action.clone(),
         line.actor_name.clone(),
-        line.target.clone(),
+        line.target_name.clone(),
         line.detail.clone(),
     ]
 }

@@ -42,7 +42,9 @@ fn the_trail_begins_with_the_newest_and_is_cut_where_it_was_asked() {
     assert!(end.out.contains("on the machine") && end.out.contains(" UTC"), "{}", end.out);
     assert!(house.ok(&["audit", "--limit", "3", "-o", "json"]).contains("\"has_more\": true"));
     assert!(house.run(&["audit", "--limit", "4"]).err.is_empty());
-    assert!(house.run(&["audit", "--action", "none"]).err.contains("There are none"));
+    assert!(house.run(&["audit", "--search", "nobody at all"]).err.contains("There are none"));
+    let end = house.run(&["audit", "--action", "key.sold"]);
+    assert!(end.code == 2 && end.err.contains("key.created"), "{}", end.err);
     for limit in ["0", "100001", "-1"] {
         assert_eq!(house.run(&["audit", "--limit", limit]).code, 2, "{limit}");
     }

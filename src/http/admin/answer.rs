@@ -80,6 +80,14 @@ impl AdminDoor {
         body: Bytes,
         base_url: String,
     ) -> Answered {
+        let underway = match actor {
+            Actor::Person { account, .. } => self.crowd.enter(account).map(Some),
+            Actor::Machine { .. } | Actor::Token { .. } | Actor::Ember => Ok(None),
+        };
+        let _underway = match underway {
+            Ok(underway) => underway,
+            Err(error) => return failure(&error),
+        };
         let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
             return failure(&AdminError::unavailable("the server is stopping; try again when it is back"));
         };
@@ -138,8 +146,7 @@ impl AdminDoor {
 pub(in crate::http) fn failure(error: &AdminError) -> Answered {
     let (status, problem) = ProblemJson::of(error);
     let text = serde_json::to_string(&problem).unwrap_or_default();
-    let retry_after = error.wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
-    Answered::Text { status, media_type: MEDIA_TYPE, text, allow: None, retry_after }
+    Answered::Text { status, media_type: MEDIA_TYPE, text, allow: None, retry_after: error.retry_after() }
 }
 
 /// The answer to a request that is no command.

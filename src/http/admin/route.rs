@@ -32,6 +32,7 @@ pub(super) enum Operation {
     AccountReset,
     SessionList,
     SessionEnd,
+    SessionsEnd,
     InviteCreate,
     InviteList,
     InviteRevoke,
@@ -58,7 +59,7 @@ pub(super) struct Row {
     build: Option<Build>,
 }
 
-pub(super) static ROUTES: [Row; 31] = [
+pub(super) static ROUTES: [Row; 32] = [
     row(Operation::AccountCreate, Method::POST, "/admin/v1/accounts", |given| {
         Ok(Command::AccountCreate(wire::account_create(given.body)?))
     }),
@@ -112,6 +113,7 @@ pub(super) static ROUTES: [Row; 31] = [
     row(Operation::SessionList, Method::GET, "/admin/v1/accounts/{}/sessions", |given| {
         Ok(Command::SessionList { account: given.subject() })
     }),
+    row(Operation::SessionsEnd, Method::DELETE, "/admin/v1/accounts/{}/sessions", sessions_end),
     row(Operation::SessionEnd, Method::DELETE, "/admin/v1/sessions/{}", |given| {
         Ok(Command::SessionEnd { session: given.id()? })
     }),
@@ -247,14 +249,27 @@ fn key_list(given: &mut Given<'_>) -> Result<Command, AdminError> {
         environment: query.parsed("environment")?,
         status: query.take("status").map(|word| status(&word)).transpose()?,
         search: query.take("search"),
+        newest_first: newest_first(query)?,
     };
     Ok(Command::KeyList { filter, after: query.parsed("after")?, limit: query.limit()? })
+}
+
+fn sessions_end(given: &mut Given<'_>) -> Result<Command, AdminError> {
+    Ok(Command::SessionsEnd { keep: given.query.parsed("keep")?, account: given.subject() })
 }
 
 fn audit_list(given: &mut Given<'_>) -> Result<Command, AdminError> {
     let query = &mut given.query;
     let filter = AuditFilter { action: query.take("action"), search: query.take("search") };
     Ok(Command::AuditList { filter, before: query.parsed("after")?, limit: query.limit()? })
+}
+
+fn newest_first(query: &mut Query) -> Result<bool, AdminError> {
+    match query.take("order").as_deref() {
+        None | Some("asc") => Ok(false),
+        Some("desc") => Ok(true),
+        Some(_) => Err(AdminError::invalid("'order' is one of asc, desc".to_string())),
+    }
 }
 
 fn status(word: &str) -> Result<KeyStatus, AdminError> {
@@ -283,6 +298,10 @@ fn parts(command: &Command) -> Parts {
         Command::AccountReset { account } => on(Operation::AccountReset, account.clone()),
         Command::SessionList { account } => on(Operation::SessionList, account.clone()),
         Command::SessionEnd { session } => on(Operation::SessionEnd, session.to_string()),
+        Command::SessionsEnd { account, keep } => {
+            let query = keep.iter().map(|keep| ("keep", keep.to_string())).collect();
+            (Operation::SessionsEnd, Some(account.clone()), query)
+        }
         Command::InviteCreate(_) => plain(Operation::InviteCreate),
         Command::InviteList => plain(Operation::InviteList),
         Command::InviteRevoke { invite } => on(Operation::InviteRevoke, invite.to_string()),
@@ -320,6 +339,7 @@ fn key_query(filter: &KeyFilter, after: Option<String>, limit: usize) -> Vec<(&'
     query.extend(filter.environment.map(|one| ("environment", one.to_string())));
     query.extend(filter.status.map(|one| ("status", one.as_str().to_string())));
     query.extend(filter.search.clone().map(|text| ("search", text)));
+    query.push(("order", if filter.newest_first { "desc" } else { "asc" }.to_string()));
     query
 }
 

@@ -28,6 +28,7 @@ use crate::registry::Registry;
 use crate::types::{Actor, Clock};
 
 use super::answer::{Answered, refusal};
+use super::crowd::Crowd;
 use super::{Snapshot, VERSION, VERSION_HEADER};
 
 /// From accept to the end of the head, and from there to the end of the body.
@@ -48,6 +49,7 @@ pub struct AdminDoor {
     pub(in crate::http) running: Arc<dyn Running>,
     pub(super) snapshot: Snapshot,
     pub(super) slots: Arc<Semaphore>,
+    pub(in crate::http) crowd: Arc<Crowd>,
     /// Users who are let in beside root.
     users: Vec<u32>,
     /// Scheme, host and port of the links that commands make.
@@ -68,7 +70,7 @@ impl AdminDoor {
     ) -> Self {
         let slots = Arc::new(Semaphore::new(COMMANDS_MAX));
         let users = vec![0, rustix::process::geteuid().as_raw()];
-        Self { registry, meter, clock, running, snapshot, slots, users, base_url }
+        Self { registry, meter, clock, running, snapshot, slots, crowd: Arc::default(), users, base_url }
     }
 
     /// Lets one more user in: the data directory's owner, when root serves it.

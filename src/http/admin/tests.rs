@@ -95,6 +95,11 @@ fn of_people(account: &str, key_text: &str) -> Vec<Command> {
         Command::InviteList,
         Command::InviteRevoke { invite: InviteId::generate(Noon.now(), &random()).unwrap() },
         Command::SessionList { account: account.clone() },
+        Command::SessionsEnd { account: account.clone(), keep: None },
+        Command::SessionsEnd {
+            account: account.clone(),
+            keep: Some(SessionId::generate(Noon.now(), &random()).unwrap()),
+        },
         Command::SessionEnd { session: SessionId::generate(Noon.now(), &random()).unwrap() },
         Command::TokenCreate(NewToken { name: "ci".parse().unwrap(), expires_at: Some(Noon.now()) }),
         Command::TokenList,
@@ -129,6 +134,7 @@ fn all() -> Vec<Command> {
         environment: Some(Environment::Prod),
         status: Some(crate::types::KeyStatus::Expired),
         search: Some("a&b".to_string()),
+        newest_first: true,
     };
     let mut commands = vec![
         Command::AccountCreate(new_account()),

@@ -1,14 +1,13 @@
 //! One's own account: name, password, sessions, theme. Never: other people's.
 
 use crate::admin::{AdminError, Command, Reply};
-use crate::registry::Problem;
 use crate::types::{DisplayName, Session};
 
 use super::Dashboard;
 use super::cookies::Jar;
 use super::frame::{choices, with_error};
 use super::page::{MyAccountPage, SessionRow};
-use super::people::{capitalised, entered};
+use super::people::capitalised;
 use super::visit::{PageAnswer, Refused, Visit};
 
 type Outcome = Result<PageAnswer, Refused>;
@@ -24,7 +23,7 @@ impl Dashboard {
     pub(super) fn my_name(&self, visit: &Visit) -> Outcome {
         let account = visit.person()?.account.id.to_string();
         let name = visit.form.parsed::<DisplayName>("name").map_err(AdminError::invalid);
-        let renamed = name.and_then(|name| self.ask_admin(visit, &Command::AccountRename { account, name }));
+        let renamed = name.and_then(|name| self.try_ask(visit, &Command::AccountRename { account, name }));
         match renamed {
             Ok(_) => Ok(PageAnswer::redirect("/dashboard/account?done=name")),
             Err(error) => self.my_account_with(visit, &error),
@@ -35,7 +34,7 @@ impl Dashboard {
         let (current, new) = (visit.form.secret("current"), visit.form.secret("password"));
         let session = &visit.person()?.session;
         match self.registry().change_password(session, &current, &new, &visit.place) {
-            Ok(signed_in) => Ok(entered(visit, &signed_in, "/dashboard/account?done=password")),
+            Ok(signed_in) => Ok(self.entered(visit, &signed_in, "/dashboard/account?done=password")),
             Err(error) => self.my_account_with(visit, &error.into()),
         }
     }
@@ -49,16 +48,14 @@ impl Dashboard {
 
     pub(super) fn end_session(&self, visit: &Visit) -> Outcome {
         let session = visit.subject.parse().map_err(|_| Refused::NotFound)?;
-        match self.ask_admin(visit, &Command::SessionEnd { session }) {
-            Ok(_) => Ok(PageAnswer::redirect("/dashboard/account?done=session-ended")),
-            Err(AdminError { problem: Problem::NotFound, .. }) => Err(Refused::NotFound),
-            Err(error) => Err(error.into()),
-        }
+        self.ask(visit, &Command::SessionEnd { session })?;
+        Ok(PageAnswer::redirect("/dashboard/account?done=session-ended"))
     }
 
     pub(super) fn end_other_sessions(&self, visit: &Visit) -> Outcome {
         let person = visit.person()?;
-        self.registry().end_other_sessions(person.actor(), &person.session)?;
+        let account = person.account.id.to_string();
+        self.ask(visit, &Command::SessionsEnd { account, keep: Some(person.session.id) })?;
         Ok(PageAnswer::redirect("/dashboard/account?done=sessions-ended"))
     }
 

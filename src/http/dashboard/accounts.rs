@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::admin::{AccountDetail, AdminError, Command, Reply};
-use crate::registry::{NewAccount, NewInvite, Problem};
+use crate::registry::{NewAccount, NewInvite};
 use crate::types::{Account, AccountId, DisplayName, Email, Invite, InviteId, Role, Secret, Timestamp};
 
 use super::Dashboard;
@@ -50,7 +50,7 @@ impl Dashboard {
 
     /// Makes an account without a password, and the link to set one.
     pub(super) fn account_create(&self, visit: &Visit) -> Outcome {
-        let made = wanted_account(visit).and_then(|new| self.ask_admin(visit, &Command::AccountCreate(new)));
+        let made = wanted_account(visit).and_then(|new| self.try_ask(visit, &Command::AccountCreate(new)));
         match made {
             Ok(Reply::Account(account)) => self.reset_link(
                 visit,
@@ -67,11 +67,15 @@ impl Dashboard {
     }
 
     pub(super) fn invite_new(&self, visit: &Visit) -> Outcome {
-        PageAnswer::page(&self.invite_new_page(visit))
+        PageAnswer::page(&self.invite_new_page(visit)?)
     }
 
     pub(super) fn invite_create(&self, visit: &Visit) -> Outcome {
-        let made = wanted_invite(visit).and_then(|new| self.ask_admin(visit, &Command::InviteCreate(new)));
+        let once = visit.form.text("once");
+        if !self.once.is_first(once) {
+            return Ok(PageAnswer::redirect("/dashboard/accounts?done=link-sent-before"));
+        }
+        let made = wanted_invite(visit).and_then(|new| self.try_ask(visit, &Command::InviteCreate(new)));
         match made {
             Ok(Reply::Invited { invite, link }) => {
                 let purpose = "Whoever opens it can make this account, once";
@@ -79,7 +83,8 @@ impl Dashboard {
             }
             Ok(_) => Err(Refused::Broken),
             Err(error) => {
-                let mut page = self.invite_new_page(visit);
+                self.once.forget(once);
+                let mut page = self.invite_new_page(visit)?;
                 page.frame = with_error(page.frame, capitalised(&error.detail));
                 Ok(PageAnswer::page(&page)?.refused(&error))
             }
@@ -88,11 +93,8 @@ impl Dashboard {
 
     pub(super) fn invite_revoke(&self, visit: &Visit) -> Outcome {
         let invite: InviteId = visit.subject.parse().map_err(|_| Refused::NotFound)?;
-        match self.ask_admin(visit, &Command::InviteRevoke { invite }) {
-            Ok(_) => Ok(PageAnswer::redirect("/dashboard/accounts?done=invite-revoked")),
-            Err(AdminError { problem: Problem::NotFound, .. }) => Err(Refused::NotFound),
-            Err(error) => Err(error.into()),
-        }
+        self.ask(visit, &Command::InviteRevoke { invite })?;
+        Ok(PageAnswer::redirect("/dashboard/accounts?done=invite-revoked"))
     }
 
     pub(super) fn account(&self, visit: &Visit) -> Outcome {
@@ -100,6 +102,7 @@ impl Dashboard {
         PageAnswer::page(&AccountPage {
             frame: self.frame(visit, account.email.as_str(), "accounts"),
             account: self.account_row(&account, visit.person()?.account.id),
+            once: self.mint()?,
             sessions: self.session_rows(visit, &account.id.to_string())?,
             history: self.history(&history),
         })
@@ -119,11 +122,21 @@ impl Dashboard {
 
     pub(super) fn account_reset(&self, visit: &Visit) -> Outcome {
         let account = self.account_of(visit)?.account;
+        if !self.once.is_first(visit.form.text("once")) {
+            return Ok(PageAnswer::redirect("/dashboard/accounts?done=link-sent-before"));
+        }
         self.reset_link(
             visit,
             &account.id.to_string(),
             "Whoever opens it can set this account's password, once",
         )
+    }
+
+    /// Signs an account out everywhere.
+    pub(super) fn account_sign_out(&self, visit: &Visit) -> Outcome {
+        let account = self.account_of(visit)?.account;
+        self.ask(visit, &Command::SessionsEnd { account: account.id.to_string(), keep: None })?;
+        Ok(to(&account, "account-signed-out"))
     }
 
     pub(super) fn account_delete_form(&self, visit: &Visit) -> Outcome {
@@ -146,12 +159,12 @@ impl Dashboard {
     /// The account that the path names. Only a whole id names one here.
     fn account_of(&self, visit: &Visit) -> Result<AccountDetail, Refused> {
         let id: AccountId = visit.subject.parse().map_err(|_| Refused::NotFound)?;
-        match self.ask_admin(visit, &Command::AccountShow { account: id.to_string() }) {
-            Ok(Reply::AccountDetail(detail)) => Ok(detail),
-            Ok(_) => Err(Refused::Broken),
-            Err(AdminError { problem: Problem::NotFound, .. }) => Err(Refused::NotFound),
-            Err(error) => Err(error.into()),
-        }
+        let Reply::AccountDetail(detail) =
+            self.ask(visit, &Command::AccountShow { account: id.to_string() })?
+        else {
+            return Err(Refused::Broken);
+        };
+        Ok(detail)
     }
 
     fn reset_link(&self, visit: &Visit, account: &str, purpose: &str) -> Outcome {
@@ -203,13 +216,14 @@ impl Dashboard {
         }
     }
 
-    fn invite_new_page(&self, visit: &Visit) -> InvitePage {
-        InvitePage {
+    fn invite_new_page(&self, visit: &Visit) -> Result<InvitePage, Refused> {
+        Ok(InvitePage {
+            once: self.mint()?,
             frame: self.frame(visit, "Invite someone", "accounts"),
             email: visit.form.text("email").to_string(),
             roles: choices(&ROLES, chosen(visit, "role", "member")),
             expiries: choices(&LIFETIMES, chosen(visit, "expiry", "7d")),
-        }
+        })
     }
 
     fn account_delete_page(&self, visit: &Visit, account: &Account) -> AccountDeletePage {
@@ -225,7 +239,7 @@ fn wanted_account(visit: &Visit) -> Result<NewAccount, AdminError> {
     Ok(NewAccount {
         email: email(visit)?,
         name: visit.form.parsed::<DisplayName>("name").map_err(AdminError::invalid)?,
-        role: role(visit),
+        role: role(visit)?,
         password: None,
     })
 }
@@ -234,10 +248,11 @@ fn wanted_invite(visit: &Visit) -> Result<NewInvite, AdminError> {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let days = match visit.form.text("expiry") {
         "1d" => 1,
+        "7d" => 7,
         "30d" => 30,
-        _ => 7,
+        _ => return Err(AdminError::invalid("choose how long the link is to work")),
     };
-    Ok(NewInvite { email: email(visit)?, role: role(visit), lifetime: DAY * days })
+    Ok(NewInvite { email: email(visit)?, role: role(visit)?, lifetime: DAY * days })
 }
 
 fn email(visit: &Visit) -> Result<Email, AdminError> {
@@ -248,8 +263,10 @@ fn email(visit: &Visit) -> Result<Email, AdminError> {
         .map_err(|error: crate::types::EmailError| AdminError::invalid(error.to_string()))
 }
 
-fn role(visit: &Visit) -> Role {
-    if visit.form.text("role") == Role::Admin.as_str() { Role::Admin } else { Role::Member }
+fn role(visit: &Visit) -> Result<Role, AdminError> {
+    let wanted = visit.form.text("role");
+    let known = [Role::Member, Role::Admin].into_iter().find(|role| role.as_str() == wanted);
+    known.ok_or_else(|| AdminError::invalid("choose what the account may do"))
 }
 
 fn chosen<'a>(visit: &'a Visit, name: &str, default: &'a str) -> &'a str {

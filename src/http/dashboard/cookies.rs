@@ -31,8 +31,12 @@ impl Jar {
 
     /// The value that a request brings; none where it brings two.
     pub(in crate::http) fn read(self, headers: &HeaderMap, is_secure: bool) -> Option<String> {
-        let lines = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let cookies = lines.flat_map(Cookie::split_parse).filter_map(Result::ok);
+        // Other services on the host may have cookies of any bytes; only plain text is looked at, since what a parser
+        // takes for space around a name could hide one.
+        let parts =
+            headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        let plain = parts.filter(|part| part.is_ascii()).filter_map(|part| std::str::from_utf8(part).ok());
+        let cookies = plain.filter_map(|part| Cookie::parse(part).ok());
         let mut named = cookies.filter(|cookie| cookie.name() == self.name(is_secure));
         let first = named.next()?;
         if named.next().is_some() { None } else { Some(first.value().to_string()) }
@@ -81,7 +85,7 @@ mod tests {
         let headers = |lines: &[&str]| {
             let mut headers = HeaderMap::new();
             for line in lines {
-                headers.append(COOKIE, line.parse().unwrap());
+                headers.append(COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
             }
             Jar::Session.read(&headers, false)
         };
@@ -89,5 +93,7 @@ mod tests {
         assert_eq!(headers(&["a=b", "ember_session=x"]).as_deref(), Some("x"));
         assert_eq!(headers(&["ember_session=x; ember_session=y"]), None);
         assert_eq!(headers(&["__Host-ember_session=x"]), None);
+        assert_eq!(headers(&["lang=fran\u{e7}ais; ember_session=x"]).as_deref(), Some("x"));
+        assert_eq!(headers(&["\u{2003}ember_session=y"]), None, "space that is none");
     }
 }

@@ -4,13 +4,17 @@ use std::str::FromStr;
 
 use crate::types::Secret;
 
+/// Fields that are read; no form has more than a name for each of a key's thousand models.
+const FIELDS_MAX: usize = 1100;
+
 /// Names and values, in the order sent.
 #[derive(Default)]
 pub(in crate::http) struct Fields(Vec<(String, String)>);
 
 impl Fields {
     pub(in crate::http) fn parse(bytes: &[u8]) -> Self {
-        Self(form_urlencoded::parse(bytes).into_owned().collect())
+        let fields = form_urlencoded::parse(bytes).take(FIELDS_MAX);
+        Self(fields.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
     /// The first value of a name, without space around it; empty where there is none.

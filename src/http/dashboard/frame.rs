@@ -98,7 +98,7 @@ pub(super) fn sentence(word: &str) -> String {
 
 /// What was just done, in fixed words: what stands in a URL is never shown.
 fn done(word: &str) -> Option<Notice> {
-    const WORDS: [(&str, &str); 19] = [
+    const WORDS: [(&str, &str); 20] = [
         ("signed-out", "You are signed out."),
         ("signed-up", "Sign in with the address and the password that you gave."),
         ("key-stored", "The key is ready to use."),
@@ -116,17 +116,26 @@ fn done(word: &str) -> Option<Notice> {
             "The account is disabled. Its keys stopped working and its sessions are signed out.",
         ),
         ("account-enabled", "The account is enabled."),
+        ("account-signed-out", "The account is signed out everywhere."),
         ("account-deleted", "The account was deleted and its keys were revoked."),
         ("invite-revoked", "The invitation was taken back."),
         ("signed-in-again", "You were signed out meanwhile. Sign in to go on."),
-        ("reset", "Your password was changed."),
+        ("reset", "Your password was changed. All other sessions are signed out."),
         ("joined", "Welcome. Your account is ready."),
     ];
-    const AGAIN: &str = "sent-before";
-    if word == AGAIN {
-        let text = "This form was sent before, and it counts once. If you did not store the key that it made, rotate \
-                    or delete that key.";
-        return Some(Notice { is_error: true, text: text.to_string() });
+    const AGAIN: [(&str, &str); 2] = [
+        (
+            "sent-before",
+            "This form was sent before, and it counts once. If you did not store the key that it made, rotate or delete \
+             that key.",
+        ),
+        (
+            "link-sent-before",
+            "This form was sent before, and it makes one link. If you did not copy it, make a new one.",
+        ),
+    ];
+    if let Some((_, text)) = AGAIN.iter().find(|(known, _)| *known == word) {
+        return Some(Notice { is_error: true, text: (*text).to_string() });
     }
     let found = WORDS.iter().find(|(known, _)| *known == word);
     found.map(|(_, text)| Notice { is_error: false, text: (*text).to_string() })

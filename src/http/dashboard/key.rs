@@ -6,13 +6,12 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::admin::{AdminError, Command, KeyDetail, KeyView, Reply};
-use crate::registry::{KeyChanges, NewKey, Problem, Rotation};
-use crate::types::{Environment, Key, KeyId, KeyName, ModelId, ModelScope, Timestamp};
+use crate::registry::{KeyChanges, NewKey, Rotation};
+use crate::types::{AccountId, Environment, Key, KeyId, KeyName, ModelId, ModelScope, Timestamp};
 
 use super::Dashboard;
 use super::frame::{choices, model_to_copy, with_error};
 use super::keys::ENVIRONMENTS;
-use super::once::Once;
 use super::page::{
     KeyDeletePage, KeyEditPage, KeyIssuedPage, KeyNewPage, KeyPage, KeyRotatePage, ModelChoice, SecretLine,
 };
@@ -29,7 +28,7 @@ const EXPIRIES: [(&str, &str); 5] = [
     ("date", "At the end of a day"),
 ];
 const GRACES: [(&str, &str); 4] =
-    [("now", "Now: the old key stops at once"), ("1h", "1 hour"), ("24h", "24 hours"), ("7d", "7 days")];
+    [("now", "Now: the old secret stops at once"), ("1h", "1 hour"), ("24h", "24 hours"), ("7d", "7 days")];
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 impl Dashboard {
@@ -42,7 +41,9 @@ impl Dashboard {
         if !self.once.is_first(once) {
             return Ok(PageAnswer::redirect("/dashboard/keys?done=sent-before"));
         }
-        let issued = self.wanted_key(visit).and_then(|new| self.ask_admin(visit, &Command::KeyCreate(new)));
+        let owner = visit.person()?.account.id;
+        let new = self.wanted_key(visit, owner);
+        let issued = new.and_then(|new| self.try_ask(visit, &Command::KeyCreate(new)));
         match issued {
             Ok(Reply::Issued { key, secret }) => self.issued(visit, &key, &secret, String::new()),
             Ok(_) => Err(Refused::Broken),
@@ -78,7 +79,7 @@ impl Dashboard {
     pub(super) fn key_edit(&self, visit: &Visit) -> Outcome {
         let key = self.key_of(visit)?.key;
         let changed = self.wanted_changes(visit).and_then(|changes| {
-            self.ask_admin(visit, &Command::KeyUpdate { key: key.id.to_string(), changes })
+            self.try_ask(visit, &Command::KeyUpdate { key: key.id.to_string(), changes })
         });
         match changed {
             Ok(_) => Ok(to(&key, "key-updated")),
@@ -100,16 +101,16 @@ impl Dashboard {
             return Ok(PageAnswer::redirect("/dashboard/keys?done=sent-before"));
         }
         let rotated = rotation(visit.form.text("grace")).and_then(|rotation| {
-            self.ask_admin(visit, &Command::KeyRotate { key: key.id.to_string(), rotation })
+            self.try_ask(visit, &Command::KeyRotate { key: key.id.to_string(), rotation })
         });
         match rotated {
             Ok(Reply::Issued { key, secret }) => {
                 let old = key.secrets.get(1).and_then(|old| Some((old.last4, old.valid_until?)));
                 let old = match old {
                     Some((last4, end)) => {
-                        format!("The old key ...{last4} works {} more.", self.left(end))
+                        format!("The old secret ...{last4} works for {} more.", self.left(end))
                     }
-                    None => "The old key stopped working, and what ran on it was cut.".to_string(),
+                    None => "The old secret stopped working, and what ran on it was cut.".to_string(),
                 };
                 self.issued(visit, &key, &secret, old)
             }
@@ -153,12 +154,10 @@ impl Dashboard {
     /// The key that the path names. Only a whole id names one here.
     fn key_of(&self, visit: &Visit) -> Result<KeyDetail, Refused> {
         let id: KeyId = visit.subject.parse().map_err(|_| Refused::NotFound)?;
-        match self.ask_admin(visit, &Command::KeyShow { key: id.to_string() }) {
-            Ok(Reply::KeyDetail(detail)) => Ok(detail),
-            Ok(_) => Err(Refused::Broken),
-            Err(AdminError { problem: Problem::NotFound, .. }) => Err(Refused::NotFound),
-            Err(error) => Err(error.into()),
-        }
+        let Reply::KeyDetail(detail) = self.ask(visit, &Command::KeyShow { key: id.to_string() })? else {
+            return Err(Refused::Broken);
+        };
+        Ok(detail)
     }
 
     /// The one page that has the key.
@@ -248,10 +247,9 @@ impl Dashboard {
         }
     }
 
-    fn wanted_key(&self, visit: &Visit) -> Result<NewKey, AdminError> {
-        let person = visit.person.as_ref().ok_or_else(|| AdminError::invalid("nobody is signed in"))?;
+    fn wanted_key(&self, visit: &Visit, account: AccountId) -> Result<NewKey, AdminError> {
         Ok(NewKey {
-            account: person.account.id.to_string(),
+            account: account.to_string(),
             name: visit.form.text("name").parse::<KeyName>().map_err(invalid)?,
             environment: visit.form.text("environment").parse::<Environment>().map_err(invalid)?,
             models: wanted_models(visit)?,
@@ -287,13 +285,9 @@ impl Dashboard {
         all.into_iter().map(|name| ModelChoice { is_chosen: chosen.contains(&name), name }).collect()
     }
 
-    fn mint(&self) -> Result<String, Refused> {
-        Once::mint(&*self.random).map_err(|error| AdminError::unavailable(error.to_string()).into())
-    }
-
-    /// How long until then, as `for 1 hour`.
+    /// How long until then, as `1 hour`.
     fn left(&self, end: Timestamp) -> String {
-        format!("for {}", crate::types::moment::length(end.since(self.now())))
+        crate::types::moment::length(end.since(self.now()))
     }
 }
 
@@ -315,7 +309,7 @@ fn rotation(grace: &str) -> Result<Rotation, AdminError> {
         "1h" => Ok(Rotation::Grace(HOUR)),
         "24h" => Ok(Rotation::Grace(24 * HOUR)),
         "7d" => Ok(Rotation::Grace(7 * 24 * HOUR)),
-        _ => Err(AdminError::invalid("choose how long the old key is to work")),
+        _ => Err(AdminError::invalid("choose how long the old secret is to work")),
     }
 }
 

@@ -42,6 +42,7 @@ impl Dashboard {
             environment: wish.environment.parse::<Environment>().ok(),
             status: KeyStatus::ALL.into_iter().find(|status| status.as_str() == wish.status),
             search: Some(wish.search.to_string()).filter(|text| !text.is_empty()),
+            newest_first: true,
         };
         let is_filtered = filter.environment.is_some() || filter.status.is_some() || filter.search.is_some();
         let command = Command::KeyList { filter, after: None, limit: PAGE_MAX };
@@ -178,7 +179,7 @@ fn range(first: usize, last: usize, count: usize, has_more: bool) -> String {
     }
     let all = grouped(count as u64);
     if has_more {
-        return format!("{}-{last} of the {all} oldest keys that fit; search for others", first + 1);
+        return format!("{}-{last} of the {all} newest keys that fit; search for others", first + 1);
     }
     if count <= ROWS { counted(count, "key") } else { format!("{}-{last} of {all} keys", first + 1) }
 }

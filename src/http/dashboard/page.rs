@@ -7,14 +7,14 @@ mod server;
 use askama::Template;
 
 pub(super) use keys::{
-    CheckList, KeyDeletePage, KeyEditPage, KeyIssuedPage, KeyNewPage, KeyPage, KeyRotatePage, KeyRow,
-    KeysPage, ModelChoice, SecretLine,
+    KeyDeletePage, KeyEditPage, KeyIssuedPage, KeyNewPage, KeyPage, KeyRotatePage, KeyRow, KeysPage,
+    ModelChoice, SecretLine,
 };
 pub(super) use people::{
     AccountDeletePage, AccountNewPage, AccountPage, AccountRow, AccountsPage, InvitePage, InviteRow,
     LinkPage, MyAccountPage, PasswordPage, SessionRow, SignInPage, SignUpPage,
 };
-pub(super) use server::{AuditPage, AuditRow, ModelRow, ModelsPage, OverviewPage, ServerRow};
+pub(super) use server::{AuditPage, AuditRow, CheckList, ModelRow, ModelsPage, OverviewPage, ServerRow};
 
 /// What every page has around its content.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +27,7 @@ pub(super) struct Frame {
     pub(super) style: String,
     pub(super) script: String,
     pub(super) icon: String,
-    /// Who is signed in; nobody on the pages before that.
+    /// Who is signed in, for the navigation; nobody on the pages before that and on those of links.
     pub(super) viewer: Option<Viewer>,
     /// Goes into every form as the hidden field `csrf`.
     pub(super) csrf: String,

@@ -2,13 +2,14 @@
 
 use http::StatusCode;
 
-use crate::registry::{Newcomer, SignedIn};
+use crate::admin::AdminError;
+use crate::registry::{INVITE_GONE, Newcomer, RESET_GONE, RegistryError, SignedIn};
 use crate::types::{DisplayName, Email, SignUp, Ticket, TicketKind};
 
 use super::Dashboard;
 use super::cookies::Jar;
 use super::frame::with_error;
-use super::page::{PasswordPage, SignInPage, SignUpPage};
+use super::page::{Frame, Notice, PasswordPage, SignInPage, SignUpPage};
 use super::visit::{PageAnswer, Refused, Visit};
 
 type Outcome = Result<PageAnswer, Refused>;
@@ -32,9 +33,9 @@ impl Dashboard {
         }
         let (email, password) = (visit.form.text("email"), visit.form.secret("password"));
         match self.registry().sign_in(email, &password, &visit.place) {
-            Ok(signed_in) => Ok(entered(visit, &signed_in, next)),
+            Ok(signed_in) => Ok(self.entered(visit, &signed_in, next)),
             Err(error) => {
-                let error = crate::admin::AdminError::from(error);
+                let error = AdminError::from(error);
                 let frame = with_error(page.frame.clone(), capitalised(&error.detail));
                 Ok(PageAnswer::page(&SignInPage { frame, ..page })?.refused(&error))
             }
@@ -76,8 +77,7 @@ impl Dashboard {
 
     pub(super) fn invite_form(&self, visit: &Visit) -> Outcome {
         let page = self.invite_page(visit, &visit.subject)?;
-        let status = if page.refusal.is_empty() { StatusCode::OK } else { StatusCode::NOT_FOUND };
-        Ok(PageAnswer::page(&page)?.status(status))
+        Ok(PageAnswer::page(&page)?.status(link_status(visit, &page.refusal)))
     }
 
     pub(super) fn accept_invite(&self, visit: &Visit) -> Outcome {
@@ -86,22 +86,21 @@ impl Dashboard {
         let Some(ticket) =
             Ticket::parse(TicketKind::Invite, text.as_bytes()).filter(|_| page.refusal.is_empty())
         else {
-            return Ok(PageAnswer::page(&page)?.status(StatusCode::NOT_FOUND));
+            return Ok(PageAnswer::page(&page)?.status(link_status(visit, &page.refusal)));
         };
         let newcomer = match newcomer(visit) {
             Ok(newcomer) => newcomer,
             Err(error) => return invalid_sign_up(page, &error),
         };
         match self.registry().accept_invite(&ticket, &newcomer) {
-            Ok(signed_in) => Ok(entered(visit, &signed_in, "/dashboard?done=joined")),
+            Ok(signed_in) => Ok(self.entered(visit, &signed_in, "/dashboard?done=joined")),
             Err(error) => refused_sign_up(page, error.into()),
         }
     }
 
     pub(super) fn reset_form(&self, visit: &Visit) -> Outcome {
         let page = self.reset_page(visit, &visit.subject)?;
-        let status = if page.refusal.is_empty() { StatusCode::OK } else { StatusCode::NOT_FOUND };
-        Ok(PageAnswer::page(&page)?.status(status))
+        Ok(PageAnswer::page(&page)?.status(link_status(visit, &page.refusal)))
     }
 
     pub(super) fn redeem_reset(&self, visit: &Visit) -> Outcome {
@@ -110,16 +109,28 @@ impl Dashboard {
         let Some(ticket) =
             Ticket::parse(TicketKind::Reset, text.as_bytes()).filter(|_| page.refusal.is_empty())
         else {
-            return Ok(PageAnswer::page(&page)?.status(StatusCode::NOT_FOUND));
+            return Ok(PageAnswer::page(&page)?.status(link_status(visit, &page.refusal)));
         };
         match self.registry().redeem_reset(&ticket, &visit.form.secret("password"), &visit.place) {
-            Ok(signed_in) => Ok(entered(visit, &signed_in, "/dashboard?done=reset")),
+            Ok(signed_in) => Ok(self.entered(visit, &signed_in, "/dashboard?done=reset")),
             Err(error) => {
-                let error = crate::admin::AdminError::from(error);
+                let error = AdminError::from(error);
                 let frame = with_error(page.frame.clone(), capitalised(&error.detail));
                 Ok(PageAnswer::page(&PasswordPage { frame, ..page })?.refused(&error))
             }
         }
+    }
+
+    /// Hands the new session over; the one that the browser had ends.
+    pub(super) fn entered(&self, visit: &Visit, signed_in: &SignedIn, next: &str) -> PageAnswer {
+        if let Some(person) = &visit.person
+            && let Err(error) = self.registry().end_session(person.actor(), person.session.id)
+        {
+            tracing::debug!(%error, "a session that another takes the place of was over already");
+        }
+        let is_secure = visit.ground.is_secure;
+        let session = Jar::Session.set(signed_in.ticket.expose(), is_secure);
+        PageAnswer::redirect(next).cookie(session).cookie(Jar::Visitor.clear(is_secure))
     }
 
     fn sign_in_page(&self, visit: &Visit, next: &str) -> SignInPage {
@@ -133,34 +144,42 @@ impl Dashboard {
     }
 
     fn sign_up_page(&self, visit: &Visit) -> SignUpPage {
-        let (domains, closed) = match &self.registry().rules().sign_up {
-            SignUp::Open { domains } => (domains.clone(), ""),
-            SignUp::Invite => {
-                (Vec::new(), "Accounts are made by invitation here. Ask an administrator for a link.")
-            }
-            SignUp::Closed => (Vec::new(), "Accounts are made by an administrator here. Ask one for yours."),
+        let domains = match &self.registry().rules().sign_up {
+            SignUp::Open { domains } => domains.clone(),
+            SignUp::Invite | SignUp::Closed => Vec::new(),
         };
+        let closed = self.registry().sign_up_refusal().map(capitalised);
         SignUpPage {
             frame: self.frame(visit, "Create an account", ""),
             ticket: String::new(),
             email: visit.form.text("email").to_string(),
             name: visit.form.text("name").to_string(),
             domains,
-            refusal: visit.ground.refusal.clone().unwrap_or_else(|| closed.to_string()),
+            refusal: visit.ground.refusal.clone().or(closed).unwrap_or_default(),
         }
+    }
+
+    /// A link may be for someone else than whoever is signed in: it begins a session of its own.
+    fn link_frame(&self, visit: &Visit, title: &str) -> Frame {
+        let mut frame = Frame { viewer: None, ..self.frame(visit, title, "") };
+        if let Some(person) = &visit.person {
+            let text = format!("You are signed in as {}. Going on signs you out here.", person.account.email);
+            frame.notice = Some(Notice { is_error: false, text });
+        }
+        frame
     }
 
     fn invite_page(&self, visit: &Visit, ticket: &str) -> Result<SignUpPage, Refused> {
         let found = match Ticket::parse(TicketKind::Invite, ticket.as_bytes()) {
             Some(ticket) => unless_gone(self.registry().invite(&ticket))?,
-            None => Err(NO_INVITE.to_string()),
+            None => Err(INVITE_GONE.to_string()),
         };
         let (email, gone) = match found {
             Ok(invite) => (invite.email.to_string(), String::new()),
             Err(sentence) => (String::new(), capitalised(&sentence)),
         };
         Ok(SignUpPage {
-            frame: self.frame(visit, "Join", ""),
+            frame: self.link_frame(visit, "Join"),
             ticket: ticket.to_string(),
             email,
             name: visit.form.text("name").to_string(),
@@ -172,14 +191,14 @@ impl Dashboard {
     fn reset_page(&self, visit: &Visit, ticket: &str) -> Result<PasswordPage, Refused> {
         let found = match Ticket::parse(TicketKind::Reset, ticket.as_bytes()) {
             Some(ticket) => unless_gone(self.registry().reset_account(&ticket))?,
-            None => Err(NO_RESET.to_string()),
+            None => Err(RESET_GONE.to_string()),
         };
         let (email, gone) = match found {
             Ok(account) => (account.email.to_string(), String::new()),
             Err(sentence) => (String::new(), capitalised(&sentence)),
         };
         Ok(PasswordPage {
-            frame: self.frame(visit, "Set a password", ""),
+            frame: self.link_frame(visit, "Set a password"),
             ticket: ticket.to_string(),
             email,
             refusal: visit.ground.refusal.clone().unwrap_or(gone),
@@ -187,14 +206,20 @@ impl Dashboard {
     }
 }
 
-const NO_INVITE: &str = "this invitation no longer works; ask whoever sent it for a new one";
-const NO_RESET: &str = "this link no longer works; ask an administrator for a new one";
+/// A link that works, one that is over, and any over a connection that nobody may sign in over.
+fn link_status(visit: &Visit, refusal: &str) -> StatusCode {
+    match (refusal.is_empty(), visit.ground.refusal.is_some()) {
+        (true, _) => StatusCode::OK,
+        (false, true) => StatusCode::FORBIDDEN,
+        (false, false) => StatusCode::NOT_FOUND,
+    }
+}
 
 /// What a link leads to, or the sentence that it leads nowhere; trouble of the store stays trouble.
-fn unless_gone<T>(found: Result<T, crate::registry::RegistryError>) -> Result<Result<T, String>, Refused> {
+fn unless_gone<T>(found: Result<T, RegistryError>) -> Result<Result<T, String>, Refused> {
     match found {
         Ok(found) => Ok(Ok(found)),
-        Err(crate::registry::RegistryError::NotFound(sentence)) => Ok(Err(sentence)),
+        Err(RegistryError::NotFound(sentence)) => Ok(Err(sentence)),
         Err(error) => Err(error.into()),
     }
 }
@@ -212,16 +237,9 @@ fn invalid_sign_up(page: SignUpPage, sentence: &str) -> Outcome {
     Ok(PageAnswer::page(&SignUpPage { frame, ..page })?.status(StatusCode::BAD_REQUEST))
 }
 
-fn refused_sign_up(page: SignUpPage, error: crate::admin::AdminError) -> Outcome {
+fn refused_sign_up(page: SignUpPage, error: AdminError) -> Outcome {
     let frame = with_error(page.frame.clone(), capitalised(&error.detail));
     Ok(PageAnswer::page(&SignUpPage { frame, ..page })?.refused(&error))
-}
-
-/// Hands the new session over.
-pub(super) fn entered(visit: &Visit, signed_in: &SignedIn, next: &str) -> PageAnswer {
-    let is_secure = visit.ground.is_secure;
-    let session = Jar::Session.set(signed_in.ticket.expose(), is_secure);
-    PageAnswer::redirect(next).cookie(session).cookie(Jar::Visitor.clear(is_secure))
 }
 
 /// A sentence of the registry's at the beginning of a line.

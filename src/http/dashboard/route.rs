@@ -46,6 +46,7 @@ pub(in crate::http) enum Page {
     AccountDisable,
     AccountEnable,
     AccountReset,
+    AccountSignOut,
     AccountDeleteForm,
     AccountDelete,
     Models,
@@ -57,7 +58,7 @@ pub(in crate::http) enum Page {
 use Authority::{Administrator, Member, Visitor};
 
 /// A fixed segment wins over `{}`, so it stands first; the `*` stands last.
-pub(in crate::http) static PAGES: [Route; 44] = [
+pub(in crate::http) static PAGES: [Route; 45] = [
     get("/", Visitor, Page::Root),
     get("/sign-in", Visitor, Page::SignInForm),
     post("/sign-in", Visitor, Page::SignIn),
@@ -97,6 +98,7 @@ pub(in crate::http) static PAGES: [Route; 44] = [
     post("/dashboard/accounts/{}/disable", Administrator, Page::AccountDisable),
     post("/dashboard/accounts/{}/enable", Administrator, Page::AccountEnable),
     post("/dashboard/accounts/{}/reset", Administrator, Page::AccountReset),
+    post("/dashboard/accounts/{}/sign-out", Administrator, Page::AccountSignOut),
     get("/dashboard/accounts/{}/delete", Administrator, Page::AccountDeleteForm),
     post("/dashboard/accounts/{}/delete", Administrator, Page::AccountDelete),
     get("/dashboard/models", Administrator, Page::Models),

@@ -29,14 +29,14 @@ impl Dashboard {
         let Reply::Usage(usage) = self.ask(visit, &Command::Usage { account: account.clone() })? else {
             return Err(Refused::Broken);
         };
-        let (active_keys, has_key) = self.key_counts(visit, account)?;
+        let active_keys = self.active_keys(visit, account)?;
+        let own = self.active_keys(visit, Some(person.account.id.to_string()))?;
         let models = self.models();
-        let steps =
-            CheckList { has_key, has_request: usage.week.requests > 0, has_models: !models.is_empty() };
+        let steps = CheckList { has_key: own != "0", has_models: !models.is_empty() };
         PageAnswer::page(&OverviewPage {
             frame: self.frame(visit, "Overview", "overview"),
             base_url: format!("{}/v1", visit.ground.base_url),
-            first_steps: Some(steps).filter(|steps| !steps.has_request),
+            first_steps: Some(steps).filter(|_| usage.week.requests == 0),
             model: model_to_copy(models),
             active_keys,
             requests_day: grouped(usage.day.requests),
@@ -84,7 +84,7 @@ impl Dashboard {
         let last = page.entries.last().filter(|_| page.has_more).map(|line| line.id.to_string());
         PageAnswer::page(&AuditPage {
             frame: self.frame(visit, "Audit log", "audit"),
-            rows: page.entries.iter().map(|line| self.audit_row(visit, line)).collect::<Result<_, _>>()?,
+            rows: page.entries.iter().map(|line| self.audit_row(line)).collect(),
             actions: choices(&ACTIONS, action),
             search: search.to_string(),
             is_filtered,
@@ -93,28 +93,23 @@ impl Dashboard {
         })
     }
 
-    fn audit_row(&self, visit: &Visit, line: &HistoryLine) -> Result<AuditRow, Refused> {
-        let (mut target, mut page) = (line.target.clone(), String::new());
-        if let Ok(id) = line.target.parse::<KeyId>() {
-            page = format!("/dashboard/keys/{id}");
-            target = self.registry().key(visit.actor()?, &id.to_string())?.name.to_string();
-        } else if let Ok(id) = line.target.parse::<AccountId>()
-            && let Some(account) = self.registry().owner(id)?
-        {
-            let is_there = account.status != crate::types::AccountStatus::Deleted;
-            page = if is_there { format!("/dashboard/accounts/{id}") } else { String::new() };
-            target = account.email.to_string();
+    fn audit_row(&self, line: &HistoryLine) -> AuditRow {
+        let key = line.target.parse::<KeyId>().map(|id| format!("/dashboard/keys/{id}"));
+        let account = || line.target.parse::<AccountId>().map(|id| format!("/dashboard/accounts/{id}"));
+        AuditRow {
+            event: self.event(line),
+            target: line.target_name.clone(),
+            link: key.ok().or_else(|| account().ok()).unwrap_or_default(),
         }
-        Ok(AuditRow { event: self.event(line), target, link: page })
     }
 
-    /// How many keys work, and whether there is any at all.
-    fn key_counts(&self, visit: &Visit, account: Option<String>) -> Result<(String, bool), Refused> {
+    /// How many keys of an account work, or of all.
+    fn active_keys(&self, visit: &Visit, account: Option<String>) -> Result<String, Refused> {
         let active = KeyFilter { account, status: Some(KeyStatus::Active), ..KeyFilter::default() };
         let command = Command::KeyList { filter: active, after: None, limit: PAGE_MAX };
         let Reply::Keys(page) = self.ask(visit, &command)? else { return Err(Refused::Broken) };
         let more = if page.has_more { "+" } else { "" };
-        Ok((format!("{}{more}", grouped(page.entries.len() as u64)), !page.entries.is_empty()))
+        Ok(format!("{}{more}", grouped(page.entries.len() as u64)))
     }
 
     fn server_rows(&self) -> Vec<ServerRow> {

@@ -4,7 +4,7 @@ use http::header::HeaderValue;
 use http::{Method, StatusCode};
 
 use crate::admin::AdminError;
-use crate::registry::RegistryError;
+use crate::registry::{Problem, RegistryError};
 use crate::types::{Account, Actor, Place, Role, Session, Ticket};
 
 use super::fields::Fields;
@@ -58,10 +58,6 @@ impl Visit {
     pub(super) fn person(&self) -> Result<&Person, Refused> {
         self.person.as_ref().ok_or(Refused::NotFound)
     }
-
-    pub(super) fn actor(&self) -> Result<Actor, Refused> {
-        self.person().map(Person::actor)
-    }
 }
 
 /// What a page answers.
@@ -101,8 +97,7 @@ impl PageAnswer {
 
     /// As an answer to what was refused: its status, and when to try again.
     pub(super) fn refused(self, error: &AdminError) -> Self {
-        let retry_after = error.wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
-        Self { status: status_of(error), retry_after, ..self }
+        Self { status: status_of(error), retry_after: error.retry_after(), ..self }
     }
 }
 
@@ -123,14 +118,15 @@ pub(in crate::http) enum Refused {
 }
 
 impl From<AdminError> for Refused {
+    /// What is not there, or not this person's, is no page.
     fn from(error: AdminError) -> Self {
-        Self::Admin(error)
+        if error.problem == Problem::NotFound { Self::NotFound } else { Self::Admin(error) }
     }
 }
 
 impl From<RegistryError> for Refused {
     fn from(error: RegistryError) -> Self {
-        Self::Admin(error.into())
+        AdminError::from(error).into()
     }
 }
 

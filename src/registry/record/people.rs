@@ -40,6 +40,7 @@ struct InviteV1 {
 struct ResetV1 {
     digest: [u8; 32],
     expires_at: i64,
+    by: ActorV1,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,12 +110,20 @@ pub(in crate::registry) fn decode_invite(id: &[u8], bytes: &[u8]) -> Result<Kept
 }
 
 pub(in crate::registry) fn encode_reset(kept: &KeptReset) -> Vec<u8> {
-    encode(&ResetV1 { digest: kept.digest, expires_at: kept.expires_at.as_millis() })
+    encode(&ResetV1 {
+        digest: kept.digest,
+        expires_at: kept.expires_at.as_millis(),
+        by: ActorV1::of(kept.by),
+    })
 }
 
 pub(in crate::registry) fn decode_reset(bytes: &[u8]) -> Result<KeptReset, Trouble> {
-    let record: ResetV1 = decode(bytes).ok_or_else(|| damaged(RESETS))?;
-    Ok(KeptReset { digest: record.digest, expires_at: Timestamp::from_millis(record.expires_at) })
+    let read = || {
+        let record: ResetV1 = decode(bytes)?;
+        let expires_at = Timestamp::from_millis(record.expires_at);
+        Some(KeptReset { digest: record.digest, expires_at, by: record.by.read()? })
+    };
+    read().ok_or_else(|| damaged(RESETS))
 }
 
 pub(in crate::registry) fn encode_token(kept: &KeptToken) -> Vec<u8> {

@@ -174,7 +174,7 @@ fn someone_elses_key_looks_like_none() {
         assert_eq!(missing.0, Problem::NotFound);
         assert!(there.iter().all(|refusal| *refusal == missing), "{there:?}");
     }
-    assert_eq!(registry.verify_key(&other_key).unwrap().0, other);
+    assert_eq!(registry.verify_key(ROOT, &other_key).unwrap().0, other);
     assert!(house.denied().is_empty());
 }
 

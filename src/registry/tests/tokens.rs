@@ -138,9 +138,9 @@ fn a_thousand_tokens_are_enough() {
 }
 
 #[test]
-fn a_token_of_an_account_that_never_was_is_none() {
+fn a_token_of_an_account_that_is_lost_is_trouble_and_no_stranger() {
     let house = House::new();
     let nobody = Actor::Person { account: AccountId::from_bytes(&[7; 16]).unwrap(), admin: true };
     let (_, ticket) = made(&house, nobody, "ci");
-    assert!(!works(&house, &ticket));
+    assert_eq!(problem(house.registry.token_actor(&ticket)), Problem::Unavailable);
 }

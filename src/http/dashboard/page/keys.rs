@@ -155,11 +155,3 @@ pub(in crate::http) struct KeyDeletePage {
     pub(in crate::http) last4: String,
     pub(in crate::http) environment: String,
 }
-
-/// What to do first.
-#[derive(Debug, Clone, Default)]
-pub(in crate::http) struct CheckList {
-    pub(in crate::http) has_key: bool,
-    pub(in crate::http) has_request: bool,
-    pub(in crate::http) has_models: bool,
-}

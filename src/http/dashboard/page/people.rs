@@ -120,6 +120,8 @@ pub(in crate::http) struct AccountNewPage {
 #[template(path = "invite_new.html")]
 pub(in crate::http) struct InvitePage {
     pub(in crate::http) frame: Frame,
+    /// A hidden field `once`: the form makes one link, however often it is sent.
+    pub(in crate::http) once: String,
     pub(in crate::http) email: String,
     pub(in crate::http) roles: Vec<Choice>,
     pub(in crate::http) expiries: Vec<Choice>,
@@ -146,6 +148,8 @@ pub(in crate::http) struct LinkPage {
 pub(in crate::http) struct AccountPage {
     pub(in crate::http) frame: Frame,
     pub(in crate::http) account: AccountRow,
+    /// A hidden field `once` of the form that makes a reset link.
+    pub(in crate::http) once: String,
     pub(in crate::http) sessions: Vec<SessionRow>,
     pub(in crate::http) history: Vec<HistoryRow>,
 }

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::{CheckList, Choice, Frame, HistoryRow};
+use super::{Choice, Frame, HistoryRow};
 
 /// `/dashboard`.
 #[derive(Template)]
@@ -76,4 +76,11 @@ pub(in crate::http) struct AuditRow {
     pub(in crate::http) target: String,
     /// A page of the dashboard about it, or empty.
     pub(in crate::http) link: String,
+}
+
+/// What to do before the first request.
+#[derive(Debug, Clone, Default)]
+pub(in crate::http) struct CheckList {
+    pub(in crate::http) has_key: bool,
+    pub(in crate::http) has_models: bool,
 }

@@ -85,6 +85,7 @@ fn first_act(session: SessionId) -> Vec<Command> {
         Command::AccountReset { account: account() },
         Command::SessionList { account: account() },
         Command::SessionEnd { session },
+        Command::SessionsEnd { account: account(), keep: None },
         Command::InviteCreate(invite()),
         Command::InviteList,
         Command::TokenCreate(token(None)),
