@@ -88,7 +88,8 @@ def make_account(house: House) -> Act:
 
 
 def invite(house: House) -> Act:
-    fields = {"email": address(), "role": "member", "expiry": "7d"}
+    once = house.admin.caller.get(f"{ACCOUNTS}/invite").document.value("once")
+    fields = {"email": address(), "role": "member", "expiry": "7d", "once": once}
     return Act(house.admin.caller, f"{ACCOUNTS}/invite", fields, [house.admin])
 
 
@@ -108,6 +109,8 @@ def on_account(verb: str) -> Callable[[House], Act]:
         if verb == "enable":
             house.say("account", "disable", mia.id)
         fields = {"email": mia.email} if verb == "delete" else {}
+        if verb == "reset":
+            fields = {"once": house.admin.caller.get(f"{ACCOUNTS}/{mia.id}").document.value("once")}
         return Act(house.admin.caller, f"{ACCOUNTS}/{mia.id}/{verb}", fields, [mia, house.admin])
 
     return act
@@ -136,6 +139,7 @@ ACTS: dict[str, Callable[[House], Act]] = {
     "accounts-disable": on_account("disable"),
     "accounts-enable": on_account("enable"),
     "accounts-reset": on_account("reset"),
+    "accounts-sign-out": on_account("sign-out"),
     "accounts-delete": on_account("delete"),
 }
 

@@ -147,7 +147,7 @@ class Screen:
 
     def everything(self) -> str:
         """All that the page holds and remembers, as one text."""
-        return self.page.evaluate(HELD) + self.remembered()
+        return comes(lambda: self.page.evaluate(HELD) + self.remembered(), "a page that is there")
 
     def back(self) -> None:
         self._turn("back")

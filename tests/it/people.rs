@@ -248,7 +248,50 @@ fn a_session_may_use_the_admin_api_with_its_form_token() {
     home.key("anas");
     assert_eq!(bob.get("/admin/v1/keys").json()["data"].as_array().unwrap().len(), 1, "his own only");
     assert_eq!(bob.get("/admin/v1/keys/anas").status, 404);
-    assert_eq!(bob.get("/admin/v1/accounts").status, 403);
+    for others in
+        ["/admin/v1/accounts", "/admin/v1/status", "/admin/v1/models", "/admin/v1/audit", "/admin/v1/tokens"]
+    {
+        assert_eq!(bob.get(others).status, 403, "{others}");
+    }
+}
+
+#[test]
+fn bug_sending_the_form_of_a_link_again_does_not_end_the_link_that_was_handed_over() {
+    let home = home("");
+    let ember = home.serve();
+    let mut ana = Browser::of(&ember, "ana@example.com");
+    let bob: Value =
+        serde_json::from_str(&home.ok(&["account", "show", "bob@example.com", "-o", "json"])).unwrap();
+    let page = format!("/dashboard/accounts/{}", bob["id"].as_str().unwrap());
+    let form = ana.get(&page).text();
+    let (csrf, once) = (csrf(&form), value(&form, "name=\"once\" value=\""));
+    let fields = [("csrf", csrf.as_str()), ("once", once.as_str())];
+    let link = value(
+        &ana.post(&format!("{page}/reset"), &fields).text(),
+        "id=\"issued-link\" class=\"mono\" value=\"",
+    );
+    let again = ana.post(&format!("{page}/reset"), &fields);
+    assert_eq!(
+        (again.status, header(&again, "location")),
+        (303, "/dashboard/accounts?done=link-sent-before")
+    );
+    let path = link.strip_prefix(&ana.origin()).unwrap();
+    assert_eq!(ana.get(path).status, 200, "the link works still");
+}
+
+#[test]
+fn signing_in_ends_the_session_that_the_browser_had() {
+    let home = home("");
+    let ember = home.serve();
+    let mut ana = Browser::of(&ember, "ana@example.com");
+    let mut other = Browser::new(&ember);
+    other.cookies.clone_from(&ana.cookies);
+    assert_eq!(other.get("/dashboard").status, 200);
+    let csrf = csrf(&ana.get("/dashboard").text());
+    let fields = [("csrf", csrf.as_str()), ("email", "bob@example.com"), ("password", PASSWORD)];
+    assert_eq!(ana.post("/sign-in", &fields).status, 303);
+    assert_eq!(ana.get("/dashboard/accounts").status, 404, "bob is no administrator");
+    assert_eq!(other.get("/dashboard").status, 303, "ana's session is over");
 }
 
 #[test]
