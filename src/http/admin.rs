@@ -5,6 +5,7 @@ mod answer;
 mod client;
 mod crowd;
 mod problem;
+mod query;
 mod route;
 mod server;
 mod target;

@@ -11,10 +11,10 @@ mod frame;
 mod key;
 mod keys;
 mod once;
+mod overview;
 mod page;
 mod people;
 mod route;
-mod server;
 mod visit;
 
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl Dashboard {
                 (StatusCode::MISDIRECTED_REQUEST, "Another address", WRONG_HOST.to_string())
             }
             Refused::Admin(error) => {
-                (visit::status_of(error), "That did not work", people::capitalised(&error.detail))
+                (visit::status_of(error), "That did not work", frame::capitalised(&error.detail))
             }
             Refused::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "Something broke", BROKEN.to_string()),
         };

@@ -4,10 +4,11 @@
 use http::Method;
 
 use crate::admin::{AdminError, Command, wire};
-use crate::registry::{AuditFilter, KeyFilter, PAGE_MAX, RegistryError};
+use crate::registry::{AuditFilter, KeyFilter, RegistryError};
 use crate::types::{IdError, KeyStatus};
 
-use super::target::{decode, encode, pairs};
+use super::query::Query;
+use super::target::{decode, encode};
 
 /// Each route of the door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,9 +164,6 @@ impl Given<'_> {
         self.subject().parse().map_err(|_| RegistryError::NotFound(sentence.to_string()).into())
     }
 }
-
-/// Entries of a list that says nothing about its length.
-const LIMIT_DEFAULT: usize = 100;
 
 /// A request for a command.
 pub(super) struct Call {
@@ -365,45 +363,6 @@ fn matched(pattern: &str, path: &str) -> Option<Option<String>> {
             (Some("{}"), Some(text)) => subject = Some(decode(text)?),
             (Some(one), Some(other)) if one == other => {}
             _ => return None,
-        }
-    }
-}
-
-/// The parameters of a query; each is taken once, and what is left over is refused.
-struct Query(Vec<(String, String)>);
-
-impl Query {
-    fn parse(query: &str) -> Result<Self, AdminError> {
-        pairs(query).map(Self).ok_or_else(|| AdminError::invalid("the query is not properly encoded"))
-    }
-
-    fn take(&mut self, name: &str) -> Option<String> {
-        let place = self.0.iter().position(|(known, _)| known == name)?;
-        Some(self.0.swap_remove(place).1)
-    }
-
-    fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
-        &mut self,
-        name: &str,
-    ) -> Result<Option<T>, AdminError> {
-        let value = self.take(name).map(|text| text.parse());
-        value.transpose().map_err(|error| AdminError::invalid(format!("'{name}': {error}")))
-    }
-
-    fn limit(&mut self) -> Result<usize, AdminError> {
-        match self.parsed("limit")?.unwrap_or(LIMIT_DEFAULT) {
-            limit @ 1..=PAGE_MAX => Ok(limit),
-            _ => Err(AdminError::invalid(format!("'limit' is a number from 1 to {PAGE_MAX}"))),
-        }
-    }
-
-    fn done<T>(self, result: T) -> Result<T, AdminError> {
-        match self.0.first() {
-            None => Ok(result),
-            Some((name, _)) => Err(AdminError::invalid(format!(
-                "'{}' is not a parameter of this, or stands there twice",
-                name.escape_default()
-            ))),
         }
     }
 }

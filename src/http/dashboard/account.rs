@@ -5,9 +5,8 @@ use crate::types::{DisplayName, Session};
 
 use super::Dashboard;
 use super::cookies::Jar;
-use super::frame::{choices, with_error};
+use super::frame::{capitalised, choices, with_error};
 use super::page::{MyAccountPage, SessionRow};
-use super::people::capitalised;
 use super::visit::{PageAnswer, Refused, Visit};
 
 type Outcome = Result<PageAnswer, Refused>;

@@ -9,11 +9,10 @@ use crate::registry::{NewAccount, NewInvite};
 use crate::types::{Account, AccountId, DisplayName, Email, Invite, InviteId, Role, Secret, Timestamp};
 
 use super::Dashboard;
-use super::frame::{choices, with_error};
+use super::frame::{capitalised, choices, with_error};
 use super::page::{
     AccountDeletePage, AccountNewPage, AccountPage, AccountRow, AccountsPage, InvitePage, InviteRow, LinkPage,
 };
-use super::people::capitalised;
 use super::visit::{PageAnswer, Refused, Visit};
 
 type Outcome = Result<PageAnswer, Refused>;

@@ -96,6 +96,17 @@ pub(super) fn sentence(word: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
+/// A sentence of the registry's at the beginning of a line.
+pub(super) fn capitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    let mut text: String =
+        letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect());
+    if !text.ends_with('.') {
+        text.push('.');
+    }
+    text
+}
+
 /// What was just done, in fixed words: what stands in a URL is never shown.
 fn done(word: &str) -> Option<Notice> {
     const WORDS: [(&str, &str); 20] = [

@@ -10,12 +10,11 @@ use crate::registry::{KeyChanges, NewKey, Rotation};
 use crate::types::{AccountId, Environment, Key, KeyId, KeyName, ModelId, ModelScope, Timestamp};
 
 use super::Dashboard;
-use super::frame::{choices, model_to_copy, with_error};
+use super::frame::{capitalised, choices, model_to_copy, with_error};
 use super::keys::ENVIRONMENTS;
 use super::page::{
     KeyDeletePage, KeyEditPage, KeyIssuedPage, KeyNewPage, KeyPage, KeyRotatePage, ModelChoice, SecretLine,
 };
-use super::people::capitalised;
 use super::visit::{PageAnswer, Refused, Visit};
 
 type Outcome = Result<PageAnswer, Refused>;

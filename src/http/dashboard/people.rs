@@ -8,7 +8,7 @@ use crate::types::{DisplayName, Email, SignUp, Ticket, TicketKind};
 
 use super::Dashboard;
 use super::cookies::Jar;
-use super::frame::with_error;
+use super::frame::{capitalised, with_error};
 use super::page::{Frame, Notice, PasswordPage, SignInPage, SignUpPage};
 use super::visit::{PageAnswer, Refused, Visit};
 
@@ -240,17 +240,6 @@ fn invalid_sign_up(page: SignUpPage, sentence: &str) -> Outcome {
 fn refused_sign_up(page: SignUpPage, error: AdminError) -> Outcome {
     let frame = with_error(page.frame.clone(), capitalised(&error.detail));
     Ok(PageAnswer::page(&SignUpPage { frame, ..page })?.refused(&error))
-}
-
-/// A sentence of the registry's at the beginning of a line.
-pub(super) fn capitalised(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    let mut text: String =
-        letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect());
-    if !text.ends_with('.') {
-        text.push('.');
-    }
-    text
 }
 
 /// A page of the dashboard; anything else, another site above all, is the first one.
