@@ -170,5 +170,5 @@ fn time(text: &str) -> Option<usize> {
         shape.bytes().zip(text.bytes()).all(same).then_some(shape.len())
     };
     let whole = fits("0000-00-00T00:00:00.000Z").or_else(|| fits("0000-00-00 00:00 UTC"))?;
-    (!text[..whole].contains("T23:59:59.999") && !text[..whole].contains(" 23:59 ")).then_some(whole)
+    (!text[..whole].contains("T23:59:59.999Z")).then_some(whole)
 }
