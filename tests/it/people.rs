@@ -280,6 +280,27 @@ fn bug_sending_the_form_of_a_link_again_does_not_end_the_link_that_was_handed_ov
 }
 
 #[test]
+fn bug_every_link_of_the_audit_page_leads_somewhere() {
+    let home = home("");
+    for name in ["kept", "gone"] {
+        home.ok(&["account", "create", &format!("{name}@example.com")]);
+        home.ok(&["key", "create", "--name", "app", "--account", &format!("{name}@example.com")]);
+    }
+    home.ok(&["account", "delete", "gone@example.com", "-y"]);
+    let ember = home.serve();
+    let mut ana = Browser::of(&ember, "ana@example.com");
+    let page = ana.get("/dashboard/audit").text();
+    assert!(page.contains("gone@example.com"), "what is deleted keeps its name: {page}");
+    let of_things = ["/dashboard/accounts/", "/dashboard/keys/"];
+    let links = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let links: Vec<_> = links.filter(|link| of_things.iter().any(|of| link.starts_with(of))).collect();
+    assert!(links.len() >= 5, "{links:?}");
+    for link in links {
+        assert_eq!(ana.get(link).status, 200, "{link}");
+    }
+}
+
+#[test]
 fn signing_in_ends_the_session_that_the_browser_had() {
     let home = home("");
     let ember = home.serve();

@@ -84,7 +84,7 @@ impl Dashboard {
         let last = page.entries.last().filter(|_| page.has_more).map(|line| line.id.to_string());
         PageAnswer::page(&AuditPage {
             frame: self.frame(visit, "Audit log", "audit"),
-            rows: page.entries.iter().map(|line| self.audit_row(line)).collect(),
+            rows: page.entries.iter().map(|line| self.audit_row(visit, line)).collect(),
             actions: choices(&ACTIONS, action),
             search: search.to_string(),
             is_filtered,
@@ -93,14 +93,20 @@ impl Dashboard {
         })
     }
 
-    fn audit_row(&self, line: &HistoryLine) -> AuditRow {
-        let key = line.target.parse::<KeyId>().map(|id| format!("/dashboard/keys/{id}"));
-        let account = || line.target.parse::<AccountId>().map(|id| format!("/dashboard/accounts/{id}"));
+    fn audit_row(&self, visit: &Visit, line: &HistoryLine) -> AuditRow {
+        let key = line.target.parse::<KeyId>().ok().map(|id| format!("/dashboard/keys/{id}"));
+        let account = || line.target.parse::<AccountId>().ok().and_then(|id| self.account_link(visit, id));
         AuditRow {
             event: self.event(line),
             target: line.target_name.clone(),
-            link: key.ok().or_else(|| account().ok()).unwrap_or_default(),
+            link: key.or_else(account).unwrap_or_default(),
         }
+    }
+
+    /// The page of an account, while there is one: not when it is deleted.
+    fn account_link(&self, visit: &Visit, id: AccountId) -> Option<String> {
+        let actor = visit.person.as_ref()?.actor();
+        self.registry().account(actor, &id.to_string()).is_ok().then(|| format!("/dashboard/accounts/{id}"))
     }
 
     /// How many keys of an account work, or of all.
