@@ -4,10 +4,10 @@
 mod cache;
 mod flight;
 mod grant;
+mod news;
 mod pass;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::meter::Meter;
 use crate::registry::{Change, Denial, Door};
@@ -40,25 +40,17 @@ pub struct Gate {
     meter: Arc<Meter>,
     cache: Cache,
     flights: Flights,
-    /// Counts commits that touched keys or accounts; a look-up that saw an older state is not kept.
-    commits: AtomicU64,
 }
 
-/// A key whose record changes this often while it is being read is answered with "try again".
-const LOOK_UPS_MAX: usize = 1024;
+/// How often a record is read when more commits than [`news`] keeps come in between each time.
+const LOOK_UPS_MAX: usize = 64;
 
 impl Gate {
     /// A gate that keeps up to `cached_max` key records in memory. It takes more only for keys that requests hold, and
     /// gives that room back with the first look-up after they have ended.
     #[must_use]
     pub fn new(source: Arc<dyn KeySource>, meter: Arc<Meter>, cached_max: usize) -> Self {
-        Self {
-            source,
-            meter,
-            cache: Cache::new(cached_max),
-            flights: Flights::default(),
-            commits: AtomicU64::new(0),
-        }
+        Self { source, meter, cache: Cache::new(cached_max), flights: Flights::default() }
     }
 
     /// Tells whose key `bearer` is (what stands after `Bearer `), and that it may be used at `now`.
@@ -90,38 +82,28 @@ impl Gate {
 
     /// Takes a committed change in. Called in commit order, before the commit is acknowledged.
     pub fn changed(&self, change: &Change) {
-        self.commits.fetch_add(1, Ordering::SeqCst);
-        match change {
-            Change::Key(record) => self.cache.key_changed(record),
-            Change::Account(account) => self.cache.account_changed(account),
-        }
+        self.cache.changed(change);
     }
 
     async fn look_up(&self, digest: KeyDigest) -> Result<Option<Arc<cache::Entry>>, SourceTrouble> {
-        for _ in 0..LOOK_UPS_MAX {
-            let wanted = self.commits.load(Ordering::SeqCst);
+        loop {
+            let wanted = self.cache.commits();
             let landed = self.flights.join(digest, self.read(digest)).await?;
+            // One that had landed when it was joined may be older than what was asked for.
             if landed.commits >= wanted {
                 return Ok(landed.entry);
             }
         }
-        Err(SourceTrouble("the key's record changed over and over while it was read".to_string()))
     }
 
-    /// Reads until no commit came in between, so that what is kept is never older than the last commit.
+    /// Reads, and makes good for what was committed meanwhile, so that what is kept is never older than the last
+    /// commit.
     async fn read(&self, digest: KeyDigest) -> Result<Landed, SourceTrouble> {
         for _ in 0..LOOK_UPS_MAX {
-            let commits = self.commits.load(Ordering::SeqCst);
+            let commits = self.cache.commits();
             let grant = self.source.find(digest).await?;
-            let unchanged = || self.commits.load(Ordering::SeqCst) == commits;
-            match grant {
-                Some(grant) => {
-                    if let Some(entry) = self.cache.insert_if(digest, grant, unchanged) {
-                        return Ok(Landed { entry: Some(entry), commits });
-                    }
-                }
-                None if unchanged() => return Ok(Landed { entry: None, commits }),
-                None => {}
+            if let Some(landed) = self.cache.land(digest, grant, commits) {
+                return Ok(landed);
             }
         }
         Err(SourceTrouble("the key's record changed over and over while it was read".to_string()))

@@ -6,9 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
 
-use crate::registry::{Denial, DenialReason, DenialTarget};
+use crate::registry::{Change, Denial, DenialReason, DenialTarget};
 use crate::types::{Account, AccountStatus, KeyDigest, KeyId, KeyRecord, Timestamp};
 
+use super::flight::Landed;
+use super::news::News;
 use super::{Cut, CutSignal, Grant, Refusal, Stop};
 
 /// One secret in memory. What it opens never changes (a change makes a new entry); only its cut is shared.
@@ -82,6 +84,7 @@ struct Inner {
     ring: Vec<KeyDigest>,
     hand: usize,
     denials: HashMap<DenialTarget, (Cut, usize)>,
+    news: News,
 }
 
 impl Cache {
@@ -98,41 +101,28 @@ impl Cache {
         Some(Arc::clone(entry))
     }
 
-    /// Keeps a grant that was read, if `still` holds once nobody else can change the cache.
-    pub(super) fn insert_if(
-        &self,
-        digest: KeyDigest,
-        grant: Grant,
-        still: impl Fn() -> bool,
-    ) -> Option<Arc<Entry>> {
-        let mut inner = self.write();
-        if !still() {
-            return None;
-        }
-        if let Some(known) = inner.entries.get(&digest) {
-            return Some(Arc::clone(known));
-        }
-        inner.make_room(self.cached_max);
-        let denied = inner.denial_of(&digest, &grant);
-        let entry = Entry::new(grant, Arc::new(watch::Sender::new(denied)));
-        inner.by_key.entry(entry.grant.key).or_default().push(digest);
-        inner.entries.insert(digest, Arc::clone(&entry));
-        inner.ring.push(digest);
-        Some(entry)
+    /// How many commits were told.
+    pub(super) fn commits(&self) -> u64 {
+        self.read().news.told()
     }
 
-    pub(super) fn key_changed(&self, record: &KeyRecord) {
+    /// Keeps what was read for a digest after `commits` commits were told, with what was committed since put in. None
+    /// when that can't be known, and it must be read again.
+    pub(super) fn land(&self, digest: KeyDigest, found: Option<Grant>, commits: u64) -> Option<Landed> {
         let mut inner = self.write();
-        for digest in inner.by_key.get(&record.id).cloned().unwrap_or_default() {
-            inner.regrant(&digest, |old| Grant::of(record, &digest, old.account_active));
-        }
+        let found = inner.news.since(commits)?.bring(&digest, found)?;
+        let commits = inner.news.told();
+        let entry = found.map(|grant| inner.keep(digest, grant, self.cached_max));
+        Some(Landed { entry, commits })
     }
 
-    pub(super) fn account_changed(&self, account: &Account) {
-        let active = account.status == AccountStatus::Active;
+    /// Takes a committed change in.
+    pub(super) fn changed(&self, change: &Change) {
         let mut inner = self.write();
-        for digest in inner.digests_of(&DenialTarget::Account(account.id)) {
-            inner.regrant(&digest, |old| Grant { account_active: active, ..old.clone() });
+        inner.news.tell(change);
+        match change {
+            Change::Key(record) => inner.key_changed(record),
+            Change::Account(account) => inner.account_changed(account),
         }
     }
 
@@ -170,6 +160,32 @@ impl Cache {
 }
 
 impl Inner {
+    fn keep(&mut self, digest: KeyDigest, grant: Grant, cached_max: usize) -> Arc<Entry> {
+        if let Some(known) = self.entries.get(&digest) {
+            return Arc::clone(known);
+        }
+        self.make_room(cached_max);
+        let denied = self.denial_of(&digest, &grant);
+        let entry = Entry::new(grant, Arc::new(watch::Sender::new(denied)));
+        self.by_key.entry(entry.grant.key).or_default().push(digest);
+        self.entries.insert(digest, Arc::clone(&entry));
+        self.ring.push(digest);
+        entry
+    }
+
+    fn key_changed(&mut self, record: &KeyRecord) {
+        for digest in self.by_key.get(&record.id).cloned().unwrap_or_default() {
+            self.regrant(&digest, |old| Grant::of(record, &digest, old.account_active));
+        }
+    }
+
+    fn account_changed(&mut self, account: &Account) {
+        let active = account.status == AccountStatus::Active;
+        for digest in self.digests_of(&DenialTarget::Account(account.id)) {
+            self.regrant(&digest, |old| Grant { account_active: active, ..old.clone() });
+        }
+    }
+
     /// Gives an entry what it opens from now on. Running requests go on under the old one, unless it is cut; a
     /// secret that stands again starts with a fresh signal, since the old one was heard already.
     fn regrant(&mut self, digest: &KeyDigest, change: impl FnOnce(&Grant) -> Grant) {
