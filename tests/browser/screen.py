@@ -4,7 +4,7 @@ their actions, their fields' names, `data-dialog`, `data-secret`. Knows nothing 
 import contextlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import pytest
@@ -113,7 +113,8 @@ class Screen:
         """Says that the key is stored, and leaves."""
         if self.has_script:
             self.panel.get_by_role("checkbox", name=re.compile("stored", re.I)).check()
-        self.panel.get_by_role("link", name="Done").click()
+        with self._another_page("Done"):  # which may have the same address
+            self.panel.get_by_role("link", name="Done").click()
 
     def sign_out(self) -> None:
         form = 'form[action="/sign-out"]'
@@ -157,11 +158,17 @@ class Screen:
 
     def _turn(self, where: str) -> None:
         """Playwright's own ways wait for a request, and a page out of the back-forward cache makes none."""
+        with self._another_page(where), contextlib.suppress(Error):  # it may go before it answers
+            self.page.evaluate(f"() => history.{where}()")
+
+    @contextlib.contextmanager
+    def _another_page(self, what: str) -> Iterator[None]:
+        """Waits, after what is done inside, until a page that was not there before is complete."""
         self.turns += 1
-        with contextlib.suppress(Error):  # it may go before it answers
-            self.page.evaluate(f"() => {{ window.emberTurn = {self.turns}; history.{where}(); }}")
+        self.page.evaluate(f"() => {{ window.emberTurn = {self.turns}; }}")
+        yield
         is_there = f"window.emberTurn !== {self.turns} && document.readyState === 'complete'"
-        comes(lambda: self.page.evaluate(is_there), f"the page is another after going {where}")
+        comes(lambda: self.page.evaluate(is_there), f"another page after {what}")
 
 
 def fill(form: Locator, name: str, value: str | list[str]) -> None:
