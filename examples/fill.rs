@@ -14,7 +14,7 @@ use std::time::Instant;
 use ember_gateway::registry::{NewAccount, NewKey, Registry};
 use ember_gateway::store::{Birth, RedbStore, Store, StoreOptions};
 use ember_gateway::types::{
-    Actor, Clock, Environment, Key, KeyName, ModelScope, Random, RandomUnavailable, Role, Timestamp,
+    Actor, Clock, Environment, Key, KeyName, Random, RandomUnavailable, Role, Timestamp,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -106,13 +106,7 @@ fn work(registry: &Registry, wanted: &Wanted, next: &AtomicU64, made: &Mutex<Fil
 
 fn one_key(registry: &Registry, number: u64) -> Result<Key, Failure> {
     let name: KeyName = format!("application-{number}").parse()?;
-    let new = NewKey {
-        account: OWNER.to_string(),
-        name,
-        environment: Environment::Prod,
-        models: ModelScope::All,
-        expires_at: None,
-    };
+    let new = NewKey::new(OWNER, name, Environment::Prod);
     Ok(registry.create_key(Actor::Ember, &new)?.1)
 }
 

@@ -11,7 +11,7 @@ pub mod wire;
 
 use std::collections::HashMap;
 
-use crate::gate::{Grant, Stop};
+use crate::gate::{Grant, Owner, Stop};
 use crate::meter::Meter;
 use crate::registry::{DenialTarget, KeyFilter, Page, Registry, RegistryError};
 use crate::types::{
@@ -65,8 +65,8 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
         Command::AccountPassword { account, password, current } => {
             Reply::Account(registry.set_password(actor, account, password, current.as_ref())?)
         }
-        Command::AccountRename { account, name } => {
-            Reply::Account(registry.rename_account(actor, account, name.as_ref())?)
+        Command::AccountUpdate { account, changes } => {
+            Reply::Account(registry.update_account(actor, account, changes)?)
         }
         Command::AccountReset { account } => desk.reset(actor, account)?,
         Command::InviteCreate(new) => {
@@ -154,14 +154,14 @@ impl Desk<'_> {
     fn verdict(&self, actor: Actor, key: &Key) -> Result<Reply, AdminError> {
         let (record, digest) = self.registry.verify_key(actor, key)?;
         let account = self.registry.owner(record.account)?;
-        let active = self.registry.by_digest(&digest)?.is_some_and(|(_, active)| active);
+        let owner = account.as_ref().map(Owner::of).unwrap_or_default();
         let targets = [
             DenialTarget::Key(record.id),
             DenialTarget::Secret(digest),
             DenialTarget::Account(record.account),
         ];
         let owed = self.registry.owed_denial(&targets).map(|reason| Stop::Cut(reason.into()));
-        let stop = owed.or_else(|| Grant::of(&record, &digest, active).stop(self.clock.now()));
+        let stop = owed.or_else(|| Grant::of(&record, &digest, owner).stop(self.clock.now()));
         let key = self.view(record, account.map(|account| account.email))?;
         Ok(Reply::Verdict(Verdict { key, stop }))
     }
@@ -199,7 +199,9 @@ impl Desk<'_> {
             owner,
             account: record.account,
             environment: record.environment,
-            models: record.models,
+            policy: record.policy,
+            allow_browser: record.allow_browser,
+            weight: record.weight,
             created_at: record.created_at,
             expires_at: record.expires_at,
             last_used_at,

@@ -16,7 +16,7 @@ use crate::types::{Key, KeyDigest, ModelId, Timestamp};
 use cache::Cache;
 use flight::{Flights, Landed};
 
-pub use grant::{Grant, GrantStanding, KeySource, SourceTrouble, Stop};
+pub use grant::{Grant, GrantStanding, KeySource, Owner, SourceTrouble, Stop};
 pub use pass::{Caller, Cut, CutSignal, Pass};
 
 /// Why a caller is turned away.

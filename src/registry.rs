@@ -12,6 +12,7 @@ mod invite;
 mod keys;
 mod known_places;
 mod password;
+mod policy;
 mod record;
 mod reset;
 mod restore;
@@ -29,7 +30,7 @@ use std::sync::{Arc, Mutex};
 use crate::store::Store;
 use crate::types::{Actor, Clock, Random};
 
-pub use accounts::NewAccount;
+pub use accounts::{AccountChanges, NewAccount};
 pub use audit::{Action, AuditFilter, Event, HISTORY_MAX};
 pub use change::{Change, changes};
 pub use denial::{Denial, DenialReason, DenialTarget, Door};

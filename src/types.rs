@@ -8,10 +8,13 @@ mod environment;
 mod id;
 mod key;
 mod key_record;
+mod limits;
 mod model;
 pub mod moment;
 mod name;
+mod period;
 mod place;
+mod policy;
 mod secret;
 mod session;
 mod sign_up;
@@ -25,9 +28,15 @@ pub use environment::{Environment, UnknownEnvironment};
 pub use id::{AccountId, EventId, IdError, InviteId, KeyId, RequestId, SessionId, TokenId};
 pub use key::{Key, KeyDigest, KeyHint, MalformedKey};
 pub use key_record::{KeyRecord, KeySecret, KeyStanding, KeyStatus, ModelScope};
+pub use limits::{Bounds, Limit, LimitError, LimitKind, Limits, Measure, Unit, UnknownLimit};
 pub use model::{ModelId, ModelIdError};
 pub use name::{DisplayName, Email, EmailError, KeyName, NameError, is_control};
+pub use period::Period;
 pub use place::Place;
+pub use policy::{
+    AddressScope, NetworkError, Policy, PolicyChanges, RouteName, RouteScope, UnknownRoute, Weight,
+    WeightError, network,
+};
 pub use secret::Secret;
 pub use session::{AdminToken, Invite, Session};
 pub use sign_up::SignUp;

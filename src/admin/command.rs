@@ -1,9 +1,9 @@
 //! What can be asked. Never: who asks, or how it is carried out.
 
 use crate::registry::{
-    AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, Rotation,
+    AccountChanges, AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, Rotation,
 };
-use crate::types::{AccountId, DisplayName, EventId, InviteId, Key, KeyId, Secret, SessionId};
+use crate::types::{AccountId, EventId, InviteId, Key, KeyId, Secret, SessionId};
 
 /// One thing an operator can ask. Where a key is named, the text is an id, the beginning of one, a name or the last
 /// four characters; where an account is named, its address or id.
@@ -46,12 +46,12 @@ pub enum Command {
         /// The old one; whoever changes his own must know it.
         current: Option<Secret>,
     },
-    /// Change what an account's owner is called.
-    AccountRename {
+    /// Change what an account's owner is called, or what its keys together may use.
+    AccountUpdate {
         /// Which.
         account: String,
-        /// The new name, or none.
-        name: Option<DisplayName>,
+        /// What is to change.
+        changes: AccountChanges,
     },
     /// Make a link that sets an account's password, once.
     AccountReset {
@@ -125,7 +125,7 @@ pub enum Command {
         /// Which.
         key: String,
     },
-    /// Change a key's name, models or end.
+    /// Change a key's name, end or policy.
     KeyUpdate {
         /// Which.
         key: String,
@@ -187,7 +187,7 @@ impl Command {
             | Self::AccountEnable { .. }
             | Self::AccountDelete { .. }
             | Self::AccountPassword { .. }
-            | Self::AccountRename { .. }
+            | Self::AccountUpdate { .. }
             | Self::AccountReset { .. }
             | Self::InviteCreate(_)
             | Self::InviteRevoke { .. }

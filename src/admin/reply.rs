@@ -4,7 +4,7 @@ use crate::gate::Stop;
 use crate::registry::{Event, Page};
 use crate::types::{
     Account, AccountId, AdminToken, Email, Environment, EventId, Invite, Key, KeyHint, KeyId, KeyName,
-    KeySecret, KeyStatus, ModelScope, Secret, Session, Ticket, Timestamp, Tokens,
+    KeySecret, KeyStatus, Policy, Secret, Session, Ticket, Timestamp, Tokens, Weight,
 };
 
 use super::Status;
@@ -108,8 +108,12 @@ pub struct KeyView {
     pub account: AccountId,
     /// What it is for.
     pub environment: Environment,
-    /// What it may use.
-    pub models: ModelScope,
+    /// What it may use, from where, and how much.
+    pub policy: Policy,
+    /// Whether requests of browsers may use it.
+    pub allow_browser: bool,
+    /// Its share where requests have to wait.
+    pub weight: Weight,
     /// The newest secret's last four characters.
     pub last4: Option<KeyHint>,
     /// What it is now.

@@ -4,6 +4,7 @@
 mod account;
 mod key;
 mod people;
+mod policy;
 mod reply;
 mod request;
 mod served;

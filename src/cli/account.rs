@@ -1,7 +1,7 @@
 //! The account commands. Never: rules about accounts.
 
 use crate::admin::{Command, Reply};
-use crate::registry::{NewAccount, PAGE_MAX, Page};
+use crate::registry::{AccountChanges, NewAccount, PAGE_MAX, Page};
 use crate::types::{Account, AccountId, Role, Secret};
 
 use super::args::{AccountCreate, AccountVerb, Format};
@@ -21,8 +21,10 @@ pub(super) fn run(verb: &AccountVerb, desk: &Desk<'_>, screen: &mut Screen<'_, '
             let reply = desk.ask(&Command::AccountShow { account: account.clone() })?;
             show::reply(&reply, desk.now(), screen)
         }
-        AccountVerb::Update { account, name } => {
-            let command = Command::AccountRename { account: account.clone(), name: name.0.clone() };
+        AccountVerb::Update(args) => {
+            let name = args.name.clone().map(|name| name.0);
+            let changes = AccountChanges { name, policy: args.policy.changes() };
+            let command = Command::AccountUpdate { account: args.account.clone(), changes };
             done(&desk.ask(&command)?, "updated", desk, screen)
         }
         AccountVerb::Reset { account, out } => {

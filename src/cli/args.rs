@@ -3,6 +3,7 @@
 mod account;
 mod key;
 mod people;
+mod policy;
 mod report;
 mod service;
 

@@ -2,7 +2,7 @@
 
 use crate::admin::{Command, KeyView, Reply};
 use crate::registry::{KeyChanges, KeyFilter, NewKey, PAGE_MAX, Page, Rotation};
-use crate::types::{Key, KeyId};
+use crate::types::{Key, KeyId, Policy};
 
 use super::args::{Format, KeyCreate, KeyRotate, KeyUpdate, KeyVerb};
 use super::desk::Desk;
@@ -49,7 +49,9 @@ fn create(args: &KeyCreate, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Res
         account: args.account.clone(),
         name: args.name.clone(),
         environment: args.env,
-        models: args.models.clone(),
+        policy: args.policy.changes().applied_to(&Policy::default()),
+        allow_browser: args.allow_browser,
+        weight: args.weight,
         expires_at: args.expires.end(desk.now()),
     });
     secret::issue(&command, args.out.as_deref(), desk, screen)
@@ -65,7 +67,9 @@ fn rotate(args: &KeyRotate, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Res
 fn update(args: &KeyUpdate, desk: &Desk<'_>) -> Command {
     let changes = KeyChanges {
         name: args.name.clone(),
-        models: args.models.clone(),
+        policy: args.policy.changes(),
+        allow_browser: args.allow_browser,
+        weight: args.weight,
         expires_at: args.expires.map(|expiry| expiry.end(desk.now())),
     };
     Command::KeyUpdate { key: args.key.clone(), changes }

@@ -40,7 +40,7 @@ pub(super) fn for_command(global: &Global, screen: &mut Screen<'_, '_>) -> Resul
         (Ok(loaded), _) => {
             let config = loaded.config;
             Ok(Settings {
-                rules: config.dashboard.rules(),
+                rules: config.rules(),
                 base_url: base_url(&config.server),
                 data: config.data,
                 rotation_grace: config.keys.rotation_grace,

@@ -7,7 +7,7 @@ use crate::admin::{
 };
 use crate::gate::{Cut, Stop};
 use crate::registry::HISTORY_MAX;
-use crate::types::{Account, ModelScope, Timestamp};
+use crate::types::{Account, Limit, Policy, Timestamp, Weight};
 
 use super::args::Format;
 use super::error::{CliError, Exit};
@@ -138,8 +138,9 @@ fn account_sheet(account: &Account, now: Timestamp) -> Vec<String> {
         ("Role", account.role.as_str().to_string()),
         ("Status", account.status.as_str().to_string()),
         ("Created", both(account.created_at, now)),
-        ("Id", account.id.to_string()),
     ]);
+    pairs.extend(policy(&account.policy));
+    pairs.push(("Id", account.id.to_string()));
     sheet(&pairs)
 }
 
@@ -149,11 +150,17 @@ fn key_sheet(key: &KeyView, now: Timestamp) -> Vec<String> {
         ("Environment", key.environment.to_string()),
         ("Status", key.status.as_str().to_string()),
         ("Account", owner(key)),
-        ("Models", models(&key.models)),
         ("Created", both(key.created_at, now)),
         ("Expires", both_or_never(key.expires_at, now)),
         ("Last used", both_or_never(key.last_used_at, now)),
     ];
+    pairs.extend(policy(&key.policy));
+    if key.allow_browser {
+        pairs.push(("Browsers", "allowed".to_string()));
+    }
+    if key.weight != Weight::default() {
+        pairs.push(("Weight", key.weight.to_string()));
+    }
     pairs.extend(key.revoked_at.map(|at| ("Revoked", both(at, now))));
     pairs.extend(key.revoked_reason.clone().map(|reason| ("Reason", reason)));
     for secret in &key.secrets {
@@ -167,11 +174,21 @@ fn key_sheet(key: &KeyView, now: Timestamp) -> Vec<String> {
     sheet(&pairs)
 }
 
-fn models(scope: &ModelScope) -> String {
-    match scope {
-        ModelScope::All => "all".to_string(),
-        ModelScope::Only(models) => models.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+/// What may be used, as pairs; limits only where they are not the configuration's.
+fn policy(policy: &Policy) -> Vec<(&'static str, String)> {
+    let all = || "all".to_string();
+    let listed = |names: Option<Vec<String>>| names.map(|names| names.join(", "));
+    let mut pairs = vec![("Models", listed(policy.models.names()).unwrap_or_else(all))];
+    pairs.extend(listed(policy.routes.names()).map(|names| ("Routes", names)));
+    pairs.extend(listed(policy.addresses.names()).map(|names| ("Addresses", names)));
+    for (kind, limit) in policy.limits.each() {
+        match limit {
+            Limit::Default => {}
+            Limit::Unlimited => pairs.push(("Limit", format!("unlimited {}", kind.in_words()))),
+            Limit::Max(max) => pairs.push(("Limit", format!("{max} {}", kind.in_words()))),
+        }
     }
+    pairs
 }
 
 fn with_history(mut lines: Vec<String>, history: &[HistoryLine]) -> Vec<String> {

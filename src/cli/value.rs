@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 
-use crate::types::{DisplayName, KeyStatus, ModelId, ModelScope, NameError, Timestamp};
+use crate::types::{
+    AddressScope, DisplayName, KeyStatus, ModelId, ModelScope, NameError, RouteName, RouteScope, Timestamp,
+    network,
+};
 
 /// When a key is to end, as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +86,26 @@ pub(super) fn models(text: &str) -> Result<ModelScope, String> {
     Ok(ModelScope::Only(models))
 }
 
+/// Routes parted by commas, or `all`.
+pub(super) fn routes(text: &str) -> Result<RouteScope, String> {
+    if text == "all" {
+        return Ok(RouteScope::All);
+    }
+    let routes = text.split(',').map(|route| route.trim().parse::<RouteName>());
+    let routes: BTreeSet<_> = routes.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    Ok(RouteScope::Only(routes))
+}
+
+/// Addresses and networks parted by commas, or `all`.
+pub(super) fn addresses(text: &str) -> Result<AddressScope, String> {
+    if text == "all" {
+        return Ok(AddressScope::All);
+    }
+    let networks = text.split(',').map(|one| network(one.trim()));
+    let networks: BTreeSet<_> = networks.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    Ok(AddressScope::Only(networks))
+}
+
 /// A key's status by its word.
 pub(super) fn status(text: &str) -> Result<KeyStatus, String> {
     let found = KeyStatus::ALL.into_iter().find(|status| status.as_str() == text);
@@ -133,6 +156,18 @@ mod tests {
         for text in ["", "24", "-1h", "1 month", "yesterday"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn routes_and_addresses_are_parted_by_commas() {
+        assert!(routes("models, chat/completions").unwrap().allows(RouteName::ChatCompletions));
+        assert_eq!((routes("all"), addresses("all")), (Ok(RouteScope::All), Ok(AddressScope::All)));
+        let two = addresses("192.0.2.7, 10.0.0.0/8").unwrap();
+        assert!(two.allows("10.1.1.1".parse().unwrap()) && !two.allows("192.0.2.8".parse().unwrap()));
+        for text in ["", "chat", "models,,chat/completions"] {
+            assert!(routes(text).is_err(), "{text}");
+        }
+        assert!(addresses("").is_err() && addresses("10.0.0.0/8,,").is_err());
     }
 
     #[test]

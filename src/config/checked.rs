@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::registry::Rules;
-use crate::types::{ModelId, Secret, SignUp};
+use crate::types::{Bounds, ModelId, Secret, SignUp};
 
 /// All settings. Made by [`load`](super::load).
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Keys.
     pub keys: KeysConfig,
+    /// What keys and accounts may use that have no limits of their own.
+    pub limits: LimitsConfig,
     /// People and their sessions.
     pub dashboard: DashboardConfig,
     /// The catalogue of models.
@@ -30,6 +32,19 @@ pub struct Config {
     pub log: LogConfig,
     /// The model servers, in the order written; with `models.echo` the last one is [`UpstreamConfig::echo`].
     pub upstreams: Vec<UpstreamConfig>,
+}
+
+impl Config {
+    /// What the registry has to know of it.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules {
+            sign_up: self.dashboard.sign_up.clone(),
+            session_idle: self.dashboard.session_idle,
+            session_lifetime: self.dashboard.session_lifetime,
+            key_limits: self.limits.key,
+        }
+    }
 }
 
 /// `[server]`. Sizes in bytes.
@@ -100,6 +115,17 @@ pub struct KeysConfig {
     pub rotation_grace: Duration,
 }
 
+/// `[limits]`.
+#[derive(Debug)]
+pub struct LimitsConfig {
+    /// Tokens that are held for an answer when the request does not say how many it wants at most.
+    pub completion_tokens: u64,
+    /// Of a key.
+    pub key: Bounds,
+    /// Of an account.
+    pub account: Bounds,
+}
+
 /// `[dashboard]`.
 #[derive(Debug)]
 pub struct DashboardConfig {
@@ -109,18 +135,6 @@ pub struct DashboardConfig {
     pub session_idle: Duration,
     /// How long a session lasts; never below `session_idle`.
     pub session_lifetime: Duration,
-}
-
-impl DashboardConfig {
-    /// The same as the registry takes it.
-    #[must_use]
-    pub fn rules(&self) -> Rules {
-        Rules {
-            sign_up: self.sign_up.clone(),
-            session_idle: self.session_idle,
-            session_lifetime: self.session_lifetime,
-        }
-    }
 }
 
 /// `[models]`.

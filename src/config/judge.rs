@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checked::{
-    Config, DashboardConfig, KeysConfig, LogConfig, LogFormat, LogLevel, ModelsConfig, ServerConfig,
-    StoreConfig, UpstreamAddress, UpstreamConfig,
+    Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat, LogLevel, ModelsConfig,
+    ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
 };
 use super::fault::{Faults, Place};
 use super::layer::{Layers, resolved};
 use super::raw::{Raw, RawDashboard, RawLog, RawServer, RawUpstream};
 use super::secret::{self, variable};
 use super::{address, kind};
-use crate::types::{ModelId, Secret, SignUp};
+use crate::types::{Bounds, LimitKind, ModelId, Secret, SignUp};
 
 /// What the rules need to look at.
 pub(super) struct Judge<'a> {
@@ -44,6 +45,11 @@ impl Judge<'_> {
                 ballast_bytes: raw.store.ballast_bytes.0 as u64,
             },
             keys: KeysConfig { cached_max: raw.keys.cached_max, rotation_grace: raw.keys.rotation_grace.0 },
+            limits: LimitsConfig {
+                completion_tokens: raw.limits.completion_tokens,
+                key: bounds(&raw.limits.key),
+                account: bounds(&raw.limits.account),
+            },
             dashboard: self.dashboard(raw.dashboard),
             models: ModelsConfig { echo: raw.models.echo, refresh: raw.models.refresh.0 },
             log: log(&raw.log),
@@ -239,6 +245,15 @@ impl Judge<'_> {
         });
         self.faults.add(place.cloned().unwrap_or(Place::Default), message);
     }
+}
+
+/// The table of settings has seen to the names and ranges; 0 is no limit.
+fn bounds(typed: &BTreeMap<String, u64>) -> Bounds {
+    let mut bounds = Bounds::default();
+    for kind in LimitKind::ALL {
+        bounds.set(kind, typed.get(kind.as_str()).copied().and_then(NonZeroU64::new));
+    }
+    bounds
 }
 
 fn log(raw: &RawLog) -> LogConfig {

@@ -13,6 +13,7 @@ pub(super) struct Raw {
     pub(super) server: RawServer,
     pub(super) store: RawStore,
     pub(super) keys: RawKeys,
+    pub(super) limits: RawLimits,
     pub(super) dashboard: RawDashboard,
     pub(super) models: RawModels,
     pub(super) log: RawLog,
@@ -50,6 +51,14 @@ pub(super) struct RawStore {
 pub(super) struct RawKeys {
     pub(super) cached_max: usize,
     pub(super) rotation_grace: Time,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawLimits {
+    pub(super) completion_tokens: u64,
+    /// By kind; 0 is no limit.
+    pub(super) key: BTreeMap<String, u64>,
+    pub(super) account: BTreeMap<String, u64>,
 }
 
 #[derive(Deserialize)]

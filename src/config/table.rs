@@ -5,7 +5,7 @@ use super::kind::{
     Kind::{self, Any, Count, Size, Switch, Text, TextOrTexts, Texts, Time, Word},
     shown,
 };
-use crate::types::ModelId;
+use crate::types::{Limit, ModelId};
 
 /// Longer ones resemble nothing.
 const TYPED_MAX: usize = 200;
@@ -83,6 +83,98 @@ pub(super) static SETTINGS: &[Row] = &[
     ),
     row("keys.cached_max", Count(1, 100_000_000), "100000", "key records held in memory"),
     row("keys.rotation_grace", Time("1s", "365d"), "24h", "how long the old secret works after `key rotate`"),
+    row(
+        "limits.completion_tokens",
+        Count(1, 10_000_000),
+        "1024",
+        "tokens that are held for an answer when the request does not say how many it wants at most",
+    ),
+    row(
+        "limits.key.requests_per_minute",
+        Count(0, Limit::MAX),
+        "0",
+        "requests in a minute of one key; 0 is no limit",
+    ),
+    row(
+        "limits.key.tokens_per_minute",
+        Count(0, Limit::MAX),
+        "0",
+        "tokens in a minute of one key; 0 is no limit",
+    ),
+    row(
+        "limits.key.concurrent_requests",
+        Count(0, Limit::MAX),
+        "0",
+        "requests at once of one key; 0 is no limit",
+    ),
+    row(
+        "limits.key.requests_per_day",
+        Count(0, Limit::MAX),
+        "0",
+        "requests in a day of one key; 0 is no limit",
+    ),
+    row("limits.key.tokens_per_day", Count(0, Limit::MAX), "0", "tokens in a day of one key; 0 is no limit"),
+    row(
+        "limits.key.tokens_per_week",
+        Count(0, Limit::MAX),
+        "0",
+        "tokens in a week of one key; 0 is no limit",
+    ),
+    row(
+        "limits.key.tokens_per_month",
+        Count(0, Limit::MAX),
+        "0",
+        "tokens in a month of one key; 0 is no limit",
+    ),
+    row("limits.key.tokens_total", Count(0, Limit::MAX), "0", "tokens in all of one key; 0 is no limit"),
+    row(
+        "limits.account.requests_per_minute",
+        Count(0, Limit::MAX),
+        "0",
+        "requests in a minute of one account; 0 is no limit",
+    ),
+    row(
+        "limits.account.tokens_per_minute",
+        Count(0, Limit::MAX),
+        "0",
+        "tokens in a minute of one account; 0 is no limit",
+    ),
+    row(
+        "limits.account.concurrent_requests",
+        Count(0, Limit::MAX),
+        "0",
+        "requests at once of one account; 0 is no limit",
+    ),
+    row(
+        "limits.account.requests_per_day",
+        Count(0, Limit::MAX),
+        "0",
+        "requests in a day of one account; 0 is no limit",
+    ),
+    row(
+        "limits.account.tokens_per_day",
+        Count(0, Limit::MAX),
+        "0",
+        "tokens in a day of one account; 0 is no limit",
+    ),
+    row(
+        "limits.account.tokens_per_week",
+        Count(0, Limit::MAX),
+        "0",
+        "tokens in a week of one account; 0 is no limit",
+    ),
+    row(
+        "limits.account.tokens_per_month",
+        Count(0, Limit::MAX),
+        "0",
+        "tokens in a month of one account; 0 is no limit",
+    ),
+    row(
+        "limits.account.tokens_total",
+        Count(0, Limit::MAX),
+        "0",
+        "tokens in all of one account; 0 is no limit",
+    ),
     row(
         "dashboard.sign_up",
         Word(&["closed", "invite", "open"]),

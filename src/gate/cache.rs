@@ -7,11 +7,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 use crate::registry::{Change, Denial, DenialReason, DenialTarget};
-use crate::types::{Account, AccountStatus, KeyDigest, KeyId, KeyRecord, Timestamp};
+use crate::types::{Account, KeyDigest, KeyId, KeyRecord, Timestamp};
 
 use super::flight::Landed;
 use super::news::News;
-use super::{Cut, CutSignal, Grant, Refusal, Stop};
+use super::{Cut, CutSignal, Grant, Owner, Refusal, Stop};
 
 /// One secret in memory. What it opens never changes (a change makes a new entry); only its cut is shared.
 pub(super) struct Entry {
@@ -175,14 +175,14 @@ impl Inner {
 
     fn key_changed(&mut self, record: &KeyRecord) {
         for digest in self.by_key.get(&record.id).cloned().unwrap_or_default() {
-            self.regrant(&digest, |old| Grant::of(record, &digest, old.account_active));
+            self.regrant(&digest, |old| Grant::of(record, &digest, old.owner.clone()));
         }
     }
 
     fn account_changed(&mut self, account: &Account) {
-        let active = account.status == AccountStatus::Active;
+        let owner = Owner::of(account);
         for digest in self.digests_of(&DenialTarget::Account(account.id)) {
-            self.regrant(&digest, |old| Grant { account_active: active, ..old.clone() });
+            self.regrant(&digest, |old| old.under(owner.clone()));
         }
     }
 

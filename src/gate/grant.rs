@@ -2,8 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use crate::types::{AccountId, KeyDigest, KeyId, KeyRecord, KeyStanding, ModelScope, Timestamp};
+use crate::types::{
+    Account, AccountId, AccountStatus, KeyDigest, KeyId, KeyRecord, KeyStanding, ModelScope, Policy,
+    Timestamp, Weight,
+};
 
 use super::Cut;
 
@@ -39,6 +43,23 @@ pub enum Stop {
     Expired,
 }
 
+/// What an account has to do with the keys it owns; kept apart, because it changes apart. By default it is not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// Whether the account works.
+    pub is_active: bool,
+    /// What all its keys together may use.
+    pub policy: Arc<Policy>,
+}
+
+impl Owner {
+    /// By the account's record.
+    #[must_use]
+    pub fn of(account: &Account) -> Self {
+        Self { is_active: account.status == AccountStatus::Active, policy: Arc::new(account.policy.clone()) }
+    }
+}
+
 /// What one secret of a key opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -46,22 +67,30 @@ pub struct Grant {
     pub key: KeyId,
     /// The account that owns the key.
     pub account: AccountId,
-    /// What it may use.
+    /// What it may use, from where, and how much.
+    pub policy: Arc<Policy>,
+    /// The models that its own policy and its account's allow both.
     pub models: ModelScope,
+    /// Whether requests of browsers may use it.
+    pub allow_browser: bool,
+    /// Its share where requests have to wait.
+    pub weight: Weight,
     /// Whether it stands, apart from time.
     pub standing: GrantStanding,
     /// When it stops: the key's expiry.
     pub expires_at: Option<Timestamp>,
+    /// Whether it was found past its end before.
+    pub expiry_met: bool,
     /// When it stops although the key goes on: the end of a rotation's grace.
     pub replaced_at: Option<Timestamp>,
-    /// Whether the account works; kept apart, because it changes apart.
-    pub account_active: bool,
+    /// What its account has to say.
+    pub owner: Owner,
 }
 
 impl Grant {
-    /// What the secret with this digest opens, by its key's record and its account's state.
+    /// What the secret with this digest opens, by its key's record and its account.
     #[must_use]
-    pub fn of(record: &KeyRecord, digest: &KeyDigest, account_active: bool) -> Self {
+    pub fn of(record: &KeyRecord, digest: &KeyDigest, owner: Owner) -> Self {
         let secret = record.secret(digest);
         let standing = match &record.standing {
             KeyStanding::Revoked { .. } => GrantStanding::Cut(Cut::Revoked),
@@ -72,12 +101,22 @@ impl Grant {
         Self {
             key: record.id,
             account: record.account,
-            models: record.models.clone(),
+            policy: Arc::new(record.policy.clone()),
+            models: record.policy.models.and(&owner.policy.models),
+            allow_browser: record.allow_browser,
+            weight: record.weight,
             standing,
             expires_at: record.expires_at,
+            expiry_met: record.expiry_met,
             replaced_at: secret.and_then(|secret| secret.valid_until),
-            account_active,
+            owner,
         }
+    }
+
+    /// The same under what its account says now.
+    #[must_use]
+    pub fn under(&self, owner: Owner) -> Self {
+        Self { models: self.policy.models.and(&owner.policy.models), owner, ..self.clone() }
     }
 
     /// Why it may not be used at `now`; none, when it may. What was decided wins over what time did.
@@ -86,7 +125,7 @@ impl Grant {
         let past = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
         if let Some(cut) = self.cut() {
             Some(Stop::Cut(cut))
-        } else if past(self.expires_at) {
+        } else if self.expiry_met || past(self.expires_at) {
             Some(Stop::Expired)
         } else if past(self.replaced_at) {
             Some(Stop::Cut(Cut::Replaced))
@@ -100,7 +139,7 @@ impl Grant {
     pub fn cut(&self) -> Option<Cut> {
         match self.standing {
             GrantStanding::Cut(cut) => Some(cut),
-            GrantStanding::Active if !self.account_active => Some(Cut::AccountDisabled),
+            GrantStanding::Active if !self.owner.is_active => Some(Cut::AccountDisabled),
             GrantStanding::Active => None,
         }
     }

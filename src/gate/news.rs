@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::registry::Change;
-use crate::types::{AccountStatus, KeyDigest};
+use crate::types::KeyDigest;
 
-use super::Grant;
+use super::{Grant, Owner};
 
 /// How many changes are kept, about 0.5 KB each: many times what a disk commits during one look-up.
 const KEPT_MAX: usize = 256;
@@ -52,11 +52,11 @@ impl Since<'_> {
         for change in self.news.last.range(self.first..) {
             match (change, &mut found) {
                 (Change::Key(record), Some(grant)) if record.id == grant.key => {
-                    *grant = Grant::of(record, digest, grant.account_active);
+                    *grant = Grant::of(record, digest, grant.owner.clone());
                 }
                 (Change::Key(record), None) if record.secret(digest).is_some() => return None,
                 (Change::Account(account), Some(grant)) if account.id == grant.account => {
-                    grant.account_active = account.status == AccountStatus::Active;
+                    *grant = grant.under(Owner::of(account));
                 }
                 _ => {}
             }

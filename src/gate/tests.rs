@@ -21,7 +21,7 @@ use crate::registry::{DenialReason, DenialTarget};
 use crate::store::MemoryStore;
 use crate::types::{
     Account, AccountId, AccountStatus, Clock, Environment, KeyId, KeyRecord, KeySecret, KeyStanding,
-    ModelScope, Random, RandomUnavailable, Role,
+    ModelScope, Policy, Random, RandomUnavailable, Role, Weight,
 };
 
 use super::*;
@@ -84,8 +84,11 @@ impl Book {
             return Err(SourceTrouble("the disk is gone".to_string()));
         }
         let keys = self.keys.lock().unwrap();
-        let active = |record: &KeyRecord| !self.stopped.lock().unwrap().contains(&record.account);
-        Ok(keys.get(digest).map(|record| Grant::of(record, digest, active(record))))
+        let owner = |record: &KeyRecord| Owner {
+            is_active: !self.stopped.lock().unwrap().contains(&record.account),
+            ..Owner::default()
+        };
+        Ok(keys.get(digest).map(|record| Grant::of(record, digest, owner(record))))
     }
 }
 
@@ -134,11 +137,14 @@ impl Hall {
             account: AccountId::generate(NOW, &self.dice).unwrap(),
             name: "ci".parse().unwrap(),
             environment: Environment::Prod,
-            models: ModelScope::All,
+            policy: Policy::default(),
+            allow_browser: false,
+            weight: Weight::default(),
             secrets: vec![secret(&key, None)],
             standing: KeyStanding::Active,
             created_at: NOW,
             expires_at: None,
+            expiry_met: false,
         };
         (record, key)
     }
@@ -203,6 +209,7 @@ fn account(id: AccountId, status: AccountStatus) -> Account {
         name: None,
         role: Role::Member,
         status,
+        policy: Policy::default(),
         created_at: NOW,
     }
 }
@@ -220,7 +227,10 @@ fn renamed(record: &KeyRecord) -> KeyRecord {
 }
 
 fn only(record: &KeyRecord, models: &[&str]) -> KeyRecord {
-    KeyRecord { models: ModelScope::Only(models.iter().map(|name| model(name)).collect()), ..record.clone() }
+    KeyRecord {
+        policy: ModelScope::Only(models.iter().map(|name| model(name)).collect()).into(),
+        ..record.clone()
+    }
 }
 
 fn model(name: &str) -> ModelId {

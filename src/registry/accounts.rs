@@ -3,14 +3,26 @@
 use std::ops::Bound;
 
 use crate::store::{Check, Commit, Trouble, Write};
-use crate::types::{Account, AccountId, AccountStatus, Actor, DisplayName, Email, Key, Role, Secret};
+use crate::types::{
+    Account, AccountId, AccountStatus, Actor, DisplayName, Email, Key, Policy, PolicyChanges, Role, Secret,
+};
 
 use super::access::{administrators_only, may_touch, refuse_secret};
 use super::audit::Action;
 use super::denial::{Attempt, DenialTarget, Intent};
+use super::policy::refuse_crowded;
 use super::record::{decode_account, encode_account};
 use super::table::{ACCOUNTS, EMAILS, PASSWORDS, email_row};
 use super::{PAGE_MAX, Page, Registry, RegistryError};
+
+/// What is to change about an account; what is none stays.
+#[derive(Debug, Clone, Default)]
+pub struct AccountChanges {
+    /// What to call the person, or no name.
+    pub name: Option<Option<DisplayName>>,
+    /// What all its keys together may use; only administrators change it.
+    pub policy: PolicyChanges,
+}
 
 /// What an account is made of.
 pub struct NewAccount {
@@ -41,6 +53,7 @@ impl Registry {
             name: new.name.clone(),
             role: new.role,
             status: AccountStatus::Active,
+            policy: Policy::default(),
             created_at: now,
         };
         self.until_agreed(|| {
@@ -170,29 +183,38 @@ impl Registry {
         })
     }
 
-    /// Changes what an account's owner is called; an empty name is none. Members change their own.
+    /// Changes what an account's owner is called, or what its keys together may use. Members change their own name.
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub fn rename_account(
+    pub fn update_account(
         &self,
         actor: Actor,
         text: &str,
-        name: Option<&DisplayName>,
+        changes: &AccountChanges,
     ) -> Result<Account, RegistryError> {
-        name.map_or(Ok(()), |name| refuse_secret(name.as_str()))?;
+        changes.name.iter().flatten().try_for_each(|name| refuse_secret(name.as_str()))?;
+        if !changes.policy.is_empty() {
+            administrators_only(actor)?;
+        }
         let id = self.account(actor, text)?.id;
         self.pace(actor)?;
         self.until_agreed(|| {
             let found = self.load_account(id)?;
             let there = found.filter(|(account, _)| account.status != AccountStatus::Deleted);
             let (account, bytes) = there.ok_or_else(|| no_account(text))?;
-            if account.name.as_ref() == name {
-                return Ok(Attempt::Nothing(account));
-            }
-            let renamed = Account { name: name.cloned(), ..account };
-            let commit = self.replacement(actor, Action::AccountRenamed, &renamed, bytes)?;
-            Ok(Attempt::Commit(commit, renamed))
+            let policy = changes.policy.applied_to(&account.policy);
+            refuse_crowded(&policy)?;
+            let difference = account.policy.difference(&policy);
+            let name = changes.name.clone().unwrap_or_else(|| account.name.clone());
+            let (action, detail) = match difference.as_slice() {
+                [] if name == account.name => return Ok(Attempt::Nothing(account)),
+                [] => (Action::AccountRenamed, account.email.to_string()),
+                parts => (Action::AccountUpdated, parts.join("; ")),
+            };
+            let changed = Account { name, policy, ..account };
+            let commit = self.account_replacement(actor, action, &changed, bytes, detail)?;
+            Ok(Attempt::Commit(commit, changed))
         })
     }
 
@@ -309,8 +331,19 @@ impl Registry {
         account: &Account,
         old: Vec<u8>,
     ) -> Result<Commit, RegistryError> {
+        self.account_replacement(actor, action, account, old, account.email.to_string())
+    }
+
+    fn account_replacement(
+        &self,
+        actor: Actor,
+        action: Action,
+        account: &Account,
+        old: Vec<u8>,
+        detail: String,
+    ) -> Result<Commit, RegistryError> {
         let key = account.id.as_bytes().to_vec();
-        let mut writes = self.event(actor, action, account.id.as_bytes(), account.email.to_string())?;
+        let mut writes = self.event(actor, action, account.id.as_bytes(), detail)?;
         writes.push(Write::Put { table: ACCOUNTS, key: key.clone(), value: encode_account(account) });
         Ok(Commit {
             checks: vec![Check::Equals { table: ACCOUNTS, key, value: old }],

@@ -47,6 +47,8 @@ actions! {
     PasswordSet = "account.password_set",
     /// What an account's owner is called was changed.
     AccountRenamed = "account.renamed",
+    /// What an account's keys together may use was changed.
+    AccountUpdated = "account.updated",
     /// A link that sets a password was made.
     ResetIssued = "account.reset_issued",
     /// A person signed in.
@@ -65,12 +67,14 @@ actions! {
     TokenRevoked = "token.revoked",
     /// A key was made.
     KeyCreated = "key.created",
-    /// A key's name, models or expiry changed.
+    /// A key's name, expiry or policy changed.
     KeyUpdated = "key.updated",
     /// A key was switched off.
     KeyDisabled = "key.disabled",
     /// A key was switched on again.
     KeyEnabled = "key.enabled",
+    /// A key was met after its end for the first time.
+    KeyExpired = "key.expired",
     /// A key was revoked.
     KeyRevoked = "key.revoked",
     /// A key got a new secret.

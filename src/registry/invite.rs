@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::store::{Check, Commit, Write};
 use crate::types::{
-    Account, AccountId, AccountStatus, Actor, DisplayName, Email, Invite, InviteId, Place, Role, Secret,
-    SignUp, Ticket, TicketKind, Timestamp,
+    Account, AccountId, AccountStatus, Actor, DisplayName, Email, Invite, InviteId, Place, Policy, Role,
+    Secret, SignUp, Ticket, TicketKind, Timestamp,
 };
 
 use super::access::{administrators_only, refuse_secret};
@@ -202,7 +202,8 @@ impl Registry {
         name.as_ref().map_or(Ok(()), |name| refuse_secret(name.as_str()))?;
         let now = self.clock.now();
         let id = AccountId::generate(now, &*self.random)?;
-        Ok(Account { id, email, name, role, status: AccountStatus::Active, created_at: now })
+        let policy = Policy::default();
+        Ok(Account { id, email, name, role, status: AccountStatus::Active, policy, created_at: now })
     }
 
     /// Why nobody makes an account without an invitation; none where anyone may.

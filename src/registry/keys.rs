@@ -2,8 +2,8 @@
 
 use crate::store::{Check, Commit, Trouble, Write};
 use crate::types::{
-    AccountId, AccountStatus, Actor, Environment, Key, KeyDigest, KeyId, KeyName, KeyRecord, KeySecret,
-    KeyStanding, KeyStatus, ModelScope, Timestamp, is_control,
+    Account, AccountId, AccountStatus, Actor, Environment, Key, KeyDigest, KeyId, KeyName, KeyRecord,
+    KeySecret, KeyStanding, KeyStatus, Policy, PolicyChanges, Timestamp, Weight, is_control,
 };
 
 use super::access::{administrators_only, refuse_secret, visible};
@@ -22,10 +22,30 @@ pub struct NewKey {
     pub name: KeyName,
     /// What it is for.
     pub environment: Environment,
-    /// What it may use.
-    pub models: ModelScope,
+    /// What it may use, from where, and how much.
+    pub policy: Policy,
+    /// Whether requests of browsers may use it.
+    pub allow_browser: bool,
+    /// Its share where requests have to wait; only administrators give another than the usual one.
+    pub weight: Weight,
     /// When it stops working; never, without it.
     pub expires_at: Option<Timestamp>,
+}
+
+impl NewKey {
+    /// A key that works for ever, for everything, within the configuration's limits.
+    #[must_use]
+    pub fn new(account: &str, name: KeyName, environment: Environment) -> Self {
+        Self {
+            account: account.to_string(),
+            name,
+            environment,
+            policy: Policy::default(),
+            allow_browser: false,
+            weight: Weight::default(),
+            expires_at: None,
+        }
+    }
 }
 
 /// What is to change about a key; what is none stays.
@@ -33,10 +53,14 @@ pub struct NewKey {
 pub struct KeyChanges {
     /// A new name.
     pub name: Option<KeyName>,
-    /// New models.
-    pub models: Option<ModelScope>,
     /// A new end, or no end.
     pub expires_at: Option<Option<Timestamp>>,
+    /// Another policy.
+    pub policy: PolicyChanges,
+    /// Whether requests of browsers may use it.
+    pub allow_browser: Option<bool>,
+    /// Another share where requests have to wait; only administrators change it.
+    pub weight: Option<Weight>,
 }
 
 /// Which keys a list shows; what is none filters nothing.
@@ -60,9 +84,6 @@ const REASON_CHARS_MAX: usize = 200;
 /// The most keys of a member that work at once.
 const KEYS_MAX: usize = 1000;
 
-/// The most models a key names: their longest names, old and new, fit into one event.
-const MODELS_MAX: usize = 1000;
-
 impl Registry {
     /// Issues a key. The second value is the key itself; it is nowhere else.
     ///
@@ -82,14 +103,17 @@ impl Registry {
         }
         let now = self.clock.now();
         refuse_past(new.expires_at, now)?;
-        refuse_crowded(Some(&new.models))?;
+        self.refuse_policy(actor, &Policy::default(), &new.policy)?;
+        refuse_weight(actor, Weight::default(), new.weight)?;
         let key = Key::generate(new.environment, &*self.random)?;
         let record = KeyRecord {
             id: KeyId::generate(now, &*self.random)?,
             account: account.id,
             name: new.name.clone(),
             environment: new.environment,
-            models: new.models.clone(),
+            policy: new.policy.clone(),
+            allow_browser: new.allow_browser,
+            weight: new.weight,
             secrets: vec![KeySecret {
                 digest: key.digest(),
                 hint: key.hint(),
@@ -99,6 +123,7 @@ impl Registry {
             standing: KeyStanding::Active,
             created_at: now,
             expires_at: new.expires_at,
+            expiry_met: false,
         };
         let record = self.until_agreed(|| {
             let owner = self.refuse_stopped(account.id)?;
@@ -107,7 +132,7 @@ impl Registry {
         Ok((record, key))
     }
 
-    /// Changes a key's name, models or end. A new end revives an expired key.
+    /// Changes a key's name, end, policy, or what else is chosen about it. A new end revives an expired key.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -121,14 +146,19 @@ impl Registry {
         let id = self.key(actor, text)?.id;
         self.pace(actor)?;
         refuse_past(changes.expires_at.flatten(), self.clock.now())?;
-        refuse_crowded(changes.models.as_ref())?;
         self.until_agreed(|| {
             let (old, bytes) = self.load_key(id)?;
             refuse_revoked(&old)?;
             let mut new = old.clone();
             new.name = changes.name.clone().unwrap_or(new.name);
-            new.models = changes.models.clone().unwrap_or(new.models);
-            new.expires_at = changes.expires_at.unwrap_or(new.expires_at);
+            new.policy = changes.policy.applied_to(&old.policy);
+            new.allow_browser = changes.allow_browser.unwrap_or(new.allow_browser);
+            new.weight = changes.weight.unwrap_or(new.weight);
+            if let Some(end) = changes.expires_at {
+                (new.expires_at, new.expiry_met) = (end, false);
+            }
+            self.refuse_policy(actor, &old.policy, &new.policy)?;
+            refuse_weight(actor, old.weight, new.weight)?;
             if new == old {
                 return Ok(Attempt::Nothing(old));
             }
@@ -210,17 +240,41 @@ impl Registry {
         }
     }
 
-    /// The key behind a digest, and whether its account works; none when it was never issued.
+    /// The key behind a digest, and its account; none when it was never issued.
     ///
     /// # Errors
     /// [`RegistryError::Store`]; also when the digest is known and what it leads to is lost, for then the key was good.
-    pub fn by_digest(&self, digest: &KeyDigest) -> Result<Option<(KeyRecord, bool)>, RegistryError> {
+    pub fn by_digest(&self, digest: &KeyDigest) -> Result<Option<(KeyRecord, Account)>, RegistryError> {
         let Some(id) = self.store.get(DIGESTS, digest.as_bytes())? else { return Ok(None) };
         let bytes = self.store.get(KEYS, &id)?.ok_or(Trouble::Damaged { table: KEYS.0 })?;
         let record = decode_key(&id, &bytes)?;
         let (account, _) =
             self.load_account(record.account)?.ok_or(Trouble::Damaged { table: ACCOUNTS.0 })?;
-        Ok(Some((record, account.status == AccountStatus::Active)))
+        Ok(Some((record, account)))
+    }
+
+    /// Writes down that a key was met after its end, so that it stays expired whatever the clock shows later. Nothing
+    /// changes where that stands already, or where its end was moved meanwhile.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn expiry_met(&self, key: KeyId) -> Result<(), RegistryError> {
+        self.until_agreed(|| {
+            let (old, bytes) = self.load_key(key)?;
+            let is_past = old.expires_at.is_some_and(|end| end <= self.clock.now());
+            if old.expiry_met || !is_past || matches!(old.standing, KeyStanding::Revoked { .. }) {
+                return Ok(Attempt::Nothing(()));
+            }
+            let new = KeyRecord { expiry_met: true, ..old };
+            let commit = self.key_replacement(
+                Actor::Ember,
+                Action::KeyExpired,
+                &new,
+                bytes,
+                end_text(new.expires_at),
+            )?;
+            Ok(Attempt::Commit(commit, ()))
+        })
     }
 
     pub(super) fn revoke(&self, intent: &Intent) -> Result<KeyRecord, RegistryError> {
@@ -367,16 +421,6 @@ pub(super) fn refuse_past(end: Option<Timestamp>, now: Timestamp) -> Result<(), 
     }
 }
 
-fn refuse_crowded(models: Option<&ModelScope>) -> Result<(), RegistryError> {
-    match models {
-        Some(ModelScope::Only(models)) if models.len() > MODELS_MAX => Err(RegistryError::Invalid(format!(
-            "a key names {MODELS_MAX} models at most, these are {}; allow it all of them instead",
-            models.len()
-        ))),
-        Some(ModelScope::Only(_) | ModelScope::All) | None => Ok(()),
-    }
-}
-
 fn checked_reason(text: &str) -> Result<String, RegistryError> {
     if Key::may_be_in(text) {
         let sentence =
@@ -391,26 +435,29 @@ fn checked_reason(text: &str) -> Result<String, RegistryError> {
     Ok(text.to_string())
 }
 
+/// A share of another's turn is not one's own to take.
+fn refuse_weight(actor: Actor, old: Weight, new: Weight) -> Result<(), RegistryError> {
+    if old == new { Ok(()) } else { administrators_only(actor) }
+}
+
 /// What an update changed, before and after.
 fn difference(old: &KeyRecord, new: &KeyRecord) -> String {
     let mut parts = Vec::new();
-    if old.name != new.name {
-        parts.push(format!("name: {} -> {}", old.name, new.name));
-    }
-    if old.models != new.models {
-        parts.push(format!("models: {} -> {}", models_text(&old.models), models_text(&new.models)));
-    }
-    if old.expires_at != new.expires_at {
-        parts.push(format!("expires: {} -> {}", end_text(old.expires_at), end_text(new.expires_at)));
-    }
+    let mut told = |what: &str, old: String, new: String| {
+        if old != new {
+            parts.push(format!("{what}: {old} -> {new}"));
+        }
+    };
+    told("name", old.name.to_string(), new.name.to_string());
+    told("expires", end_text(old.expires_at), end_text(new.expires_at));
+    told("browsers", allowed(old.allow_browser), allowed(new.allow_browser));
+    told("weight", old.weight.to_string(), new.weight.to_string());
+    parts.extend(old.policy.difference(&new.policy));
     parts.join("; ")
 }
 
-fn models_text(scope: &ModelScope) -> String {
-    match scope {
-        ModelScope::All => "all".to_string(),
-        ModelScope::Only(models) => models.iter().map(|model| model.as_str()).collect::<Vec<_>>().join(","),
-    }
+fn allowed(is_allowed: bool) -> String {
+    if is_allowed { "allowed" } else { "refused" }.to_string()
 }
 
 fn end_text(end: Option<Timestamp>) -> String {

@@ -2,19 +2,23 @@
 //! frozen at 1.0). A changed record gets a new version and the old one stays readable here. Never: rules.
 
 pub(super) mod people;
+mod policy;
 
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Table, Trouble};
 use crate::types::{
     Account, AccountId, AccountStatus, Actor, Environment, EventId, KeyDigest, KeyHint, KeyId, KeyRecord,
-    KeySecret, KeyStanding, ModelId, ModelScope, Role, Timestamp, TokenId,
+    KeySecret, KeyStanding, Policy, Role, Timestamp, TokenId, Weight,
 };
 
 use super::audit::{Action, Event};
 use super::table::{ACCOUNTS, AUDIT, KEYS};
 
+use policy::{PolicyV1, read_models};
+
 const VERSION_1: u8 = 1;
+const VERSION_2: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct AccountV1 {
@@ -23,6 +27,14 @@ struct AccountV1 {
     admin: bool,
     status: u8,
     created_at: i64,
+}
+
+/// Since accounts have a policy.
+#[derive(Serialize, Deserialize)]
+struct AccountV2 {
+    first: AccountV1,
+    models: Option<Vec<String>>,
+    policy: PolicyV1,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,6 +47,16 @@ struct KeyV1 {
     standing: StandingV1,
     created_at: i64,
     expires_at: Option<i64>,
+}
+
+/// Since keys have more of a policy than their models.
+#[derive(Serialize, Deserialize)]
+struct KeyV2 {
+    first: KeyV1,
+    policy: PolicyV1,
+    allow_browser: bool,
+    weight: u8,
+    expiry_met: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -92,7 +114,7 @@ impl ActorV1 {
 }
 
 pub(super) fn encode_account(account: &Account) -> Vec<u8> {
-    encode(&AccountV1 {
+    let first = AccountV1 {
         email: account.email.as_str().to_string(),
         name: account.name.as_ref().map(|name| name.as_str().to_string()),
         admin: account.role == Role::Admin,
@@ -102,12 +124,20 @@ pub(super) fn encode_account(account: &Account) -> Vec<u8> {
             AccountStatus::Deleted => 2,
         },
         created_at: account.created_at.as_millis(),
-    })
+    };
+    let policy = PolicyV1::of(&account.policy);
+    encode_as(VERSION_2, &AccountV2 { first, models: account.policy.models.names(), policy })
 }
 
 pub(super) fn decode_account(id: &[u8], bytes: &[u8]) -> Result<Account, Trouble> {
     let read = || {
-        let record: AccountV1 = decode(bytes)?;
+        let (record, policy) = match version(bytes)? {
+            VERSION_1 => (decode(bytes)?, Policy::default()),
+            _ => {
+                let record: AccountV2 = decode_as(VERSION_2, bytes)?;
+                (record.first, record.policy.read(read_models(record.models)?)?)
+            }
+        };
         Some(Account {
             id: AccountId::from_bytes(id)?,
             email: record.email.parse().ok()?,
@@ -119,6 +149,7 @@ pub(super) fn decode_account(id: &[u8], bytes: &[u8]) -> Result<Account, Trouble
                 2 => AccountStatus::Deleted,
                 _ => return None,
             },
+            policy,
             created_at: Timestamp::from_millis(record.created_at),
         })
     };
@@ -126,7 +157,7 @@ pub(super) fn decode_account(id: &[u8], bytes: &[u8]) -> Result<Account, Trouble
 }
 
 pub(super) fn encode_key(key: &KeyRecord) -> Vec<u8> {
-    encode(&KeyV1 {
+    let first = KeyV1 {
         account: *key.account.as_bytes(),
         name: key.name.as_str().to_string(),
         environment: match key.environment {
@@ -134,10 +165,7 @@ pub(super) fn encode_key(key: &KeyRecord) -> Vec<u8> {
             Environment::Staging => 1,
             Environment::Prod => 2,
         },
-        models: match &key.models {
-            ModelScope::All => None,
-            ModelScope::Only(models) => Some(models.iter().map(|model| model.as_str().to_string()).collect()),
-        },
+        models: key.policy.models.names(),
         secrets: key.secrets.iter().map(encode_secret).collect(),
         standing: match &key.standing {
             KeyStanding::Active => StandingV1::Active,
@@ -148,31 +176,55 @@ pub(super) fn encode_key(key: &KeyRecord) -> Vec<u8> {
         },
         created_at: key.created_at.as_millis(),
         expires_at: key.expires_at.map(Timestamp::as_millis),
-    })
+    };
+    let record = KeyV2 {
+        first,
+        policy: PolicyV1::of(&key.policy),
+        allow_browser: key.allow_browser,
+        weight: key.weight.get(),
+        expiry_met: key.expiry_met,
+    };
+    encode_as(VERSION_2, &record)
 }
 
 pub(super) fn decode_key(id: &[u8], bytes: &[u8]) -> Result<KeyRecord, Trouble> {
-    let read = || {
-        let record: KeyV1 = decode(bytes)?;
-        Some(KeyRecord {
-            id: KeyId::from_bytes(id)?,
-            account: AccountId::from_bytes(&record.account)?,
-            name: record.name.parse().ok()?,
-            environment: *Environment::ALL.get(usize::from(record.environment))?,
-            models: decode_scope(record.models)?,
-            secrets: record.secrets.into_iter().map(decode_secret).collect::<Option<_>>()?,
-            standing: match record.standing {
-                StandingV1::Active => KeyStanding::Active,
-                StandingV1::Disabled => KeyStanding::Disabled,
-                StandingV1::Revoked { at, reason } => {
-                    KeyStanding::Revoked { at: Timestamp::from_millis(at), reason }
-                }
-            },
-            created_at: Timestamp::from_millis(record.created_at),
-            expires_at: record.expires_at.map(Timestamp::from_millis),
-        })
+    let read = || match version(bytes)? {
+        VERSION_1 => {
+            let mut first: KeyV1 = decode(bytes)?;
+            let policy = Policy { models: read_models(first.models.take())?, ..Policy::default() };
+            read_key(id, first, policy)
+        }
+        _ => {
+            let KeyV2 { mut first, policy, allow_browser, weight, expiry_met } = decode_as(VERSION_2, bytes)?;
+            let policy = policy.read(read_models(first.models.take())?)?;
+            let weight = Weight::new(u64::from(weight)).ok()?;
+            Some(KeyRecord { allow_browser, weight, expiry_met, ..read_key(id, first, policy)? })
+        }
     };
     read().ok_or_else(|| damaged(KEYS))
+}
+
+fn read_key(id: &[u8], record: KeyV1, policy: Policy) -> Option<KeyRecord> {
+    Some(KeyRecord {
+        id: KeyId::from_bytes(id)?,
+        account: AccountId::from_bytes(&record.account)?,
+        name: record.name.parse().ok()?,
+        environment: *Environment::ALL.get(usize::from(record.environment))?,
+        policy,
+        allow_browser: false,
+        weight: Weight::default(),
+        secrets: record.secrets.into_iter().map(decode_secret).collect::<Option<_>>()?,
+        standing: match record.standing {
+            StandingV1::Active => KeyStanding::Active,
+            StandingV1::Disabled => KeyStanding::Disabled,
+            StandingV1::Revoked { at, reason } => {
+                KeyStanding::Revoked { at: Timestamp::from_millis(at), reason }
+            }
+        },
+        created_at: Timestamp::from_millis(record.created_at),
+        expires_at: record.expires_at.map(Timestamp::from_millis),
+        expiry_met: false,
+    })
 }
 
 pub(super) fn encode_event(event: &Event) -> Vec<u8> {
@@ -218,24 +270,26 @@ fn decode_secret(secret: SecretV1) -> Option<KeySecret> {
     })
 }
 
-fn decode_scope(models: Option<Vec<String>>) -> Option<ModelScope> {
-    match models {
-        None => Some(ModelScope::All),
-        Some(models) => {
-            let models = models.iter().map(|model| model.parse::<ModelId>().ok());
-            models.collect::<Option<_>>().map(ModelScope::Only)
-        }
-    }
+fn encode(record: &impl Serialize) -> Vec<u8> {
+    encode_as(VERSION_1, record)
 }
 
-fn encode(record: &impl Serialize) -> Vec<u8> {
+fn encode_as(version: u8, record: &impl Serialize) -> Vec<u8> {
     // Serialising plain data into memory has no way to fail; an empty record would be found as damaged.
-    postcard::to_extend(record, vec![VERSION_1]).unwrap_or_default()
+    postcard::to_extend(record, vec![version]).unwrap_or_default()
+}
+
+fn version(bytes: &[u8]) -> Option<u8> {
+    bytes.first().copied()
 }
 
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    decode_as(VERSION_1, bytes)
+}
+
+fn decode_as<'a, T: Deserialize<'a>>(version: u8, bytes: &'a [u8]) -> Option<T> {
     match bytes.split_first()? {
-        (&VERSION_1, body) => match postcard::take_from_bytes(body).ok()? {
+        (found, body) if *found == version => match postcard::take_from_bytes(body).ok()? {
             (record, []) => Some(record),
             _ => None,
         },

@@ -176,9 +176,7 @@ mod tests {
     use crate::registry::table::{EPOCHS, INVITES, RESETS, SESSION_INDEX, SESSIONS, TICKETS, TOKENS};
     use crate::registry::{KeyChanges, NewAccount, NewInvite, NewKey, NewToken, Rotation, Rules, SignedIn};
     use crate::store::{Commit, MemoryStore, Store, Write};
-    use crate::types::{
-        Clock, Environment, Key, ModelScope, Place, Random, RandomUnavailable, Role, Secret, SignUp,
-    };
+    use crate::types::{Clock, Environment, Key, Place, Random, RandomUnavailable, Role, Secret, SignUp};
 
     struct Ticking(AtomicI64);
     impl Clock for Ticking {
@@ -241,21 +239,15 @@ mod tests {
     }
 
     fn issue(registry: &Registry, account: &str, name: &str) -> Key {
-        let new = NewKey {
-            account: account.to_string(),
-            name: name.parse().unwrap(),
-            environment: Environment::Prod,
-            models: ModelScope::All,
-            expires_at: None,
-        };
+        let new = NewKey::new(account, name.parse().unwrap(), Environment::Prod);
         registry.create_key(ME, &new).unwrap().1
     }
 
     fn works(registry: &Registry, key: &Key) -> bool {
-        let Some((record, active)) = registry.by_digest(&key.digest()).unwrap() else { return false };
+        let Some((record, account)) = registry.by_digest(&key.digest()).unwrap() else { return false };
         let now = registry.clock.now();
         let fresh = |secret: &KeySecret| secret.valid_until.is_none_or(|end| end > now);
-        active
+        account.status == AccountStatus::Active
             && record.status(now) == crate::types::KeyStatus::Active
             && record.secret(&key.digest()).is_some_and(fresh)
     }

@@ -1,8 +1,8 @@
-//! What the operator chose about people: who may sign up, how long a session lasts. Never: how it is enforced.
+//! What the operator chose: who may sign up, how long a session lasts, what a key has at most. Never: how it is enforced.
 
 use std::time::Duration;
 
-use crate::types::SignUp;
+use crate::types::{Bounds, SignUp};
 
 /// The operator's choices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Rules {
     pub session_idle: Duration,
     /// How long a session lasts at most.
     pub session_lifetime: Duration,
+    /// What a key may use that has no limits of its own.
+    pub key_limits: Bounds,
 }
 
 impl Default for Rules {
@@ -21,6 +23,7 @@ impl Default for Rules {
             sign_up: SignUp::Closed,
             session_idle: Duration::from_secs(30 * 60),
             session_lifetime: Duration::from_secs(12 * 60 * 60),
+            key_limits: Bounds::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod invites;
 mod keys;
 mod lists;
 mod people;
+mod policy;
 mod records;
 mod reopened;
 mod resets;
@@ -27,8 +28,8 @@ use std::time::Duration;
 
 use crate::store::{Commit, CommitError, MemoryStore, Observer, Row, Store, Table, Trouble, Write};
 use crate::types::{
-    Account, Actor, Clock, Environment, Key, KeyRecord, ModelScope, Place, Random, RandomUnavailable, Role,
-    Secret, SignUp, Ticket, Timestamp,
+    Account, Actor, Clock, DisplayName, Environment, Key, KeyRecord, ModelScope, Place, Random,
+    RandomUnavailable, Role, Secret, SignUp, Ticket, Timestamp,
 };
 
 use super::*;
@@ -218,10 +219,14 @@ impl House {
 
     /// Where the operator lets people make accounts.
     fn with_sign_up(sign_up: SignUp) -> Self {
+        Self::under(Rules { sign_up, ..Rules::default() })
+    }
+
+    /// Where the operator chose these rules.
+    fn under(rules: Rules) -> Self {
         let Self { store, clock, dice, door, .. } = Self::new();
         let told = Arc::clone(&door) as Arc<dyn Door>;
         let registry = Registry::new(store.clone(), clock.clone(), dice.clone(), Some(told));
-        let rules = Rules { sign_up, ..Rules::default() };
         Self { registry: Arc::new(registry.with_rules(rules)), store, clock, dice, door }
     }
 
@@ -322,13 +327,12 @@ fn new_account(email: &str) -> NewAccount {
 }
 
 fn new_key(account: &str, name: &str) -> NewKey {
-    NewKey {
-        account: account.to_string(),
-        name: name.parse().unwrap(),
-        environment: Environment::Prod,
-        models: ModelScope::All,
-        expires_at: None,
-    }
+    NewKey::new(account, name.parse().unwrap(), Environment::Prod)
+}
+
+fn rename(house: &House, actor: Actor, name: Option<&DisplayName>) -> Result<Account, RegistryError> {
+    let changes = AccountChanges { name: Some(name.cloned()), ..AccountChanges::default() };
+    house.registry.update_account(actor, "ana@example.com", &changes)
 }
 
 fn scope(models: &[&str]) -> ModelScope {

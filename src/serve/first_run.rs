@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::registry::{NewAccount, NewKey, Registry, RegistryError};
-use crate::types::{Actor, Environment, Key, ModelScope, Random, Role, Secret};
+use crate::types::{Actor, Environment, Key, Random, Role, Secret};
 
 /// The administrator that a first run makes.
 pub(super) const ADMINISTRATOR: &str = "admin@localhost";
@@ -50,13 +50,11 @@ pub(super) fn mint(
         Due::Key => None,
         Due::Everything => Some(create_administrator(registry, actor, random)?),
     };
-    let new = NewKey {
-        account: ADMINISTRATOR.to_string(),
-        name: FIRST_KEY.parse().map_err(|error| RegistryError::Invalid(format!("{error}")))?,
-        environment: Environment::Dev,
-        models: ModelScope::All,
-        expires_at: None,
-    };
+    let new = NewKey::new(
+        ADMINISTRATOR,
+        FIRST_KEY.parse().map_err(|error| RegistryError::Invalid(format!("{error}")))?,
+        Environment::Dev,
+    );
     let (_, key) = registry.create_key(actor, &new)?;
     Ok(Some(Minted { password, key }))
 }

@@ -149,7 +149,7 @@ impl Server {
         }));
         let door: Arc<dyn Door> = gate.clone();
         let registry = Registry::new(store, Arc::clone(&clock), random, Some(door));
-        let registry = Arc::new(registry.with_rules(self.config.dashboard.rules()));
+        let registry = Arc::new(registry.with_rules(self.config.rules()));
         let models_file = Some(self.dir.file(DataDir::MODELS));
         let servers = std::mem::take(&mut self.config.upstreams).into_iter().map(settings::server).collect();
         let upstreams = Upstreams::new(servers, models_file, self.config.models.refresh, &*clock)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::gate::{Grant, KeySource, SourceTrouble};
+use crate::gate::{Grant, KeySource, Owner, SourceTrouble};
 use crate::registry::Registry;
 use crate::types::KeyDigest;
 
@@ -37,7 +37,7 @@ impl RegistrySource {
             registry.by_digest(&digest)
         });
         let found = found.await.map_err(trouble)?.map_err(trouble)?;
-        Ok(found.map(|(record, active)| Grant::of(&record, &digest, active)))
+        Ok(found.map(|(record, account)| Grant::of(&record, &digest, Owner::of(&account))))
     }
 }
 

@@ -1,6 +1,6 @@
 //! An account: a person or team that owns keys. Never: passwords in clear.
 
-use super::{AccountId, DisplayName, Email, Timestamp};
+use super::{AccountId, DisplayName, Email, Policy, Timestamp};
 
 /// What an account may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub struct Account {
     pub role: Role,
     /// Whether it works.
     pub status: AccountStatus,
+    /// What all its keys together may use, from where, and how much.
+    pub policy: Policy,
     /// When it was made.
     pub created_at: Timestamp,
 }

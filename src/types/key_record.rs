@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AccountId, Environment, KeyDigest, KeyHint, KeyId, KeyName, ModelId, Timestamp};
+use super::{AccountId, Environment, KeyDigest, KeyHint, KeyId, KeyName, ModelId, Policy, Timestamp, Weight};
 
 /// One secret of a key. A key has one, or two for the length of a rotation's grace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,8 +93,12 @@ pub struct KeyRecord {
     pub name: KeyName,
     /// What it is for.
     pub environment: Environment,
-    /// What it may use.
-    pub models: ModelScope,
+    /// What it may use, from where, and how much.
+    pub policy: Policy,
+    /// Whether requests of browsers may use it.
+    pub allow_browser: bool,
+    /// Its share where requests have to wait.
+    pub weight: Weight,
     /// Its secrets, newest first: one or two; none where a disk failed in the middle of a rotation at once.
     pub secrets: Vec<KeySecret>,
     /// What was last decided.
@@ -103,6 +107,8 @@ pub struct KeyRecord {
     pub created_at: Timestamp,
     /// When it stops working, whatever its secrets say.
     pub expires_at: Option<Timestamp>,
+    /// Whether it was found past its end; then it stays expired though the clock goes back, until it gets another end.
+    pub expiry_met: bool,
 }
 
 impl KeyRecord {
@@ -112,9 +118,15 @@ impl KeyRecord {
         match &self.standing {
             KeyStanding::Revoked { .. } => KeyStatus::Revoked,
             KeyStanding::Disabled => KeyStatus::Disabled,
-            KeyStanding::Active if self.expires_at.is_some_and(|end| end <= now) => KeyStatus::Expired,
+            KeyStanding::Active if self.is_past(now) => KeyStatus::Expired,
             KeyStanding::Active => KeyStatus::Active,
         }
+    }
+
+    /// Whether its end has passed at `now`, or was found to have passed before.
+    #[must_use]
+    pub fn is_past(&self, now: Timestamp) -> bool {
+        self.expiry_met || self.expires_at.is_some_and(|end| end <= now)
     }
 
     /// The newest secret's last four characters.

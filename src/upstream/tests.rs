@@ -21,12 +21,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::body::RequestFacts;
 use super::*;
-use crate::gate::{Gate, Grant, GrantStanding, KeySource, Pass, SourceTrouble};
+use crate::gate::{Gate, Grant, GrantStanding, KeySource, Owner, Pass, SourceTrouble};
 use crate::meter::Meter;
 use crate::registry::{Denial, DenialReason, DenialTarget, Door};
 use crate::store::MemoryStore;
 use crate::types::{
     AccountId, Environment, Key, KeyDigest, KeyId, ModelId, Random, RandomUnavailable, Secret, Timestamp,
+    Weight,
 };
 
 const SERVER_KEY: &str = "sk-upstream/0123456789";
@@ -76,11 +77,15 @@ impl Door1 {
         let grant = Grant {
             key: id,
             account: AccountId::generate(Fixed.now(), &Fixed).unwrap(),
+            policy: Arc::default(),
             models: ModelScope::All,
+            allow_browser: false,
+            weight: Weight::default(),
             standing: GrantStanding::Active,
             expires_at: None,
+            expiry_met: false,
             replaced_at: None,
-            account_active: true,
+            owner: Owner { is_active: true, ..Owner::default() },
         };
         let meter = Arc::new(Meter::new(Arc::new(Fixed), Arc::new(MemoryStore::new())));
         let gate = Gate::new(Arc::new(OneGrant(grant)), Arc::clone(&meter), 4);

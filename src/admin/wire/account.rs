@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::{AccountDetail, AdminError, HistoryLine};
 use crate::types::{Account, AccountStatus, Actor, Role};
 
+use super::policy::PolicyJson;
 use super::{time, unreadable};
 
 #[derive(Serialize, Deserialize)]
@@ -15,6 +16,8 @@ pub(super) struct AccountJson {
     name: Option<String>,
     role: String,
     status: String,
+    #[serde(flatten)]
+    policy: PolicyJson,
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     history: Option<Vec<EventJson>>,
@@ -45,6 +48,7 @@ impl AccountJson {
             name: account.name.as_ref().map(ToString::to_string),
             role: account.role.as_str().to_string(),
             status: account.status.as_str().to_string(),
+            policy: PolicyJson::of(&account.policy),
             created_at: account.created_at.to_string(),
             history: None,
         }
@@ -61,6 +65,7 @@ impl AccountJson {
             name: self.name.as_deref().map(str::parse).transpose().map_err(unreadable)?,
             role: role(&self.role).ok_or_else(|| unreadable("no such role"))?,
             status: status(&self.status).ok_or_else(|| unreadable("no such status"))?,
+            policy: self.policy.clone().read().map_err(unreadable)?,
             created_at: time(&self.created_at)?,
         })
     }

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::{AdminError, KeyDetail, KeyView, SecretView, Verdict};
 use crate::gate::{Cut, Stop};
-use crate::types::{Key, KeyHint, KeyStatus, ModelScope};
+use crate::types::{Key, KeyHint, KeyStatus, Weight};
 
 use super::account::EventJson;
+use super::policy::PolicyJson;
 use super::{time, time_or_none, unreadable};
 
 #[derive(Serialize, Deserialize)]
@@ -17,7 +18,12 @@ pub(super) struct KeyJson {
     account: Option<String>,
     account_id: String,
     environment: String,
-    models: Option<Vec<String>>,
+    #[serde(flatten)]
+    policy: PolicyJson,
+    #[serde(default)]
+    allow_browser: bool,
+    #[serde(default = "usual_weight")]
+    weight: u8,
     last4: Option<String>,
     status: String,
     created_at: String,
@@ -58,7 +64,9 @@ impl KeyJson {
             account: key.owner.as_ref().map(ToString::to_string),
             account_id: key.account.to_string(),
             environment: key.environment.to_string(),
-            models: models(&key.models),
+            policy: PolicyJson::of(&key.policy),
+            allow_browser: key.allow_browser,
+            weight: key.weight.get(),
             last4: key.last4.map(|last4| last4.to_string()),
             status: key.status.as_str().to_string(),
             created_at: key.created_at.to_string(),
@@ -88,7 +96,9 @@ impl KeyJson {
             owner: self.account.as_deref().map(str::parse).transpose().map_err(unreadable)?,
             account: self.account_id.parse().map_err(unreadable)?,
             environment: self.environment.parse().map_err(unreadable)?,
-            models: scope(self.models.as_deref()).map_err(unreadable)?,
+            policy: self.policy.clone().read().map_err(unreadable)?,
+            allow_browser: self.allow_browser,
+            weight: Weight::new(self.weight.into()).map_err(unreadable)?,
             last4: self.last4.as_deref().map(hint).transpose()?,
             status: status(&self.status).ok_or_else(|| unreadable("no such status"))?,
             created_at: time(&self.created_at)?,
@@ -140,21 +150,8 @@ impl VerdictJson {
     }
 }
 
-/// The models as JSON has them: null is all.
-pub(super) fn models(scope: &ModelScope) -> Option<Vec<String>> {
-    match scope {
-        ModelScope::All => None,
-        ModelScope::Only(models) => Some(models.iter().map(ToString::to_string).collect()),
-    }
-}
-
-pub(super) fn scope(models: Option<&[String]>) -> Result<ModelScope, crate::types::ModelIdError> {
-    match models {
-        None => Ok(ModelScope::All),
-        Some(models) => {
-            models.iter().map(|model| model.parse()).collect::<Result<_, _>>().map(ModelScope::Only)
-        }
-    }
+fn usual_weight() -> u8 {
+    Weight::default().get()
 }
 
 /// The status a word names.

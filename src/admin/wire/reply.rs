@@ -122,7 +122,7 @@ pub(super) fn decode(command: &Command, json: &[u8]) -> Result<Reply, AdminError
         | Command::AccountEnable { .. }
         | Command::AccountDelete { .. }
         | Command::AccountPassword { .. }
-        | Command::AccountRename { .. } => Reply::Account(parse::<AccountJson>(json)?.read()?),
+        | Command::AccountUpdate { .. } => Reply::Account(parse::<AccountJson>(json)?.read()?),
         Command::AccountList { .. } => Reply::Accounts(accounts(&parse(json)?)?),
         Command::AccountShow { .. } => Reply::AccountDetail(parse::<AccountJson>(json)?.read_detail()?),
         Command::KeyCreate(_) | Command::KeyRotate { .. } => issued(&parse(json)?)?,

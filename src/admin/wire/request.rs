@@ -8,9 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::admin::{AdminError, Command};
 use crate::registry::{KeyChanges, NewAccount, NewKey, Rotation};
-use crate::types::{Key, Secret, Timestamp};
+use crate::types::{Key, Secret, Timestamp, Weight};
 
-use super::key::{models, scope};
+use super::policy::{LimitsJson, PolicyChangesJson, PolicyJson};
 
 pub use people::{account_update, invite_create, password, token_create};
 
@@ -37,10 +37,20 @@ struct KeyCreateJson {
     #[serde(default)]
     models: Option<Vec<String>>,
     #[serde(default)]
+    routes: Option<Vec<String>>,
+    #[serde(default)]
+    addresses: Option<Vec<String>>,
+    #[serde(default)]
+    limits: LimitsJson,
+    #[serde(default)]
+    allow_browser: bool,
+    #[serde(default)]
+    weight: Option<u64>,
+    #[serde(default)]
     expires_at: Option<String>,
 }
 
-/// What is absent stays; null means all models, or no end.
+/// What is absent stays; null means all, or no end.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyUpdateJson {
@@ -48,6 +58,16 @@ struct KeyUpdateJson {
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     models: Option<Option<Vec<String>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    routes: Option<Option<Vec<String>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    addresses: Option<Option<Vec<String>>>,
+    #[serde(default, skip_serializing_if = "LimitsJson::is_empty")]
+    limits: LimitsJson,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    allow_browser: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weight: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     expires_at: Option<Option<String>>,
 }
@@ -76,13 +96,60 @@ struct VerifyJson {
 
 impl KeyCreateJson {
     fn of(new: &NewKey) -> Self {
+        let PolicyJson { models, routes, addresses, limits } = PolicyJson::of(&new.policy);
         Self {
             account: new.account.clone(),
             name: new.name.to_string(),
             environment: new.environment.to_string(),
-            models: models(&new.models),
+            models,
+            routes,
+            addresses,
+            limits,
+            allow_browser: new.allow_browser,
+            weight: Some(new.weight.get().into()),
             expires_at: new.expires_at.map(|end| end.to_string()),
         }
+    }
+
+    fn read(self) -> Result<NewKey, AdminError> {
+        let Self { models, routes, addresses, limits, .. } = self;
+        let weight = self.weight.map(Weight::new).transpose().map_err(invalid)?;
+        Ok(NewKey {
+            account: self.account,
+            name: self.name.parse().map_err(invalid)?,
+            environment: self.environment.parse().map_err(invalid)?,
+            policy: PolicyJson { models, routes, addresses, limits }.read().map_err(invalid)?,
+            allow_browser: self.allow_browser,
+            weight: weight.unwrap_or_default(),
+            expires_at: self.expires_at.as_deref().map(end).transpose()?,
+        })
+    }
+}
+
+impl KeyUpdateJson {
+    fn of(changes: &KeyChanges) -> Self {
+        let PolicyChangesJson { models, routes, addresses, limits } = PolicyChangesJson::of(&changes.policy);
+        Self {
+            name: changes.name.as_ref().map(ToString::to_string),
+            models,
+            routes,
+            addresses,
+            limits,
+            allow_browser: changes.allow_browser,
+            weight: changes.weight.map(|weight| weight.get().into()),
+            expires_at: changes.expires_at.map(|end| end.map(|end| end.to_string())),
+        }
+    }
+
+    fn read(self) -> Result<KeyChanges, AdminError> {
+        let Self { models, routes, addresses, limits, .. } = self;
+        Ok(KeyChanges {
+            name: self.name.map(|name| name.parse()).transpose().map_err(invalid)?,
+            policy: PolicyChangesJson { models, routes, addresses, limits }.read().map_err(invalid)?,
+            allow_browser: self.allow_browser,
+            weight: self.weight.map(Weight::new).transpose().map_err(invalid)?,
+            expires_at: self.expires_at.map(|text| text.as_deref().map(end).transpose()).transpose()?,
+        })
     }
 }
 
@@ -102,9 +169,7 @@ pub fn body(command: &Command) -> Result<Option<Vec<u8>>, AdminError> {
             password: password.expose().to_string(),
             current: current.as_ref().map(|current| current.expose().to_string()),
         }),
-        Command::AccountRename { name, .. } => {
-            write(&AccountUpdateJson { name: name.as_ref().map(ToString::to_string) })
-        }
+        Command::AccountUpdate { changes, .. } => write(&AccountUpdateJson::of(changes)),
         Command::InviteCreate(new) => write(&InviteCreateJson {
             email: new.email.to_string(),
             role: Some(new.role.as_str().to_string()),
@@ -115,11 +180,7 @@ pub fn body(command: &Command) -> Result<Option<Vec<u8>>, AdminError> {
             expires_at: new.expires_at.map(|end| end.to_string()),
         }),
         Command::KeyCreate(new) => write(&KeyCreateJson::of(new)),
-        Command::KeyUpdate { changes, .. } => write(&KeyUpdateJson {
-            name: changes.name.as_ref().map(ToString::to_string),
-            models: changes.models.as_ref().map(models),
-            expires_at: changes.expires_at.map(|end| end.map(|end| end.to_string())),
-        }),
+        Command::KeyUpdate { changes, .. } => write(&KeyUpdateJson::of(changes)),
         Command::KeyRevoke { reason, .. } => write(&RevokeJson { reason: reason.clone() }),
         Command::KeyRotate { rotation, .. } => write(&match rotation {
             Rotation::Grace(grace) => RotateJson { grace_seconds: Some(grace.as_secs()), now: None },
@@ -169,14 +230,7 @@ pub fn account_create(json: &[u8]) -> Result<NewAccount, AdminError> {
 /// # Errors
 /// [`AdminError`] names the member at fault.
 pub fn key_create(json: &[u8]) -> Result<NewKey, AdminError> {
-    let read: KeyCreateJson = parse(json)?;
-    Ok(NewKey {
-        account: read.account,
-        name: read.name.parse().map_err(invalid)?,
-        environment: read.environment.parse().map_err(invalid)?,
-        models: scope(read.models.as_deref()).map_err(invalid)?,
-        expires_at: read.expires_at.as_deref().map(end).transpose()?,
-    })
+    parse::<KeyCreateJson>(json)?.read()
 }
 
 /// What is to change about a key.
@@ -184,12 +238,7 @@ pub fn key_create(json: &[u8]) -> Result<NewKey, AdminError> {
 /// # Errors
 /// [`AdminError`] names the member at fault.
 pub fn key_update(json: &[u8]) -> Result<KeyChanges, AdminError> {
-    let read: KeyUpdateJson = parse(json)?;
-    Ok(KeyChanges {
-        name: read.name.map(|name| name.parse()).transpose().map_err(invalid)?,
-        models: read.models.map(|models| scope(models.as_deref())).transpose().map_err(invalid)?,
-        expires_at: read.expires_at.map(|text| text.as_deref().map(end).transpose()).transpose()?,
-    })
+    parse::<KeyUpdateJson>(json)?.read()
 }
 
 /// Why a key is revoked; nothing at all is no reason.

@@ -5,10 +5,11 @@ use crate::admin::{
     ServerStatus, Status, UpstreamStatus, UsageSums, UsageView, Verdict,
 };
 use crate::gate::{Cut, Stop};
-use crate::registry::{AuditFilter, KeyFilter, NewInvite, NewToken, Page};
+use crate::registry::{AccountChanges, AuditFilter, KeyFilter, NewInvite, NewToken, Page};
 use crate::types::{
-    Account, AccountStatus, Actor, AdminToken, EventId, Invite, Key, KeyHint, KeyStatus, ModelScope, Place,
-    Role, Secret, Session, Ticket, TicketKind, Timestamp, Tokens,
+    Account, AccountStatus, Actor, AddressScope, AdminToken, EventId, Invite, Key, KeyHint, KeyStatus, Limit,
+    LimitKind, Limits, ModelScope, Place, Policy, Role, RouteName, RouteScope, Secret, Session, Ticket,
+    TicketKind, Timestamp, Tokens, Weight, network,
 };
 
 use super::{decode, encode, encode_pretty, encode_without_secret};
@@ -27,7 +28,21 @@ fn account() -> Account {
         name: Some("Ana".parse().unwrap()),
         role: Role::Admin,
         status: AccountStatus::Disabled,
+        policy: Policy::default(),
         created_at: at("2026-11-23T20:01:00Z"),
+    }
+}
+
+/// Everything that may be chosen is chosen.
+fn policy() -> Policy {
+    let mut limits = Limits::default();
+    limits.set(LimitKind::RequestsPerMinute, Limit::max(60).unwrap());
+    limits.set(LimitKind::TokensTotal, Limit::Unlimited);
+    Policy {
+        models: ModelScope::Only(["org/b".parse().unwrap(), "a".parse().unwrap()].into()),
+        routes: RouteScope::Only([RouteName::Models, RouteName::ChatCompletions].into()),
+        addresses: AddressScope::Only([network("10.0.0.0/8").unwrap(), network("::1").unwrap()].into()),
+        limits,
     }
 }
 
@@ -40,7 +55,9 @@ fn key() -> KeyView {
         owner: Some("ana@example.com".parse().unwrap()),
         account: ACCOUNT_ID.parse().unwrap(),
         environment: crate::types::Environment::Prod,
-        models: ModelScope::Only(["org/b".parse().unwrap(), "a".parse().unwrap()].into()),
+        policy: policy(),
+        allow_browser: true,
+        weight: Weight::new(7).unwrap(),
         last4: Some(last4(b"zQ1x")),
         status: KeyStatus::Revoked,
         created_at,
@@ -175,6 +192,20 @@ fn a_key_looks_as_documented() {
     "a",
     "org/b"
   ],
+  "routes": [
+    "models",
+    "chat/completions"
+  ],
+  "addresses": [
+    "10.0.0.0/8",
+    "::1"
+  ],
+  "limits": {
+    "requests_per_minute": 60,
+    "tokens_total": "unlimited"
+  },
+  "allow_browser": true,
+  "weight": 7,
   "last4": "zQ1x",
   "status": "revoked",
   "created_at": "2026-11-23T20:01:00.000Z",
@@ -200,7 +231,7 @@ fn a_key_looks_as_documented() {
 
 #[test]
 fn an_account_looks_as_documented() {
-    let golden = r#"{"id":"acct_01kaspw4g0000000000000000b","object":"account","email":"ana@example.com","name":"Ana","role":"admin","status":"disabled","created_at":"2026-11-23T20:01:00.000Z"}"#;
+    let golden = r#"{"id":"acct_01kaspw4g0000000000000000b","object":"account","email":"ana@example.com","name":"Ana","role":"admin","status":"disabled","models":null,"routes":null,"addresses":null,"limits":{},"created_at":"2026-11-23T20:01:00.000Z"}"#;
     assert_eq!(encode(&Reply::Account(account())).unwrap(), golden);
 }
 
@@ -245,7 +276,7 @@ fn comes_back(command: &Command, reply: &Reply) {
 #[test]
 fn every_reply_survives_the_way_back() {
     let text = String::new;
-    let open = KeyView { owner: None, last4: None, models: ModelScope::All, expires_at: None, ..key() };
+    let open = KeyView { owner: None, last4: None, policy: Policy::default(), expires_at: None, ..key() };
     comes_back(&Command::AccountEnable { account: text() }, &Reply::Account(account()));
     let page = || Page { entries: vec![account()], has_more: true };
     comes_back(&Command::AccountList { after: None, limit: 1 }, &Reply::Accounts(page()));
@@ -356,7 +387,8 @@ fn every_reply_about_people_survives_the_way_back() {
     let expires_at = at("2026-11-24T20:01:00Z");
     let reset = Reply::Reset { account: account(), expires_at, link: link(TicketKind::Reset) };
     comes_back(&Command::AccountReset { account: text() }, &reset);
-    comes_back(&Command::AccountRename { account: text(), name: None }, &Reply::Account(account()));
+    let changes = AccountChanges::default();
+    comes_back(&Command::AccountUpdate { account: text(), changes }, &Reply::Account(account()));
     let new_token = || NewToken { name: "ci".parse().unwrap(), expires_at: None };
     for by in actors() {
         let invite = || invite(by);

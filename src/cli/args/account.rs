@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 
 use crate::cli::value::NewName;
 use crate::types::{DisplayName, Email, SessionId};
+
+use super::policy::PolicyArgs;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum AccountVerb {
@@ -21,15 +23,11 @@ pub(in crate::cli) enum AccountVerb {
         /// Its address or id
         account: String,
     },
-    /// Change what an account's owner is called
-    #[command(after_help = "Example:\n  ember account update ana@example.com --name \"Ana Lima\"")]
-    Update {
-        /// Its address or id
-        account: String,
-        /// What to call the person; an empty text takes the name away
-        #[arg(long)]
-        name: NewName,
-    },
+    /// Change what an account's owner is called, or what all its keys together may use
+    #[command(
+        after_help = "Example:\n  ember account update ana@example.com --tokens-per-month 20M --concurrent 8"
+    )]
+    Update(Box<AccountUpdate>),
     /// Switch an account off: its keys stop at once
     #[command(after_help = "Example:\n  ember account disable ana@example.com")]
     Disable {
@@ -78,6 +76,18 @@ pub(in crate::cli) enum AccountVerb {
         #[arg(long, value_name = "ID")]
         session: Option<SessionId>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["name"]).args(PolicyArgs::NAMES)))]
+pub(in crate::cli) struct AccountUpdate {
+    /// Its address or id
+    pub(in crate::cli) account: String,
+    /// What to call the person; an empty text takes the name away
+    #[arg(long)]
+    pub(in crate::cli) name: Option<NewName>,
+    #[command(flatten)]
+    pub(in crate::cli) policy: PolicyArgs,
 }
 
 #[derive(Debug, clap::Args)]

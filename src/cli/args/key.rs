@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Subcommand};
 
-use crate::cli::value::{Expiry, duration, models, status};
-use crate::types::{Environment, KeyName, KeyStatus, ModelScope};
+use crate::cli::value::{Expiry, duration, status};
+use crate::types::{Environment, KeyName, KeyStatus, Weight};
+
+use super::policy::PolicyArgs;
 
 const KEY_HELP: &str =
     "Its id, the beginning of its id, its name or its last 4 characters; never the key itself";
@@ -17,7 +19,7 @@ pub(in crate::cli) enum KeyVerb {
     #[command(
         after_help = "Example:\n  ember key create --account ana@example.com --name my-app --expires 90d"
     )]
-    Create(KeyCreate),
+    Create(Box<KeyCreate>),
     /// List keys
     #[command(after_help = "Example:\n  ember key list --env prod --status active")]
     List {
@@ -40,9 +42,11 @@ pub(in crate::cli) enum KeyVerb {
         #[arg(help = KEY_HELP)]
         key: String,
     },
-    /// Change a key's name, models or end
-    #[command(after_help = "Example:\n  ember key update my-app --expires 2027-12-31 --models llama3,qwen3")]
-    Update(KeyUpdate),
+    /// Change a key's name, end, limits, or what else it may use
+    #[command(
+        after_help = "Example:\n  ember key update my-app --models llama3,qwen3 --rpm 60 --tokens-per-month 5M"
+    )]
+    Update(Box<KeyUpdate>),
     /// Switch a key off; what runs on it is cut
     #[command(after_help = "Example:\n  ember key disable my-app")]
     Disable {
@@ -86,16 +90,21 @@ pub(in crate::cli) struct KeyCreate {
     /// When it stops: a time from now such as 90d, a date (the end of that day in UTC), or never
     #[arg(long, default_value = "never", value_name = "WHEN", allow_hyphen_values = true)]
     pub(in crate::cli) expires: Expiry,
-    /// The models it may use, parted by commas, or all
-    #[arg(long, default_value = "all", value_parser = models)]
-    pub(in crate::cli) models: ModelScope,
+    /// Let browsers use it, from the origins in `server.cors_origins`
+    #[arg(long)]
+    pub(in crate::cli) allow_browser: bool,
+    /// Its share where requests have to wait, 1 to 100; most keys have 1
+    #[arg(long, default_value_t = Weight::default())]
+    pub(in crate::cli) weight: Weight,
+    #[command(flatten)]
+    pub(in crate::cli) policy: PolicyArgs,
     /// Write the key to this new file (mode 0600) instead of stdout
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) out: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
-#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["name", "expires", "models"])))]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["name", "expires", "allow_browser", "weight"]).args(PolicyArgs::NAMES)))]
 pub(in crate::cli) struct KeyUpdate {
     #[arg(help = KEY_HELP)]
     pub(in crate::cli) key: String,
@@ -105,9 +114,14 @@ pub(in crate::cli) struct KeyUpdate {
     /// A new end: a time from now such as 90d, a date, or never
     #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
     pub(in crate::cli) expires: Option<Expiry>,
-    /// The models it may use from now on, parted by commas, or all
-    #[arg(long, value_parser = models)]
-    pub(in crate::cli) models: Option<ModelScope>,
+    /// Whether browsers may use it, from the origins in `server.cors_origins`
+    #[arg(long, value_name = "BOOL")]
+    pub(in crate::cli) allow_browser: Option<bool>,
+    /// Its share where requests have to wait, 1 to 100
+    #[arg(long)]
+    pub(in crate::cli) weight: Option<Weight>,
+    #[command(flatten)]
+    pub(in crate::cli) policy: PolicyArgs,
 }
 
 #[derive(Debug, clap::Args)]

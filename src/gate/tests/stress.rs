@@ -27,7 +27,7 @@ impl KeySource for Reader {
             tokio::task::yield_now().await;
             let found = registry.by_digest(&digest).map_err(|error| SourceTrouble(error.to_string()))?;
             tokio::task::yield_now().await;
-            Ok(found.map(|(record, active)| Grant::of(&record, &digest, active)))
+            Ok(found.map(|(record, account)| Grant::of(&record, &digest, Owner::of(&account))))
         })
     }
 }
@@ -128,13 +128,7 @@ impl City {
 }
 
 fn issue(registry: &Registry) -> Round {
-    let new = NewKey {
-        account: "a@b".to_string(),
-        name: "ci".parse().unwrap(),
-        environment: Environment::Prod,
-        models: ModelScope::All,
-        expires_at: None,
-    };
+    let new = NewKey::new("a@b", "ci".parse().unwrap(), Environment::Prod);
     let (record, key) = registry.create_key(ROOT, &new).unwrap();
     Round { id: record.id.to_string(), key, is_over: AtomicBool::new(false) }
 }

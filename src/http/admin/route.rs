@@ -106,7 +106,7 @@ pub(super) static ROUTES: [Row; 32] = [
         Ok(Command::KeyRotate { key: given.subject(), rotation: wire::key_rotate(given.body)? })
     }),
     row(Operation::AccountUpdate, Method::PATCH, "/admin/v1/accounts/{}", |given| {
-        Ok(Command::AccountRename { account: given.subject(), name: wire::account_update(given.body)? })
+        Ok(Command::AccountUpdate { account: given.subject(), changes: wire::account_update(given.body)? })
     }),
     row(Operation::AccountReset, Method::POST, "/admin/v1/accounts/{}/reset", |given| {
         Ok(Command::AccountReset { account: given.subject() })
@@ -292,7 +292,7 @@ fn parts(command: &Command) -> Parts {
         Command::AccountEnable { account } => on(Operation::AccountEnable, account.clone()),
         Command::AccountDelete { account } => on(Operation::AccountDelete, account.clone()),
         Command::AccountPassword { account, .. } => on(Operation::AccountPassword, account.clone()),
-        Command::AccountRename { account, .. } => on(Operation::AccountUpdate, account.clone()),
+        Command::AccountUpdate { account, .. } => on(Operation::AccountUpdate, account.clone()),
         Command::AccountReset { account } => on(Operation::AccountReset, account.clone()),
         Command::SessionList { account } => on(Operation::SessionList, account.clone()),
         Command::SessionEnd { session } => on(Operation::SessionEnd, session.to_string()),

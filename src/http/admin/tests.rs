@@ -10,13 +10,14 @@ use std::time::Duration;
 use crate::admin::{Command, ModelView, Reply, Running, ServerStatus};
 use crate::meter::Meter;
 use crate::registry::{
-    AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, PAGE_MAX, Problem, Registry,
-    Rotation,
+    AccountChanges, AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, PAGE_MAX,
+    Problem, Registry, Rotation,
 };
 use crate::store::MemoryStore;
 use crate::types::{
-    Clock, Environment, EventId, InviteId, Key, KeyId, ModelScope, Random, RandomUnavailable, Role, Secret,
-    SessionId, Timestamp, Tokens,
+    AddressScope, Clock, Environment, EventId, InviteId, Key, KeyId, Limit, LimitKind, Limits, ModelScope,
+    Policy, PolicyChanges, Random, RandomUnavailable, Role, RouteName, RouteScope, Secret, SessionId,
+    Timestamp, Tokens, Weight, network,
 };
 
 use super::route::{Found, call, command, find};
@@ -70,13 +71,34 @@ fn new_account() -> NewAccount {
     }
 }
 
+/// One of each sort.
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.set(LimitKind::TokensPerMonth, Limit::max(5_000_000).unwrap());
+    limits.set(LimitKind::RequestsPerDay, Limit::Unlimited);
+    limits
+}
+
+fn policy_changes() -> PolicyChanges {
+    PolicyChanges {
+        models: Some(ModelScope::All),
+        routes: Some(RouteScope::Only([RouteName::ChatCompletions].into())),
+        addresses: Some(AddressScope::Only([network("10.0.0.0/8").unwrap()].into())),
+        limits: vec![
+            (LimitKind::RequestsPerMinute, Limit::Default),
+            (LimitKind::TokensTotal, Limit::max(9).unwrap()),
+        ],
+    }
+}
+
 fn new_key(models: ModelScope) -> NewKey {
+    let name = "my app/1".parse().unwrap();
     NewKey {
-        account: "ana+x@example.com".to_string(),
-        name: "my app/1".parse().unwrap(),
-        environment: Environment::Staging,
-        models,
+        policy: Policy { limits: limits(), ..models.into() },
+        allow_browser: true,
+        weight: Weight::new(3).unwrap(),
         expires_at: Some(Timestamp::from_millis(1_900_000_000_123)),
+        ..NewKey::new("ana+x@example.com", name, Environment::Staging)
     }
 }
 
@@ -84,8 +106,14 @@ fn new_key(models: ModelScope) -> NewKey {
 fn of_people(account: &str, key_text: &str) -> Vec<Command> {
     let (account, key_text) = (account.to_string(), key_text.to_string());
     vec![
-        Command::AccountRename { account: account.clone(), name: Some("Ana".parse().unwrap()) },
-        Command::AccountRename { account: account.clone(), name: None },
+        Command::AccountUpdate {
+            account: account.clone(),
+            changes: AccountChanges { name: Some("Ana".parse().ok()), policy: policy_changes() },
+        },
+        Command::AccountUpdate {
+            account: account.clone(),
+            changes: AccountChanges { name: Some(None), ..AccountChanges::default() },
+        },
         Command::AccountReset { account: account.clone() },
         Command::InviteCreate(NewInvite {
             email: "bob@example.com".parse().unwrap(),
@@ -117,18 +145,28 @@ fn of_people(account: &str, key_text: &str) -> Vec<Command> {
 }
 
 /// Every command there is, with awkward values.
-fn all() -> Vec<Command> {
-    let (account, key_text) = (|| "ana+x@example.com".to_string(), || "a/b c?d&é%".to_string());
-    let two = ModelScope::Only(["org/a".parse().unwrap(), "b".parse().unwrap()].into());
-    let changes = [
+fn key_changes(two: &ModelScope) -> [KeyChanges; 3] {
+    [
         KeyChanges::default(),
         KeyChanges {
             name: Some("n".parse().unwrap()),
-            models: Some(ModelScope::All),
             expires_at: Some(None),
+            policy: policy_changes(),
+            allow_browser: Some(true),
+            weight: Some(Weight::new(100).unwrap()),
         },
-        KeyChanges { name: None, models: Some(two.clone()), expires_at: Some(Some(Noon.now())) },
-    ];
+        KeyChanges {
+            policy: two.clone().into(),
+            expires_at: Some(Some(Noon.now())),
+            ..KeyChanges::default()
+        },
+    ]
+}
+
+fn all() -> Vec<Command> {
+    let (account, key_text) = (|| "ana+x@example.com".to_string(), || "a/b c?d&é%".to_string());
+    let two = ModelScope::Only(["org/a".parse().unwrap(), "b".parse().unwrap()].into());
+    let changes = key_changes(&two);
     let filter = KeyFilter {
         account: Some(account()),
         environment: Some(Environment::Prod),

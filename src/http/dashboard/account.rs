@@ -1,6 +1,7 @@
 //! One's own account: name, password, sessions, theme. Never: other people's.
 
 use crate::admin::{AdminError, Command, Reply};
+use crate::registry::AccountChanges;
 use crate::types::{DisplayName, Session};
 
 use super::Dashboard;
@@ -22,7 +23,10 @@ impl Dashboard {
     pub(super) fn my_name(&self, visit: &Visit) -> Outcome {
         let account = visit.person()?.account.id.to_string();
         let name = visit.form.parsed::<DisplayName>("name").map_err(AdminError::invalid);
-        let renamed = name.and_then(|name| self.try_ask(visit, &Command::AccountRename { account, name }));
+        let renamed = name.and_then(|name| {
+            let changes = AccountChanges { name: Some(name), ..AccountChanges::default() };
+            self.try_ask(visit, &Command::AccountUpdate { account, changes })
+        });
         match renamed {
             Ok(_) => Ok(PageAnswer::redirect("/dashboard/account?done=name")),
             Err(error) => self.my_account_with(visit, &error),

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::admin::{AdminError, Command, KeyDetail, KeyView, Reply};
 use crate::registry::{KeyChanges, NewKey, Rotation};
-use crate::types::{AccountId, Environment, Key, KeyId, KeyName, ModelId, ModelScope, Timestamp};
+use crate::types::{AccountId, Environment, Key, KeyId, KeyName, ModelId, ModelScope, Timestamp, Weight};
 
 use super::Dashboard;
 use super::frame::{capitalised, choices, model_to_copy, with_error};
@@ -63,7 +63,7 @@ impl Dashboard {
         PageAnswer::page(&KeyPage {
             frame: self.frame(visit, key.name.as_str(), "keys"),
             key: self.key_row(&key),
-            models: names(&key.models),
+            models: names(&key.policy.models),
             secrets: key.secrets.iter().map(secret).collect(),
             revoked: key.revoked_at.map(|at| self.moment(at)),
             reason: key.revoked_reason.clone().unwrap_or_default(),
@@ -161,7 +161,7 @@ impl Dashboard {
 
     /// The one page that has the key.
     fn issued(&self, visit: &Visit, key: &KeyView, secret: &Key, old: String) -> Outcome {
-        let models = match &key.models {
+        let models = match &key.policy.models {
             ModelScope::Only(only) => only.iter().map(ToString::to_string).collect(),
             ModelScope::All => self.models(),
         };
@@ -200,7 +200,7 @@ impl Dashboard {
         let was_sent = error.is_some();
         let chosen: BTreeSet<String> = match was_sent {
             true => visit.form.all("model").map(str::to_string).collect(),
-            false => names(&key.models).into_iter().collect(),
+            false => names(&key.policy.models).into_iter().collect(),
         };
         let mut expiries = vec![("keep", "As it is")];
         expiries.extend(EXPIRIES);
@@ -211,7 +211,7 @@ impl Dashboard {
             name: if was_sent { visit.form.text("name").to_string() } else { key.name.to_string() },
             is_limited: match was_sent {
                 true => visit.form.text("scope") == "only",
-                false => key.models != ModelScope::All,
+                false => key.policy.models != ModelScope::All,
             },
             models: self.model_choices(&chosen),
             expiries: choices(&expiries, expiry),
@@ -251,7 +251,9 @@ impl Dashboard {
             account: account.to_string(),
             name: visit.form.text("name").parse::<KeyName>().map_err(invalid)?,
             environment: visit.form.text("environment").parse::<Environment>().map_err(invalid)?,
-            models: wanted_models(visit)?,
+            policy: wanted_models(visit)?.into(),
+            allow_browser: false,
+            weight: Weight::default(),
             expires_at: self.wanted_end(visit)?.flatten(),
         })
     }
@@ -259,8 +261,9 @@ impl Dashboard {
     fn wanted_changes(&self, visit: &Visit) -> Result<KeyChanges, AdminError> {
         Ok(KeyChanges {
             name: Some(visit.form.text("name").parse::<KeyName>().map_err(invalid)?),
-            models: Some(wanted_models(visit)?),
+            policy: wanted_models(visit)?.into(),
             expires_at: self.wanted_end(visit)?,
+            ..KeyChanges::default()
         })
     }
 

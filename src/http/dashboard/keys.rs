@@ -85,7 +85,7 @@ impl Dashboard {
             name: key.name.to_string(),
             last4: key.last4.map(|last4| last4.to_string()).unwrap_or_default(),
             environment: key.environment.to_string(),
-            models: match &key.models {
+            models: match &key.policy.models {
                 ModelScope::All => "All models".to_string(),
                 ModelScope::Only(models) => match models.iter().next() {
                     Some(only) if models.len() == 1 => only.to_string(),

@@ -97,14 +97,18 @@ fn an_event_says_what_changed_in_words() {
     let house = House::new();
     let (key, _) = house.key("ana@example.com", "ci");
     let end = START.after(DAY);
-    let changes =
-        KeyChanges { name: "cd".parse().ok(), models: Some(scope(&["a", "b"])), expires_at: Some(Some(end)) };
+    let changes = KeyChanges {
+        name: "cd".parse().ok(),
+        policy: scope(&["a", "b"]).into(),
+        expires_at: Some(Some(end)),
+        ..KeyChanges::default()
+    };
     house.wait(Duration::from_millis(1));
     house.registry.update_key(ROOT, "ci", &changes).unwrap();
     let events = house.registry.key_history(key.id).unwrap();
     assert_eq!(events[1].at, house.clock.now());
     assert_eq!(events[1].target, *key.id.as_bytes());
-    assert_eq!(events[1].detail, format!("name: ci -> cd; models: all -> a,b; expires: never -> {end}"));
+    assert_eq!(events[1].detail, format!("name: ci -> cd; expires: never -> {end}; models: all -> a,b"));
 }
 
 #[test]

@@ -7,13 +7,7 @@ use crate::types::TicketKind;
 const NEW: &str = "a password of one's own";
 
 fn new_key(name: &str) -> NewKey {
-    NewKey {
-        account: ANA.to_string(),
-        name: name.parse().unwrap(),
-        environment: Environment::Dev,
-        models: ModelScope::All,
-        expires_at: None,
-    }
+    NewKey::new(ANA, name.parse().unwrap(), Environment::Dev)
 }
 
 #[test]
@@ -83,7 +77,7 @@ fn bug_no_secret_is_taken_for_a_name() {
         for outcome in [
             house.registry.create_key(person(&ana), &new_key(text)).map(drop),
             house.registry.update_key(person(&ana), &key.id.to_string(), &changes).map(drop),
-            house.registry.rename_account(person(&ana), ANA, Some(&name)).map(drop),
+            rename(&house, person(&ana), Some(&name)).map(drop),
         ] {
             let (told, words) = refused(outcome);
             assert!(told == Problem::Invalid && !words.contains(text), "{words}");

@@ -30,7 +30,8 @@ fn takings() -> Vec<(&'static str, Deed, DenialReason)> {
 
 /// What is on disk of the one key and its account.
 fn on_disk(house: &House, digest: &crate::types::KeyDigest) -> (KeyRecord, bool) {
-    house.neighbour().by_digest(digest).unwrap().unwrap()
+    let (key, account) = house.neighbour().by_digest(digest).unwrap().unwrap();
+    (key, account.status == AccountStatus::Active)
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn what_takes_nothing_away_denies_nothing() {
     house.registry.rotate_key(ROOT, "ci", Rotation::Grace(DAY)).unwrap();
     house
         .registry
-        .update_key(ROOT, "ci", &KeyChanges { models: Some(scope(&["a"])), ..KeyChanges::default() })
+        .update_key(ROOT, "ci", &KeyChanges { policy: scope(&["a"]).into(), ..KeyChanges::default() })
         .unwrap();
     house.registry.enable_key(ROOT, "ci").unwrap();
     assert!(house.log().iter().all(|line| line == "commit"));

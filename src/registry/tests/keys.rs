@@ -10,19 +10,19 @@ fn a_key_is_what_was_asked_for() {
     let end = START.after(DAY);
     let new = NewKey {
         environment: Environment::Staging,
-        models: scope(&["a", "b"]),
+        policy: scope(&["a", "b"]).into(),
         expires_at: Some(end),
         ..new_key("ana@example.com", "ci")
     };
     let (record, key) = house.registry.create_key(ROOT, &new).unwrap();
     assert!(key.expose().starts_with("ember_staging_"));
     assert_eq!((record.account, record.name.as_str()), (ana.id, "ci"));
-    assert_eq!((&record.models, record.expires_at), (&scope(&["a", "b"]), Some(end)));
+    assert_eq!((&record.policy.models, record.expires_at), (&scope(&["a", "b"]), Some(end)));
     assert_eq!((record.created_at, record.hint()), (START, Some(key.hint())));
     assert_eq!(record.status(START), KeyStatus::Active);
     let (found, digest) = house.registry.verify_key(ROOT, &key).unwrap();
     assert_eq!((found, digest), (record.clone(), key.digest()));
-    assert_eq!(house.registry.by_digest(&key.digest()).unwrap(), Some((record, true)));
+    assert_eq!(house.registry.by_digest(&key.digest()).unwrap(), Some((record, ana)));
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn each_bad_wish_for_a_key_is_refused() {
     };
     let many: Vec<_> = (0..1001).map(|n| format!("m{n}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
-    let crowded = NewKey { models: scope(&many), ..new_key("ana@example.com", "ci") };
+    let crowded = NewKey { policy: scope(&many).into(), ..new_key("ana@example.com", "ci") };
     for (new, expected) in [
         (new_key("bo@example.com", "ci"), Problem::NotFound),
         (new_key("off@example.com", "ci"), Problem::Conflict),
@@ -69,17 +69,17 @@ fn each_field_is_updated_alone() {
     for (asked, expected) in [
         (changes(), ("ci", scope(&["a"]), None)),
         (KeyChanges { name: "cd".parse().ok(), ..changes() }, ("cd", scope(&["a"]), None)),
-        (KeyChanges { models: Some(ModelScope::All), ..changes() }, ("ci", ModelScope::All, None)),
+        (KeyChanges { policy: ModelScope::All.into(), ..changes() }, ("ci", ModelScope::All, None)),
         (KeyChanges { expires_at: Some(Some(end)), ..changes() }, ("ci", scope(&["a"]), Some(end))),
         (KeyChanges { expires_at: Some(None), ..changes() }, ("ci", scope(&["a"]), None)),
     ] {
         let house = House::new();
         house.account("ana@example.com");
-        let new = NewKey { models: scope(&["a"]), ..new_key("ana@example.com", "ci") };
+        let new = NewKey { policy: scope(&["a"]).into(), ..new_key("ana@example.com", "ci") };
         let (old, key) = house.registry.create_key(ROOT, &new).unwrap();
         let updated = house.registry.update_key(ROOT, "ci", &asked).unwrap();
         let (name, models, expires_at) = expected;
-        let expected = KeyRecord { name: name.parse().unwrap(), models, expires_at, ..old };
+        let expected = KeyRecord { name: name.parse().unwrap(), policy: models.into(), expires_at, ..old };
         assert_eq!(updated, expected);
         assert_eq!(house.registry.verify_key(ROOT, &key).unwrap().0, expected);
         assert_eq!(house.registry.key(ROOT, name).unwrap(), expected);
@@ -95,7 +95,7 @@ fn bad_updates_change_nothing() {
     let many: Vec<_> = many.iter().map(String::as_str).collect();
     for changes in [
         KeyChanges { expires_at: Some(Some(house.clock.now())), ..KeyChanges::default() },
-        KeyChanges { models: Some(scope(&many)), ..KeyChanges::default() },
+        KeyChanges { policy: scope(&many).into(), ..KeyChanges::default() },
     ] {
         assert_eq!(problem(house.registry.update_key(ROOT, "ci", &changes)), Problem::Invalid);
     }
@@ -109,7 +109,7 @@ fn the_longest_allowed_update_fits_a_row_and_can_still_be_revoked() {
     for letter in ["a", "b"] {
         let models: Vec<_> = (0..1000).map(|n| format!("{letter}{n:0>255}")).collect();
         let models: Vec<_> = models.iter().map(String::as_str).collect();
-        let changes = KeyChanges { models: Some(scope(&models)), ..KeyChanges::default() };
+        let changes = KeyChanges { policy: scope(&models).into(), ..KeyChanges::default() };
         house.registry.update_key(ROOT, "ci", &changes).unwrap();
     }
     house.registry.revoke_key(ROOT, "ci", Some(&"é".repeat(200))).unwrap();

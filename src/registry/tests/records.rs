@@ -7,7 +7,8 @@ use super::super::record::{
 };
 use super::*;
 use crate::types::{
-    AccountId, AccountStatus, EventId, KeyDigest, KeyHint, KeyId, KeySecret, KeyStanding, Timestamp,
+    AccountId, AccountStatus, AddressScope, EventId, KeyDigest, KeyHint, KeyId, KeySecret, KeyStanding,
+    Limit, LimitKind, Limits, Policy, RouteName, RouteScope, Timestamp, Weight, network,
 };
 
 const ID: [u8; 16] = [7; 16];
@@ -23,6 +24,7 @@ fn account() -> Account {
         name: "Ana".parse().ok(),
         role: Role::Admin,
         status: AccountStatus::Disabled,
+        policy: Policy::default(),
         created_at: time(300),
     }
 }
@@ -39,11 +41,14 @@ fn key(standing: KeyStanding) -> KeyRecord {
         account: AccountId::from_bytes(&[9; 16]).unwrap(),
         name: "ci".parse().unwrap(),
         environment: Environment::Prod,
-        models: scope(&["a", "b/c"]),
+        policy: scope(&["a", "b/c"]).into(),
+        allow_browser: false,
+        weight: Weight::default(),
         secrets: vec![secret(0xaa, None), secret(0xbb, Some(time(64)))],
         standing,
         created_at: time(2),
         expires_at: Some(time(3)),
+        expiry_met: false,
     }
 }
 
@@ -74,20 +79,52 @@ fn words(text: &str) -> String {
     hex(text.as_bytes())
 }
 
-#[test]
-fn version_1_of_an_account_never_changes() {
-    let golden = format!("010f{}0103{}0101d804", words("ana@example.com"), words("Ana"));
-    let bytes = encode_account(&account());
-    assert_eq!(hex(&bytes), golden);
-    assert_eq!(decode_account(&ID, &bytes).unwrap(), account());
-    let bare = Account { name: None, role: Role::Member, status: AccountStatus::Active, ..account() };
-    assert_eq!(hex(&encode_account(&bare)), format!("010f{}000000d804", words("ana@example.com")));
-    let deleted = Account { status: AccountStatus::Deleted, ..bare };
-    assert_eq!(hex(&encode_account(&deleted)), format!("010f{}000002d804", words("ana@example.com")));
+/// Lets the bytes of a record be read, though another version of them is written now.
+fn bytes(hex: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(byte).collect()
 }
 
 #[test]
-fn version_1_of_a_key_never_changes() {
+fn version_1_of_an_account_stays_readable() {
+    let golden = |rest: &str| bytes(&format!("010f{}{rest}d804", words("ana@example.com")));
+    let whole = golden(&format!("0103{}0101", words("Ana")));
+    assert_eq!(decode_account(&ID, &whole).unwrap(), account());
+    let bare = Account { name: None, role: Role::Member, status: AccountStatus::Active, ..account() };
+    assert_eq!(decode_account(&ID, &golden("000000")).unwrap(), bare);
+    let deleted = Account { status: AccountStatus::Deleted, ..bare };
+    assert_eq!(decode_account(&ID, &golden("000002")).unwrap(), deleted);
+}
+
+/// Everything that may be chosen is chosen.
+fn policy() -> Policy {
+    let mut limits = Limits::default();
+    limits.set(LimitKind::RequestsPerMinute, Limit::max(300).unwrap());
+    limits.set(LimitKind::TokensTotal, Limit::Unlimited);
+    Policy {
+        models: scope(&["a", "b/c"]),
+        routes: RouteScope::Only([RouteName::Models, RouteName::Responses].into()),
+        addresses: AddressScope::Only([network("10.0.0.0/8").unwrap(), network("::1").unwrap()].into()),
+        limits,
+    }
+}
+
+const POLICY: &str = "0102000401020a31302e302e302e302f38033a3a310200ac020700";
+
+#[test]
+fn version_2_of_an_account_never_changes() {
+    let first = format!("0f{}0103{}0101d804", words("ana@example.com"), words("Ana"));
+    let bare = encode_account(&account());
+    assert_eq!(hex(&bare), format!("02{first}00000000"));
+    assert_eq!(decode_account(&ID, &bare).unwrap(), account());
+    let held = Account { policy: policy(), ..account() };
+    let bytes = encode_account(&held);
+    assert_eq!(hex(&bytes), format!("02{first}0102{}{}{POLICY}", "0161", "03622f63"));
+    assert_eq!(decode_account(&ID, &bytes).unwrap(), held);
+}
+
+#[test]
+fn version_1_of_a_key_stays_readable() {
     let head = format!("01{}02{}02010201{}03{}", "09".repeat(16), words("ci"), words("a"), words("b/c"));
     let secrets =
         format!("02{}{}0200{}{}02018001", "aa".repeat(32), words("aB12"), "bb".repeat(32), words("aB12"));
@@ -97,18 +134,41 @@ fn version_1_of_a_key_never_changes() {
         (KeyStanding::Revoked { at: time(4), reason: None }, "020800".to_string()),
         (revoked().standing, format!("02080106{}", words("leaked"))),
     ] {
-        let bytes = encode_key(&key(standing.clone()));
-        assert_eq!(hex(&bytes), format!("{head}{secrets}{golden}040106"));
-        assert_eq!(decode_key(&ID, &bytes).unwrap(), key(standing));
+        let golden = bytes(&format!("{head}{secrets}{golden}040106"));
+        assert_eq!(decode_key(&ID, &golden).unwrap(), key(standing));
     }
     let bare = KeyRecord {
-        models: ModelScope::All,
+        policy: Policy::default(),
         secrets: Vec::new(),
         expires_at: None,
         environment: Environment::Dev,
         ..key(KeyStanding::Active)
     };
-    assert_eq!(hex(&encode_key(&bare)), format!("01{}02{}000000000400", "09".repeat(16), words("ci")));
+    let golden = bytes(&format!("01{}02{}000000000400", "09".repeat(16), words("ci")));
+    assert_eq!(decode_key(&ID, &golden).unwrap(), bare);
+}
+
+#[test]
+fn version_2_of_a_key_never_changes() {
+    let bare = KeyRecord {
+        policy: Policy::default(),
+        secrets: Vec::new(),
+        expires_at: None,
+        environment: Environment::Dev,
+        ..key(KeyStanding::Active)
+    };
+    let first = format!("{}02{}00", "09".repeat(16), words("ci"));
+    assert_eq!(hex(&encode_key(&bare)), format!("02{first}0000000400000000000100"));
+    let held = KeyRecord {
+        policy: policy(),
+        allow_browser: true,
+        weight: Weight::new(100).unwrap(),
+        expiry_met: true,
+        ..bare
+    };
+    let bytes = encode_key(&held);
+    assert_eq!(hex(&bytes), format!("02{first}01020161{}00000400{POLICY}016401", "03622f63"));
+    assert_eq!(decode_key(&ID, &bytes).unwrap(), held);
 }
 
 #[test]
@@ -164,7 +224,7 @@ fn what_is_cut_short_too_long_or_of_another_version_is_damaged() {
             assert_eq!(decode(&ID, &whole[..end]), damaged, "the first {end} bytes");
         }
         assert_eq!(decode(&ID, &[&whole[..], &[0]].concat()), damaged);
-        for version in [0, 2, 255] {
+        for version in [0, 3, 255] {
             assert_eq!(decode(&ID, &[&[version], &whole[1..]].concat()), damaged);
         }
         for id in [&[][..], &ID[1..], &[0; 17]] {

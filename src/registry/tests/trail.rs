@@ -9,7 +9,7 @@ fn a_name_is_changed_by_its_owner_and_by_administrators() {
     let house = House::new();
     let (ana, bo) = (house.account(ANA), house.account("bo@example.com"));
     let name = |text: &str| text.parse::<DisplayName>().unwrap();
-    let rename = |actor, to: Option<&DisplayName>| house.registry.rename_account(actor, ANA, to);
+    let rename = |actor, to: Option<&DisplayName>| rename(&house, actor, to);
     assert_eq!(rename(person(&ana), Some(&name("Ana"))).unwrap().name, Some(name("Ana")));
     assert_eq!(rename(ROOT, Some(&name("Ana"))).unwrap().name, Some(name("Ana")));
     assert_eq!(rename(ROOT, Some(&name("Ana M"))).unwrap().name, Some(name("Ana M")));

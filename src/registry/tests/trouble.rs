@@ -55,7 +55,7 @@ impl Cast {
         let invite =
             NewInvite { email: "cy@example.com".parse().unwrap(), role: Role::Member, lifetime: DAY };
         let token = NewToken { name: "cd".parse().unwrap(), expires_at: None };
-        let name = "Ana M".parse().unwrap();
+        let renamed = AccountChanges { name: Some("Ana M".parse().ok()), ..AccountChanges::default() };
         vec![
             ("sign_in", registry.sign_in(ANA, &old, &home).map(drop)),
             ("end_session", registry.end_session(ROOT, self.signed.session.id).map(drop)),
@@ -70,7 +70,7 @@ impl Cast {
             ("sign_up", registry.sign_up(&"dee@example.com".parse().unwrap(), &self.newcomer())),
             ("create_token", registry.create_token(ROOT, &token).map(drop)),
             ("revoke_token", registry.revoke_token(ROOT, "ci").map(drop)),
-            ("rename_account", registry.rename_account(ROOT, ANA, Some(&name)).map(drop)),
+            ("update_account", registry.update_account(ROOT, ANA, &renamed).map(drop)),
         ]
     }
 

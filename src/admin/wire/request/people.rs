@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::AdminError;
-use crate::registry::{INVITE_DEFAULT, NewInvite, NewToken};
-use crate::types::{DisplayName, Role, Secret};
+use crate::registry::{AccountChanges, INVITE_DEFAULT, NewInvite, NewToken};
+use crate::types::{Role, Secret};
 
 use super::super::account::role;
-use super::{end, invalid, parse};
+use super::super::policy::{LimitsJson, PolicyChangesJson};
+use super::{end, invalid, parse, present};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,12 +20,28 @@ pub(super) struct PasswordJson {
     pub(super) current: Option<String>,
 }
 
-/// Null takes the name away.
+/// What is absent stays. Null takes the name away, or means all.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AccountUpdateJson {
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub(super) name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    name: Option<Option<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    models: Option<Option<Vec<String>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    routes: Option<Option<Vec<String>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    addresses: Option<Option<Vec<String>>>,
+    #[serde(default, skip_serializing_if = "LimitsJson::is_empty")]
+    limits: LimitsJson,
+}
+
+impl AccountUpdateJson {
+    pub(super) fn of(changes: &AccountChanges) -> Self {
+        let PolicyChangesJson { models, routes, addresses, limits } = PolicyChangesJson::of(&changes.policy);
+        let name = changes.name.as_ref().map(|name| name.as_ref().map(ToString::to_string));
+        Self { name, models, routes, addresses, limits }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,13 +71,15 @@ pub fn password(json: &[u8]) -> Result<(Secret, Option<Secret>), AdminError> {
     Ok((Secret::new(read.password), read.current.map(Secret::new)))
 }
 
-/// What an account's owner is to be called.
+/// What is to change about an account.
 ///
 /// # Errors
 /// [`AdminError`] names the member at fault.
-pub fn account_update(json: &[u8]) -> Result<Option<DisplayName>, AdminError> {
-    let read: AccountUpdateJson = parse(json)?;
-    read.name.map(|name| name.parse()).transpose().map_err(invalid)
+pub fn account_update(json: &[u8]) -> Result<AccountChanges, AdminError> {
+    let AccountUpdateJson { name, models, routes, addresses, limits } = parse(json)?;
+    let name = name.map(|name| name.map(|name| name.parse()).transpose()).transpose().map_err(invalid)?;
+    let policy = PolicyChangesJson { models, routes, addresses, limits }.read().map_err(invalid)?;
+    Ok(AccountChanges { name, policy })
 }
 
 /// Who is to be invited.

@@ -65,7 +65,7 @@ fn first_act(session: SessionId) -> Vec<Command> {
     };
     let token = |expires_at| NewToken { name: "ci".parse().unwrap(), expires_at };
     vec![
-        Command::KeyCreate(new_key(two)),
+        Command::KeyCreate(new_key(two.clone())),
         Command::KeyCreate(NewKey {
             name: "open".parse().unwrap(),
             expires_at: None,
@@ -81,7 +81,10 @@ fn first_act(session: SessionId) -> Vec<Command> {
         Command::KeyShow { key: key() },
         Command::AccountShow { account: account() },
         Command::AccountList { after: None, limit: 1 },
-        Command::AccountRename { account: account(), name: None },
+        Command::AccountUpdate {
+            account: account(),
+            changes: AccountChanges { name: Some(None), policy: two.clone().into() },
+        },
         Command::AccountReset { account: account() },
         Command::SessionList { account: account() },
         Command::SessionEnd { session },

@@ -43,7 +43,7 @@ fn fits_but_for_more(
             "maximum" if value.as_u64().is_some_and(|number| number > rule.as_u64().unwrap()) => {
                 return no("is above");
             }
-            "minLength" | "maxLength" | "maxItems" if !fits_bound(word, rule, value) => {
+            "minLength" | "maxLength" | "minItems" | "maxItems" if !fits_bound(word, rule, value) => {
                 return no("is out of bounds of");
             }
             "required" if value.is_object() => {
@@ -76,7 +76,7 @@ fn fits_but_for_more(
             }
             "additionalProperties" if *rule == false => {}
             "type" | "const" | "enum" | "pattern" | "minimum" | "maximum" | "minLength" | "maxLength"
-            | "maxItems" | "required" => {}
+            | "minItems" | "maxItems" | "required" => {}
             _ => return Err(format!("the test does not know '{word}'")),
         }
     }
@@ -114,6 +114,7 @@ fn fits_bound(word: &str, rule: &Value, value: &Value) -> bool {
     match (word, length, value.as_array()) {
         ("minLength", Some(length), _) => length >= bound,
         ("maxLength", Some(length), _) => length <= bound,
+        ("minItems", _, Some(entries)) => entries.len() >= bound,
         ("maxItems", _, Some(entries)) => entries.len() <= bound,
         _ => true,
     }
