@@ -4,6 +4,7 @@
 mod cache;
 mod flight;
 mod grant;
+mod limiter;
 mod news;
 mod pass;
 
@@ -17,6 +18,7 @@ use cache::Cache;
 use flight::{Flights, Landed};
 
 pub use grant::{Grant, GrantStanding, KeySource, Owner, SourceTrouble, Stop};
+pub use limiter::{Allowance, Allowances, LimitLedger, LimitStanding, Limited, Limiter, Whose};
 pub use pass::{Caller, Cut, CutSignal, Pass};
 
 /// Why a caller is turned away.
@@ -30,14 +32,30 @@ pub enum Refusal {
     Expired,
     /// The key may not use this model; must look like a model that is not there.
     ModelNotAllowed,
+    /// The key may not be used from this address.
+    AddressNotAllowed,
+    /// The key may not use this route.
+    RouteNotAllowed,
+    /// A limit of the key or its account stands in the way.
+    Limited(Box<Limited>),
     /// Nobody knows whether the key is good.
     Trouble(SourceTrouble),
+}
+
+/// What a caller asks of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asking {
+    /// Which model, by its public name.
+    pub model: ModelId,
+    /// The tokens that reading and answering may take.
+    pub tokens: u64,
 }
 
 /// Admission. One for the whole process, shared by every listener.
 pub struct Gate {
     source: Arc<dyn KeySource>,
     meter: Arc<Meter>,
+    limiter: Arc<Limiter>,
     cache: Cache,
     flights: Flights,
 }
@@ -49,8 +67,13 @@ impl Gate {
     /// A gate that keeps up to `cached_max` key records in memory. It takes more only for keys that requests hold, and
     /// gives that room back with the first look-up after they have ended.
     #[must_use]
-    pub fn new(source: Arc<dyn KeySource>, meter: Arc<Meter>, cached_max: usize) -> Self {
-        Self { source, meter, cache: Cache::new(cached_max), flights: Flights::default() }
+    pub fn new(
+        source: Arc<dyn KeySource>,
+        meter: Arc<Meter>,
+        limiter: Arc<Limiter>,
+        cached_max: usize,
+    ) -> Self {
+        Self { source, meter, limiter, cache: Cache::new(cached_max), flights: Flights::default() }
     }
 
     /// Tells whose key `bearer` is (what stands after `Bearer `), and that it may be used at `now`.
@@ -64,25 +87,49 @@ impl Gate {
             Some(entry) => entry,
             None => self.look_up(digest).await.map_err(Refusal::Trouble)?.ok_or(Refusal::InvalidKey)?,
         };
-        entry.standing(now)?;
+        if let Err(refusal) = entry.standing(now) {
+            self.told_of_expiry(&entry, &refusal);
+            return Err(refusal);
+        }
         Ok(Caller::new(entry))
     }
 
-    /// Lets an identified caller use a model.
+    /// Lets an identified caller use a model, within the limits of his key and its account.
     ///
     /// # Errors
-    /// [`Refusal::ModelNotAllowed`], or what has become of the key since it was identified.
-    pub fn admit(&self, caller: Caller, model: ModelId, now: Timestamp) -> Result<Pass, Refusal> {
-        caller.entry().standing(now)?;
-        if !caller.models().allows(model.as_str()) {
+    /// [`Refusal::ModelNotAllowed`], [`Refusal::Limited`], or what has become of the key since it was identified.
+    pub async fn admit(&self, caller: Caller, asking: Asking, now: Timestamp) -> Result<Pass, Refusal> {
+        if !caller.models().allows(asking.model.as_str()) {
             return Err(Refusal::ModelNotAllowed);
         }
-        Ok(Pass::new(caller, model, Arc::clone(&self.meter)))
+        let hold = self.limiter.take(caller.entry().grant(), asking.tokens, now).await?;
+        // Last, for it may have taken a while: what has become of the key meanwhile counts.
+        caller.entry().standing(now)?;
+        Ok(Pass::new(caller, asking.model, Arc::clone(&self.meter), hold))
+    }
+
+    /// What is left of every limit of a caller's key and of its account.
+    ///
+    /// # Errors
+    /// [`SourceTrouble`].
+    pub async fn limits(
+        &self,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> Result<Vec<(Whose, LimitStanding)>, SourceTrouble> {
+        self.limiter.standings(caller.entry().grant(), now).await
     }
 
     /// Takes a committed change in. Called in commit order, before the commit is acknowledged.
     pub fn changed(&self, change: &Change) {
         self.cache.changed(change);
+    }
+
+    /// A key that was found past its end stays so, whatever the clock shows later.
+    fn told_of_expiry(&self, entry: &cache::Entry, refusal: &Refusal) {
+        if *refusal == Refusal::Expired && entry.expiry_met() {
+            self.source.expiry_met(entry.grant().key);
+        }
     }
 
     async fn look_up(&self, digest: KeyDigest) -> Result<Option<Arc<cache::Entry>>, SourceTrouble> {
@@ -107,6 +154,12 @@ impl Gate {
             }
         }
         Err(SourceTrouble("the key's record changed over and over while it was read".to_string()))
+    }
+}
+
+impl From<SourceTrouble> for Refusal {
+    fn from(trouble: SourceTrouble) -> Self {
+        Self::Trouble(trouble)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod access;
 pub mod admin;
+mod allowance;
 mod answer;
 mod body;
 mod connection;
@@ -53,6 +54,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Bytes of all request bodies held at once.
     pub buffered_bytes_max: usize,
+    /// Tokens held for an answer when the request does not say how many it wants at most.
+    pub completion_tokens: u64,
     /// HTTP/2 streams per connection.
     pub streams_max: u32,
 }

@@ -4,6 +4,7 @@
 mod batch;
 mod flush;
 mod hour;
+mod ledger;
 mod record;
 
 use std::ops::Bound;
@@ -16,6 +17,8 @@ use crate::types::{AccountId, Clock, Ending, KeyId, Timestamp, Tokens};
 use batch::Batch;
 use flush::Underway;
 use hour::{Hour, Hours};
+
+pub use ledger::{Holder, Ledger, Spent, Used};
 
 /// What one request used, told once, when it has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +107,12 @@ impl Meter {
         for subject in [None, Some(used.account)] {
             state.pending.add(Hour::of(now), subject, Sums { requests: 1, tokens });
         }
+    }
+
+    /// The time by the clock that uses are counted by.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The sums since this process started.

@@ -2,6 +2,7 @@
 
 mod data_dir;
 mod first_run;
+mod ledger;
 mod logging;
 mod machine;
 mod myself;

@@ -41,7 +41,7 @@ pub use secret::Secret;
 pub use session::{AdminToken, Invite, Session};
 pub use sign_up::SignUp;
 pub use ticket::{Ticket, TicketDigest, TicketKind};
-pub use time::{Clock, DateError, Timestamp};
+pub use time::{Clock, DateError, Stopwatch, Timestamp};
 pub use usage::{Ending, Tokens, TokensSource};
 
 /// A source of random bytes. The real one is the operating system's; tests bring their own.

@@ -40,7 +40,7 @@ pub use fault::RelayFault;
 pub use reading::{Discovered, USUAL_PORTS, discover};
 pub use relay::{RelayRequest, Reply};
 pub use relay_body::{Broken, RelayBody};
-pub use report::{Report, ReportHandle};
+pub use report::{BYTES_PER_TOKEN, Report, ReportHandle};
 pub use settings::{Address, ServerSettings, SettingsFault};
 pub use watch::StopSignal;
 

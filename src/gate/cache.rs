@@ -18,11 +18,14 @@ pub(super) struct Entry {
     grant: Grant,
     cut: Arc<watch::Sender<Option<Cut>>>,
     used: AtomicBool,
+    /// Its end was met while it was in memory.
+    expired: AtomicBool,
 }
 
 impl Entry {
     fn new(grant: Grant, cut: Arc<watch::Sender<Option<Cut>>>) -> Arc<Self> {
-        Arc::new(Self { grant, cut, used: AtomicBool::new(true) })
+        let expired = AtomicBool::new(grant.expiry_met);
+        Arc::new(Self { grant, cut, used: AtomicBool::new(true), expired })
     }
 
     pub(super) fn grant(&self) -> &Grant {
@@ -35,10 +38,16 @@ impl Entry {
             return Err(Refusal::Cut(cut));
         }
         match self.grant.stop(now) {
+            None if self.expired.load(Ordering::Relaxed) => Err(Refusal::Expired),
             None => Ok(()),
             Some(Stop::Cut(cut)) => Err(Refusal::Cut(cut)),
             Some(Stop::Expired) => Err(Refusal::Expired),
         }
+    }
+
+    /// Takes note that its end was met; whether that is news.
+    pub(super) fn expiry_met(&self) -> bool {
+        !self.expired.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn cut_signal(&self) -> CutSignal {
@@ -200,7 +209,11 @@ impl Inner {
         if cut.is_some() {
             signal.send_replace(cut);
         }
-        self.entries.insert(*digest, Entry::new(grant, signal));
+        let is_same_end = grant.expires_at == old.grant.expires_at;
+        let expired = is_same_end && old.expired.load(Ordering::Relaxed);
+        let entry = Entry::new(grant, signal);
+        entry.expired.fetch_or(expired, Ordering::Relaxed);
+        self.entries.insert(*digest, entry);
     }
 
     fn denial_of(&self, digest: &KeyDigest, grant: &Grant) -> Option<Cut> {

@@ -18,6 +18,9 @@ pub trait KeySource: Send + Sync {
         &'a self,
         digest: KeyDigest,
     ) -> Pin<Box<dyn Future<Output = Result<Option<Grant>, SourceTrouble>> + Send + 'a>>;
+
+    /// Takes note that a key was met after its end; called once for what is in memory. Must not block.
+    fn expiry_met(&self, key: KeyId);
 }
 
 /// The source could not answer; the words are for the operator's log.

@@ -1,13 +1,16 @@
 //! The proof of admission, and what ends it early. Never: made anywhere but in the gate.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::meter::{Meter, Use};
-use crate::types::{AccountId, Ending, KeyId, ModelId, ModelScope, Tokens};
+use crate::types::{AccountId, Ending, KeyId, ModelId, ModelScope, Policy, RouteName, Tokens};
 
 use super::cache::Entry;
+use super::limiter::Hold;
+use super::{Allowances, Refusal};
 
 /// Why a key stopped working while or before it was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,38 @@ impl Caller {
         &self.entry.grant().models
     }
 
+    /// Whether requests may come from this address, by the key's policy and by its account's.
+    ///
+    /// # Errors
+    /// [`Refusal::AddressNotAllowed`].
+    pub fn may_come_from(&self, address: IpAddr) -> Result<(), Refusal> {
+        let grant = self.entry.grant();
+        let is_allowed = |policy: &Policy| policy.addresses.allows(address);
+        match is_allowed(&grant.policy) && is_allowed(&grant.owner.policy) {
+            true => Ok(()),
+            false => Err(Refusal::AddressNotAllowed),
+        }
+    }
+
+    /// Whether a route may be used, by the key's policy and by its account's.
+    ///
+    /// # Errors
+    /// [`Refusal::RouteNotAllowed`].
+    pub fn may_use(&self, route: RouteName) -> Result<(), Refusal> {
+        let grant = self.entry.grant();
+        let is_allowed = |policy: &Policy| policy.routes.allows(route);
+        match is_allowed(&grant.policy) && is_allowed(&grant.owner.policy) {
+            true => Ok(()),
+            false => Err(Refusal::RouteNotAllowed),
+        }
+    }
+
+    /// Its share where requests have to wait.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        u32::from(self.entry.grant().weight.get())
+    }
+
     /// Tells when the key is cut.
     #[must_use]
     pub fn cut(&self) -> CutSignal {
@@ -70,11 +105,12 @@ pub struct Pass {
     model: ModelId,
     meter: Arc<Meter>,
     settled: bool,
+    hold: Hold,
 }
 
 impl Pass {
-    pub(super) fn new(caller: Caller, model: ModelId, meter: Arc<Meter>) -> Self {
-        Self { caller, model, meter, settled: false }
+    pub(super) fn new(caller: Caller, model: ModelId, meter: Arc<Meter>, hold: Hold) -> Self {
+        Self { caller, model, meter, settled: false, hold }
     }
 
     /// Whose request it is.
@@ -89,11 +125,20 @@ impl Pass {
         &self.model
     }
 
+    /// What is left of the nearest limits beside this request.
+    #[must_use]
+    pub fn allowances(&self) -> Allowances {
+        self.hold.allowances()
+    }
+
     /// Says what the request used and how it ended; only the first word counts.
     pub fn settle(&mut self, tokens: Option<Tokens>, ending: Ending) {
         if !std::mem::replace(&mut self.settled, true) {
             let (key, account) = (self.caller.key(), self.caller.account());
             self.meter.record(&Use { key, account, tokens, ending });
+            // What Ember itself refused after all took nothing.
+            let used = (ending != Ending::Refused).then(|| tokens.unwrap_or_default());
+            self.hold.settle(used, self.meter.now());
         }
     }
 }

@@ -3,6 +3,7 @@
 mod bound;
 mod cut;
 mod flight;
+mod limits;
 mod model;
 mod refusal;
 mod settle;
@@ -14,14 +15,16 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::meter::{Holder, Ledger, Used};
 use crate::registry::{DenialReason, DenialTarget};
 use crate::store::MemoryStore;
 use crate::types::{
-    Account, AccountId, AccountStatus, Clock, Environment, KeyId, KeyRecord, KeySecret, KeyStanding,
-    ModelScope, Policy, Random, RandomUnavailable, Role, Weight,
+    Account, AccountId, AccountStatus, Bounds, Clock, Environment, KeyId, KeyRecord, KeySecret, KeyStanding,
+    ModelScope, Policy, Random, RandomUnavailable, Role, Stopwatch, Weight,
 };
 
 use super::*;
@@ -75,6 +78,7 @@ struct Book {
     stopped: Mutex<Vec<AccountId>>,
     asked: AtomicUsize,
     is_broken: AtomicBool,
+    met: Mutex<Vec<KeyId>>,
     pause: Mutex<Option<Arc<Pause>>>,
 }
 
@@ -108,6 +112,63 @@ impl KeySource for Book {
             found
         })
     }
+
+    fn expiry_met(&self, key: KeyId) {
+        self.met.lock().unwrap().push(key);
+    }
+}
+
+/// What was used of limits, on a disk that may fail; and a stopwatch that is turned by hand.
+struct Page {
+    ledger: Ledger,
+    is_broken: AtomicBool,
+    writes: AtomicUsize,
+    elapsed_ms: AtomicU64,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            ledger: Ledger::new(Arc::new(MemoryStore::new())),
+            is_broken: AtomicBool::new(false),
+            writes: AtomicUsize::new(0),
+            elapsed_ms: AtomicU64::new(1000),
+        }
+    }
+}
+
+impl LimitLedger for Page {
+    fn read(
+        &self,
+        holder: Holder,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Used>, SourceTrouble>> + Send + '_>> {
+        Box::pin(async move { self.ledger.read(holder).map_err(|error| SourceTrouble(error.to_string())) })
+    }
+
+    fn write(
+        &self,
+        all: Vec<(Holder, Used)>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), SourceTrouble>> + Send + '_>> {
+        Box::pin(async move {
+            // Others come in between, as on a disk.
+            tokio::task::yield_now().await;
+            if self.is_broken.load(Ordering::SeqCst) {
+                return Err(SourceTrouble("the disk is full".to_string()));
+            }
+            self.writes.fetch_add(1, Ordering::SeqCst);
+            self.ledger.write(&all).map_err(|error| SourceTrouble(error.to_string()))
+        })
+    }
+}
+
+impl Stopwatch for Page {
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.elapsed_ms.load(Ordering::SeqCst))
+    }
+}
+
+fn limiter(page: &Arc<Page>, key: Bounds, account: Bounds) -> Arc<Limiter> {
+    Arc::new(Limiter::new(page.clone(), page.clone(), key, account))
 }
 
 /// A gate with its source and its meter.
@@ -115,6 +176,7 @@ struct Hall {
     gate: Gate,
     book: Arc<Book>,
     meter: Arc<Meter>,
+    ledger: Arc<Page>,
     dice: Dice,
 }
 
@@ -125,8 +187,10 @@ impl Hall {
 
     fn with_room(cached_max: usize) -> Self {
         let (book, meter) = (Arc::new(Book::default()), new_meter());
-        let gate = Gate::new(book.clone(), meter.clone(), cached_max);
-        Self { gate, book, meter, dice: Dice(AtomicU64::new(1)) }
+        let ledger = Arc::new(Page::default());
+        let limiter = limiter(&ledger, Bounds::default(), Bounds::default());
+        let gate = Gate::new(book.clone(), meter.clone(), limiter, cached_max);
+        Self { gate, book, meter, ledger, dice: Dice(AtomicU64::new(1)) }
     }
 
     /// A key that nobody has committed yet, with an account of its own.
@@ -184,7 +248,7 @@ impl Hall {
     }
 
     fn admit(&self, key: &Key) -> Result<Pass, Refusal> {
-        self.gate.admit(self.identify(key)?, model("m"), NOW)
+        at_once(self.gate.admit(self.identify(key)?, asking("m"), NOW))
     }
 
     fn asked(&self) -> usize {
@@ -231,6 +295,10 @@ fn only(record: &KeyRecord, models: &[&str]) -> KeyRecord {
         policy: ModelScope::Only(models.iter().map(|name| model(name)).collect()).into(),
         ..record.clone()
     }
+}
+
+fn asking(name: &str) -> Asking {
+    Asking { model: model(name), tokens: 10 }
 }
 
 fn model(name: &str) -> ModelId {

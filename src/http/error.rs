@@ -4,8 +4,11 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::gate::{Cut, Refusal};
+use crate::gate::{Cut, Limited, Refusal, Whose};
+use crate::types::{Measure, Unit};
 use crate::upstream::RelayFault;
+
+use super::allowance::span;
 
 /// Why a request is not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub(super) enum ApiError {
     KeyExpired,
     KeyDisabled,
     AccountDisabled,
+    AddressNotAllowed,
+    RouteNotAllowed,
     ModelNotFound(String),
     ModelsNotRead,
     NotFound,
@@ -33,6 +38,10 @@ pub(super) enum ApiError {
     TargetTooLong(usize),
     /// Too many bytes of request bodies are held already.
     MemoryFull,
+    /// A rate, or the number of requests under way, is at its limit.
+    RateLimited(Box<Limited>),
+    /// A budget of tokens is spent.
+    QuotaSpent(Box<Limited>),
     /// Every server for the model is full.
     Overloaded,
     Unavailable,
@@ -59,6 +68,9 @@ struct Inner<'a> {
 }
 
 const AUTHENTICATION: &str = "authentication_error";
+const PERMISSION: &str = "permission_error";
+const RATE: &str = "rate_limit_error";
+const QUOTA: &str = "insufficient_quota";
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
 
@@ -74,6 +86,10 @@ impl ApiError {
             Self::KeyDisabled | Self::AccountDisabled => {
                 (StatusCode::UNAUTHORIZED, AUTHENTICATION, "api_key_disabled")
             }
+            Self::AddressNotAllowed => (StatusCode::UNAUTHORIZED, AUTHENTICATION, "ip_not_allowed"),
+            Self::RouteNotAllowed => (StatusCode::FORBIDDEN, PERMISSION, "insufficient_permissions"),
+            Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, RATE, "rate_limit_exceeded"),
+            Self::QuotaSpent(_) => (StatusCode::TOO_MANY_REQUESTS, QUOTA, QUOTA),
             Self::ModelNotFound(_) => (StatusCode::NOT_FOUND, INVALID, "model_not_found"),
             Self::ModelsNotRead => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "upstream_unavailable"),
             Self::NotFound => (StatusCode::NOT_FOUND, INVALID, "not_found"),
@@ -117,6 +133,13 @@ impl ApiError {
             Self::AccountDisabled => {
                 "This API key's account is disabled. An administrator can enable it.".into()
             }
+            Self::AddressNotAllowed => {
+                "This API key may not be used from this address. Whoever manages it can allow it.".into()
+            }
+            Self::RouteNotAllowed => {
+                "This API key may not use this route. Whoever manages it can allow it.".into()
+            }
+            Self::RateLimited(limited) | Self::QuotaSpent(limited) => limited_words(limited),
             Self::ModelNotFound(model) => {
                 format!(
                     "The model '{model}' does not exist or this API key may not use it. See GET /v1/models."
@@ -177,6 +200,11 @@ impl ApiError {
         }
     }
 
+    /// The limit that stands in the way.
+    pub(super) fn limited(&self) -> Option<&Limited> {
+        if let Self::RateLimited(limited) | Self::QuotaSpent(limited) = self { Some(limited) } else { None }
+    }
+
     const fn param(&self) -> Option<&'static str> {
         if let Self::StateNotAllowed(member) = self {
             Some(member)
@@ -220,6 +248,14 @@ impl ApiError {
             Refusal::Cut(cut) => (*cut).into(),
             Refusal::Expired => Self::KeyExpired,
             Refusal::ModelNotAllowed => Self::ModelNotFound(model.to_string()),
+            Refusal::AddressNotAllowed => Self::AddressNotAllowed,
+            Refusal::RouteNotAllowed => Self::RouteNotAllowed,
+            Refusal::Limited(limited) => match limited.kind.measure() {
+                Measure::Budget(Unit::Tokens, _) => Self::QuotaSpent(limited.clone()),
+                Measure::Budget(Unit::Requests, _) | Measure::Rate(_) | Measure::Open => {
+                    Self::RateLimited(limited.clone())
+                }
+            },
             Refusal::Trouble(_) => Self::Store,
         }
     }
@@ -240,9 +276,50 @@ impl ApiError {
     }
 }
 
+/// The sentence about a limit: whose it is, how far it goes, what to do.
+fn limited_words(limited: &Limited) -> String {
+    let Limited { kind, max, needed, wait, .. } = limited;
+    let whose = match limited.whose {
+        Whose::Key => "This API key",
+        Whose::Account => "This API key's account",
+    };
+    let limit = format!("{whose} may use {max} {}", kind.in_words());
+    let used = match limited.left {
+        0 => "they are used up".to_string(),
+        left => format!("{left} are left of them, while this request may take {needed}"),
+    };
+    match wait {
+        _ if !limited.fits => format!(
+            "{limit}, and this request alone may take {needed}. Ask for less: a shorter prompt, or fewer tokens at most."
+        ),
+        Some(wait) => format!("{limit}, and {used}. Try again in {}.", span(*wait)),
+        None if kind.measure() == Measure::Open => {
+            format!("{limit}, and they are under way. Try again when one of them has ended.")
+        }
+        None => format!("{limit}, and {used}. Whoever manages it can allow more."),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::gate::Allowances;
+    use crate::types::LimitKind;
+
+    fn limited(kind: LimitKind, wait: Option<u64>, fits: bool) -> Box<Limited> {
+        Box::new(Limited {
+            kind,
+            whose: if fits { Whose::Key } else { Whose::Account },
+            max: 60,
+            wait: wait.map(Duration::from_millis),
+            fits,
+            needed: 61,
+            left: if kind == LimitKind::TokensPerDay { 59 } else { 0 },
+            allowances: Allowances::default(),
+        })
+    }
 
     fn all() -> Vec<ApiError> {
         vec![
@@ -252,6 +329,13 @@ mod tests {
             ApiError::KeyExpired,
             ApiError::KeyDisabled,
             ApiError::AccountDisabled,
+            ApiError::AddressNotAllowed,
+            ApiError::RouteNotAllowed,
+            ApiError::RateLimited(limited(LimitKind::RequestsPerMinute, Some(1500), true)),
+            ApiError::RateLimited(limited(LimitKind::TokensPerMinute, None, false)),
+            ApiError::RateLimited(limited(LimitKind::ConcurrentRequests, None, true)),
+            ApiError::QuotaSpent(limited(LimitKind::TokensPerDay, Some(3_600_000), true)),
+            ApiError::QuotaSpent(limited(LimitKind::TokensTotal, None, true)),
             ApiError::ModelNotFound("m\"1".to_string()),
             ApiError::ModelsNotRead,
             ApiError::NotFound,

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -14,8 +15,8 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
-use crate::gate::Gate;
-use crate::types::{Clock, Ending, Random};
+use crate::gate::{Gate, Limited};
+use crate::types::{Clock, Ending, Measure, Random};
 use crate::upstream::Upstreams;
 
 use super::access::Access;
@@ -29,7 +30,7 @@ use super::pulse::OpenRequest;
 use super::route::{self, Authority, Found, Target};
 use super::site::Site;
 use super::stop::StopWatch;
-use super::{Limits, operator, request, v1};
+use super::{Limits, allowance, operator, request, v1};
 
 /// What the public door is built from.
 pub struct Parts {
@@ -80,6 +81,12 @@ const PAGES_MAX: usize = 64;
 
 const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// When one of the requests under way ends is not known; this is soon enough to look.
+const SLOT_WAIT: Duration = Duration::from_secs(1);
+/// Nobody's code should wait for longer by itself; the SDKs would not.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(60);
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -171,7 +178,7 @@ impl Service {
             Found::Nothing => Err(ApiError::NotFound),
             Found::WrongMethod(_, allowed) => Err(ApiError::MethodNotAllowed(allowed)),
             Found::Route(route, rest) => match route.target {
-                Target::Models => Ok(v1::models(self, &caller)),
+                Target::Models => v1::models(self, &caller),
                 Target::Model => v1::model(self, &caller, rest, access),
                 Target::Relay(endpoint) => v1::relay(self, caller, endpoint, request, asked, access).await,
                 Target::Health
@@ -244,10 +251,32 @@ fn refusal(error: &ApiError, access: &mut Access) -> Draft {
     if let Some(seconds) = error.retry_after() {
         draft.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if let Some(limited) = error.limited() {
+        tell_limit(limited, matches!(error, ApiError::QuotaSpent(_)), &mut draft.headers);
+    }
     if let ApiError::MethodNotAllowed(allowed) = error {
         draft.headers.insert(ALLOW, HeaderValue::from_static(allowed));
     }
     draft
+}
+
+/// How long to wait, and whether that helps: the SDKs try again by themselves unless they are told not to.
+fn tell_limit(limited: &Limited, is_spent: bool, headers: &mut HeaderMap) {
+    allowance::tell(limited.allowances, headers);
+    let wait = match (limited.fits, limited.wait) {
+        (true, Some(wait)) => Some(wait),
+        (true, None) if limited.kind.measure() == Measure::Open => Some(SLOT_WAIT),
+        (true, None) | (false, _) => None,
+    };
+    if let Some(wait) = wait {
+        let millis = wait.as_nanos().div_ceil(1_000_000);
+        let whole = |number: u128| HeaderValue::from(u64::try_from(number).unwrap_or(u64::MAX));
+        headers.insert(RETRY_AFTER, whole(millis.div_ceil(1000)));
+        headers.insert(RETRY_AFTER_MS, whole(millis));
+    }
+    if is_spent || wait.is_none_or(|wait| wait > RETRY_WAIT_MAX) {
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
 }
 
 fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest, version: Version) -> Answer {

@@ -5,12 +5,13 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
 
-use crate::gate::Caller;
-use crate::types::Key;
+use crate::gate::{Asking, Caller};
+use crate::types::{Key, RouteName};
 use crate::upstream::body::{BodyFault, RequestFacts};
-use crate::upstream::{Endpoint, RelayRequest, ReportHandle};
+use crate::upstream::{BYTES_PER_TOKEN, Endpoint, RelayRequest, ReportHandle};
 
 use super::access::Access;
+use super::allowance;
 use super::answer::Content;
 use super::error::ApiError;
 use super::pulse::OpenRequest;
@@ -36,6 +37,7 @@ pub(super) async fn identify(
     let caller = caller.map_err(|refusal| ApiError::of_refusal(&refusal, ""))?;
     access.key = Some(caller.key());
     access.account = Some(caller.account());
+    caller.may_come_from(access.peer).map_err(|refusal| ApiError::of_refusal(&refusal, ""))?;
     Ok(caller)
 }
 
@@ -46,9 +48,14 @@ struct List<T> {
 }
 
 /// `GET /v1/models`: what this key may use.
-pub(super) fn models(service: &Service, caller: &Caller) -> Draft {
+pub(super) fn models(service: &Service, caller: &Caller) -> Result<Draft, ApiError> {
+    permitted(caller, RouteName::Models)?;
     let data = service.parts.upstreams.entries(caller.models());
-    json(&List { object: "list", data })
+    Ok(json(&List { object: "list", data }))
+}
+
+fn permitted(caller: &Caller, route: RouteName) -> Result<(), ApiError> {
+    caller.may_use(route).map_err(|refusal| ApiError::of_refusal(&refusal, ""))
 }
 
 /// `GET /v1/models/{id}`.
@@ -58,6 +65,7 @@ pub(super) fn model(
     rest: &str,
     access: &mut Access,
 ) -> Result<Draft, ApiError> {
+    permitted(caller, RouteName::Models)?;
     let name = route::unescaped(rest)
         .ok_or_else(|| ApiError::BadRequest("the escapes in its path are broken".to_string()))?;
     let entry = service.parts.upstreams.entry(caller.models(), &name);
@@ -75,6 +83,7 @@ pub(super) async fn relay(
     asked: Asked<'_>,
     access: &mut Access,
 ) -> Result<Draft, ApiError> {
+    permitted(&caller, endpoint.route())?;
     let (head, incoming) = request.into_parts();
     request::refuse_encoded(&head.headers)?;
     request::refuse_charset(&head.headers)?;
@@ -91,7 +100,8 @@ pub(super) async fn relay(
     let model = facts.model.clone();
     let asked_for = shown(model.as_str());
     access.model = Some(asked_for.clone());
-    let pass = service.parts.gate.admit(caller, model, service.parts.clock.now());
+    let tokens = tokens_at_most(endpoint, body.len(), &facts, limits.completion_tokens);
+    let pass = service.parts.gate.admit(caller, Asking { model, tokens }, service.parts.clock.now()).await;
     let pass = pass.map_err(|refusal| ApiError::of_refusal(&refusal, &asked_for))?;
     let (cut, stopped) = (pass.caller().cut(), asked.stop.clone());
     asked.open.ends_with(Box::pin(async move {
@@ -100,6 +110,7 @@ pub(super) async fn relay(
             () = stopped.cutting() => {}
         }
     }));
+    let allowances = pass.allowances();
     let report = ReportHandle::default();
     access.report = Some(report.clone());
     let relayed = service.parts.upstreams.relay(
@@ -115,8 +126,16 @@ pub(super) async fn relay(
         },
     );
     let outcome = relayed.await;
-    let reply = outcome.map_err(|fault| ApiError::of_fault(fault, &asked_for))?;
+    let mut reply = outcome.map_err(|fault| ApiError::of_fault(fault, &asked_for))?;
+    allowance::tell(allowances, &mut reply.headers);
     Ok(Draft { status: reply.status, headers: reply.headers, content: Content::Relay(Box::new(reply.body)) })
+}
+
+/// The tokens that a request may take: its own, by their bytes, and those of the answer that it asks for at most.
+fn tokens_at_most(endpoint: Endpoint, bytes: usize, facts: &RequestFacts, usual: u64) -> u64 {
+    let prompt = bytes as u64 / BYTES_PER_TOKEN;
+    let answer = if endpoint.answers_text() { facts.completion_tokens_max.unwrap_or(usual) } else { 0 };
+    prompt.saturating_add(answer)
 }
 
 fn body_error(fault: &BodyFault) -> ApiError {

@@ -74,12 +74,12 @@ pub(super) fn decode_batches(bytes: &[u8]) -> Result<u64, Trouble> {
     Ok(record.written)
 }
 
-fn encode(record: &impl Serialize) -> Vec<u8> {
+pub(super) fn encode(record: &impl Serialize) -> Vec<u8> {
     // Serialising plain data into memory has no way to fail; an empty record would be found as damaged.
     postcard::to_extend(record, vec![VERSION_1]).unwrap_or_default()
 }
 
-fn decode<'a, T: Deserialize<'a>>(table: Table, bytes: &'a [u8]) -> Result<T, Trouble> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(table: Table, bytes: &'a [u8]) -> Result<T, Trouble> {
     let record = match bytes.split_first() {
         Some((&VERSION_1, body)) => postcard::take_from_bytes(body).ok(),
         Some(_) | None => None,

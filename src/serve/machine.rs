@@ -4,7 +4,7 @@
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-use crate::types::{Clock, Random, RandomUnavailable, Timestamp};
+use crate::types::{Clock, Random, RandomUnavailable, Stopwatch, Timestamp};
 
 /// The system's wall clock.
 pub(super) struct SystemClock;
@@ -14,6 +14,23 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The system's clock that only goes forward.
+pub(super) struct SystemStopwatch(std::time::Instant);
+
+impl SystemStopwatch {
+    /// One that begins now.
+    #[must_use]
+    pub(super) fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+}
+
+impl Stopwatch for SystemStopwatch {
+    fn elapsed(&self) -> std::time::Duration {
+        self.0.elapsed()
     }
 }
 

@@ -7,22 +7,23 @@ use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::admin::Running;
 use crate::config::Config;
-use crate::gate::Gate;
+use crate::gate::{Gate, Limiter};
 use crate::http::{Listener, Parts, Stop, admin};
-use crate::meter::Meter;
+use crate::meter::{Ledger, Meter};
 use crate::registry::{Door, Registry, changes};
 use crate::store::{RedbStore, Store};
-use crate::types::Clock;
+use crate::types::{Clock, KeyId};
 use crate::upstream::Upstreams;
 
 use super::data_dir::DataDir;
-use super::machine::{MachineRandom, SystemClock};
+use super::ledger::{self, DiskLedger};
+use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
 use super::myself::Myself;
 use super::source::RegistrySource;
 use super::{ServeFault, settings, snapshot, socket_path, usage};
@@ -53,6 +54,9 @@ struct Built {
     upstreams: Arc<Upstreams>,
     meter: Arc<Meter>,
     clock: Arc<dyn Clock>,
+    limiter: Arc<Limiter>,
+    /// Keys that were met after their end.
+    expired: mpsc::Receiver<KeyId>,
 }
 
 /// Called once everything is bound, before the first request.
@@ -68,7 +72,7 @@ impl Server {
     /// Serves until a signal asks for the end.
     pub(super) async fn run(mut self, announce: Option<Announce>) -> Result<End, ServeFault> {
         let mut signals = Signals::new()?;
-        let built = self.build()?;
+        let mut built = self.build()?;
         let (socket, door) = self.open_door(&built)?;
         let parts = self.parts(&built, Arc::clone(&door));
         let (closing, closed) = watch::channel(());
@@ -76,6 +80,9 @@ impl Server {
         tasks.spawn(Arc::clone(&built.upstreams).watch());
         tasks.spawn(settle(Arc::clone(&built.registry)));
         tasks.spawn(usage::write_down(Arc::clone(&built.meter)));
+        tasks.spawn(ledger::write_down(Arc::clone(&built.limiter), Arc::clone(&built.clock)));
+        let expired = std::mem::replace(&mut built.expired, mpsc::channel(1).1);
+        tasks.spawn(ledger::note_expiries(Arc::clone(&built.registry), expired));
         let commands = tokio::spawn(accept_commands(socket, door, closed));
         let stop = Stop::default();
         if let Some(announce) = announce
@@ -94,6 +101,9 @@ impl Server {
             let _ = timeout(COMMANDS_TIME, commands).await;
             settle_once(&built.registry).await;
             usage::write_down_once(&built.meter, false).await;
+            if let Err(error) = built.limiter.close(built.clock.now()).await {
+                tracing::error!(%error, "what was used of limits since was not written down");
+            }
         }
         Ok(end)
     }
@@ -128,7 +138,7 @@ impl Server {
             clock: Arc::clone(&built.clock),
             random: Arc::new(MachineRandom::new()),
             store_ready: readiness(Arc::clone(&self.store)),
-            limits: settings::limits(&self.config.server),
+            limits: settings::limits(&self.config.server, &self.config.limits),
         }
     }
 
@@ -138,8 +148,11 @@ impl Server {
         let store: Arc<dyn Store> = self.store.clone();
         let reading = Registry::new(Arc::clone(&store), Arc::clone(&clock), random.clone(), None);
         let meter = Arc::new(Meter::new(Arc::clone(&clock), Arc::clone(&store)));
-        let source = Arc::new(RegistrySource::new(Arc::new(reading)));
-        let gate = Arc::new(Gate::new(source, Arc::clone(&meter), self.config.keys.cached_max));
+        let (expiries, expired) = mpsc::channel(ledger::EXPIRIES_MAX);
+        let source = Arc::new(RegistrySource::new(Arc::new(reading), expiries));
+        let limiter = self.limiter(Arc::clone(&store));
+        let kept = self.config.keys.cached_max;
+        let gate = Arc::new(Gate::new(source, Arc::clone(&meter), Arc::clone(&limiter), kept));
         // The gate holds the store; were it held in turn, the store would never be closed.
         let told = Arc::downgrade(&gate);
         store.observe(Box::new(move |writes| {
@@ -154,7 +167,13 @@ impl Server {
         let servers = std::mem::take(&mut self.config.upstreams).into_iter().map(settings::server).collect();
         let upstreams = Upstreams::new(servers, models_file, self.config.models.refresh, &*clock)
             .map_err(|fault| ServeFault::Upstream(fault.to_string()))?;
-        Ok(Built { gate, registry, upstreams, meter, clock })
+        Ok(Built { gate, registry, upstreams, meter, clock, limiter, expired })
+    }
+
+    fn limiter(&self, store: Arc<dyn Store>) -> Arc<Limiter> {
+        let ledger = Arc::new(DiskLedger::new(Ledger::new(store)));
+        let limits = &self.config.limits;
+        Arc::new(Limiter::new(ledger, Arc::new(SystemStopwatch::start()), limits.key, limits.account))
     }
 }
 

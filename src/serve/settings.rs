@@ -1,7 +1,7 @@
 //! From the configuration to the settings of the parts: names and units only. Never: defaults, checks.
 
 use crate::config::{
-    LogConfig, LogFormat, LogLevel, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
+    LimitsConfig, LogConfig, LogFormat, LogLevel, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
 };
 use crate::http::{Limits, Site};
 use crate::store::StoreOptions;
@@ -10,7 +10,7 @@ use crate::upstream::{Address, ServerSettings};
 
 use super::logging::Style;
 
-pub(super) fn limits(server: &ServerConfig) -> Limits {
+pub(super) fn limits(server: &ServerConfig, limits: &LimitsConfig) -> Limits {
     Limits {
         connections_max: server.connections_max,
         header_timeout: server.header_timeout,
@@ -22,6 +22,7 @@ pub(super) fn limits(server: &ServerConfig) -> Limits {
         target_bytes_max: server.target_bytes_max,
         body_bytes_max: server.body_bytes_max,
         buffered_bytes_max: server.buffered_bytes_max,
+        completion_tokens: limits.completion_tokens,
         streams_max: u32::try_from(server.streams_max).unwrap_or(u32::MAX),
     }
 }

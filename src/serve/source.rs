@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::gate::{Grant, KeySource, Owner, SourceTrouble};
 use crate::registry::Registry;
-use crate::types::KeyDigest;
+use crate::types::{KeyDigest, KeyId};
 
 /// Look-ups that may wait for the disk at once.
 const READERS_MAX: usize = 16;
@@ -21,12 +21,14 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 pub(super) struct RegistrySource {
     registry: Arc<Registry>,
     readers: Arc<Semaphore>,
+    expiries: mpsc::Sender<KeyId>,
 }
 
 impl RegistrySource {
-    /// A source over a registry that nobody changes anything through.
-    pub(super) fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, readers: Arc::new(Semaphore::new(READERS_MAX)) }
+    /// A source over a registry that nobody changes anything through. `expiries` takes keys that were met after their
+    /// end.
+    pub(super) fn new(registry: Arc<Registry>, expiries: mpsc::Sender<KeyId>) -> Self {
+        Self { registry, readers: Arc::new(Semaphore::new(READERS_MAX)), expiries }
     }
 
     async fn read(&self, digest: KeyDigest) -> Result<Option<Grant>, SourceTrouble> {
@@ -51,6 +53,11 @@ impl KeySource for RegistrySource {
             let found = found.unwrap_or_else(|_| Err(trouble("the store took too long")));
             found.inspect_err(|error| tracing::error!(%error, "a key could not be looked up"))
         })
+    }
+
+    fn expiry_met(&self, key: KeyId) {
+        // When too many wait, it is met again after the next start.
+        let _ = self.expiries.try_send(key);
     }
 }
 

@@ -12,8 +12,14 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
+/// Tells how time passes, whatever is done to the clock on the wall.
+pub trait Stopwatch: Send + Sync {
+    /// The time since some moment that never changes while this process runs; never less than before.
+    fn elapsed(&self) -> std::time::Duration;
+}
+
 /// A point in time: milliseconds since 1970-01-01 UTC. Shown in RFC 3339.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 /// The text is neither a date nor a point in time.

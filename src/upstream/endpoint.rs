@@ -1,6 +1,7 @@
 //! The routes under /v1 that are relayed. Never: who may call them.
 
 use super::tap::Dialect;
+use crate::types::RouteName;
 
 /// A route that a model server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,8 +45,20 @@ impl Endpoint {
         matches!(self, Self::ChatCompletions | Self::Completions)
     }
 
-    /// Whether the length of its answers says something about the tokens in them.
-    pub(super) const fn answers_text(self) -> bool {
+    /// What policies call it.
+    #[must_use]
+    pub const fn route(self) -> RouteName {
+        match self {
+            Self::ChatCompletions => RouteName::ChatCompletions,
+            Self::Completions => RouteName::Completions,
+            Self::Embeddings => RouteName::Embeddings,
+            Self::Responses => RouteName::Responses,
+        }
+    }
+
+    /// Whether its answers are texts, whose length says something about the tokens in them.
+    #[must_use]
+    pub const fn answers_text(self) -> bool {
         !matches!(self, Self::Embeddings)
     }
 }

@@ -7,7 +7,7 @@ use crate::gate::Pass;
 use crate::types::{Ending, Tokens, TokensSource};
 
 /// A rule of thumb for texts whose tokens nobody counted.
-pub(super) const BYTES_PER_TOKEN: u64 = 4;
+pub const BYTES_PER_TOKEN: u64 = 4;
 
 /// What became of a request. Complete when the answer's body has ended or was dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]

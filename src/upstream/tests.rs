@@ -21,13 +21,16 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::body::RequestFacts;
 use super::*;
-use crate::gate::{Gate, Grant, GrantStanding, KeySource, Owner, Pass, SourceTrouble};
+use crate::gate::{
+    Asking, Gate, Grant, GrantStanding, KeySource, LimitLedger, Limiter, Owner, Pass, SourceTrouble,
+};
 use crate::meter::Meter;
+use crate::meter::{Holder, Used};
 use crate::registry::{Denial, DenialReason, DenialTarget, Door};
 use crate::store::MemoryStore;
 use crate::types::{
-    AccountId, Environment, Key, KeyDigest, KeyId, ModelId, Random, RandomUnavailable, Secret, Timestamp,
-    Weight,
+    AccountId, Bounds, Environment, Key, KeyDigest, KeyId, ModelId, Random, RandomUnavailable, Secret,
+    Stopwatch, Timestamp, Weight,
 };
 
 const SERVER_KEY: &str = "sk-upstream/0123456789";
@@ -69,6 +72,31 @@ impl KeySource for OneGrant {
     ) -> Pin<Box<dyn Future<Output = Result<Option<Grant>, SourceTrouble>> + Send + 'a>> {
         Box::pin(async { Ok(Some(self.0.clone())) })
     }
+
+    fn expiry_met(&self, _: KeyId) {}
+}
+
+/// Nobody has limits here.
+impl LimitLedger for Fixed {
+    fn read(
+        &self,
+        _: Holder,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Used>, SourceTrouble>> + Send + '_>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn write(
+        &self,
+        _: Vec<(Holder, Used)>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), SourceTrouble>> + Send + '_>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Stopwatch for Fixed {
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 impl Door1 {
@@ -88,14 +116,16 @@ impl Door1 {
             owner: Owner { is_active: true, ..Owner::default() },
         };
         let meter = Arc::new(Meter::new(Arc::new(Fixed), Arc::new(MemoryStore::new())));
-        let gate = Gate::new(Arc::new(OneGrant(grant)), Arc::clone(&meter), 4);
+        let limiter = Limiter::new(Arc::new(Fixed), Arc::new(Fixed), Bounds::default(), Bounds::default());
+        let gate = Gate::new(Arc::new(OneGrant(grant)), Arc::clone(&meter), Arc::new(limiter), 4);
         Self { gate, meter, key: Key::generate(Environment::Dev, &Fixed).unwrap(), id }
     }
 
     async fn pass(&self, model: &str) -> Pass {
         let bearer = self.key.expose().as_bytes();
         let caller = self.gate.identify(Some(bearer), Fixed.now()).await.ok().unwrap();
-        self.gate.admit(caller, id(model), Fixed.now()).ok().unwrap()
+        let asking = Asking { model: id(model), tokens: 10 };
+        self.gate.admit(caller, asking, Fixed.now()).await.ok().unwrap()
     }
 
     fn revoke(&self) {

@@ -14,6 +14,7 @@ mod ember;
 mod framing;
 mod guard;
 mod http2;
+mod limits;
 mod model;
 mod people;
 mod readme;

@@ -91,7 +91,7 @@ fn bug_what_was_held_through_a_change_is_not_dropped() {
         hall.gate.deny(revocation(&record));
         hall.commit(&revoked(&record));
         hall.gate.lift(revocation(&record));
-        assert_eq!(refusal(hall.gate.admit(reading, model("m"), NOW)), Refusal::Cut(Cut::Revoked));
+        assert_eq!(refusal(at_once(hall.gate.admit(reading, asking("m"), NOW))), Refusal::Cut(Cut::Revoked));
         assert_eq!(Running::new(quiet).heard(), Some(Cut::Revoked));
     }
 }

@@ -170,6 +170,9 @@ fn switched_on_again_a_key_is_good_for_new_callers_only() {
     hall.commit(&record);
     let mut after = running(&hall, &key);
     assert_eq!((before.heard(), after.heard()), (Some(Cut::Disabled), None));
-    assert_eq!(refusal(hall.gate.admit(before.caller, model("m"), NOW)), Refusal::Cut(Cut::Disabled));
-    assert!(hall.gate.admit(after.caller, model("m"), NOW).is_ok());
+    assert_eq!(
+        refusal(at_once(hall.gate.admit(before.caller, asking("m"), NOW))),
+        Refusal::Cut(Cut::Disabled)
+    );
+    assert!(at_once(hall.gate.admit(after.caller, asking("m"), NOW)).is_ok());
 }

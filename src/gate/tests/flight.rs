@@ -123,7 +123,8 @@ async fn a_look_up_that_read_before_a_commit_is_not_kept() {
         pause.arrival().await;
         deed(&hall, &record);
         pause.go.add_permits(1);
-        let outcome = request.await.unwrap().and_then(|caller| hall.gate.admit(caller, model("m"), NOW));
+        let outcome =
+            request.await.unwrap().and_then(|caller| at_once(hall.gate.admit(caller, asking("m"), NOW)));
         assert_eq!(outcome.map(drop), expected, "{name}");
         assert_eq!(hall.admit(&key).map(drop), expected, "{name}: what is kept is the new state");
         assert_eq!(hall.asked(), 1, "{name}: what was committed is known without reading again");

@@ -89,7 +89,7 @@ fn time_alone_ends_and_an_update_revives_a_key() {
 fn a_key_is_let_through_to_its_models_only() {
     let hall = Hall::new();
     let (record, key) = hall.key();
-    let passes = |name: &str| match hall.gate.admit(hall.identify(&key)?, model(name), NOW) {
+    let passes = |name: &str| match at_once(hall.gate.admit(hall.identify(&key)?, asking(name), NOW)) {
         Ok(pass) => Ok(pass.model().as_str() == name && pass.caller().key() == record.id),
         Err(refusal) => Err(refusal),
     };
@@ -110,10 +110,10 @@ fn between_identify_and_admit_a_key_may_end() {
     let (record, key) = hall.draft();
     hall.commit(&KeyRecord { expires_at: Some(SOON), ..record.clone() });
     let caller = hall.identify(&key).unwrap_or_else(|refusal| panic!("{refusal:?}"));
-    assert_eq!(refusal(hall.gate.admit(caller, model("m"), SOON)), Refusal::Expired);
+    assert_eq!(refusal(at_once(hall.gate.admit(caller, asking("m"), SOON))), Refusal::Expired);
     let caller = hall.identify(&key).unwrap_or_else(|refusal| panic!("{refusal:?}"));
     hall.gate.deny(revocation(&record));
-    assert_eq!(refusal(hall.gate.admit(caller, model("m"), NOW)), Refusal::Cut(Cut::Revoked));
+    assert_eq!(refusal(at_once(hall.gate.admit(caller, asking("m"), NOW))), Refusal::Cut(Cut::Revoked));
 }
 
 #[test]

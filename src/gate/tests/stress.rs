@@ -30,6 +30,8 @@ impl KeySource for Reader {
             Ok(found.map(|(record, account)| Grant::of(&record, &digest, Owner::of(&account))))
         })
     }
+
+    fn expiry_met(&self, _: KeyId) {}
 }
 
 /// One key's life.
@@ -50,8 +52,9 @@ struct City {
 impl City {
     fn new() -> Self {
         let store = Arc::new(MemoryStore::new());
+        let limiter = limiter(&Arc::default(), Bounds::default(), Bounds::default());
         // Few, so that entries come and go all the time.
-        let gate = Arc::new(Gate::new(Arc::new(Reader(store.clone())), new_meter(), 2));
+        let gate = Arc::new(Gate::new(Arc::new(Reader(store.clone())), new_meter(), limiter, 2));
         let told = Arc::clone(&gate);
         store.observe(Box::new(move |writes| changes(writes).iter().for_each(|change| told.changed(change))));
         let dice = Arc::new(Dice(AtomicU64::new(1)));
@@ -72,7 +75,7 @@ impl City {
 
     async fn admit(&self, key: &Key) -> Result<Pass, Refusal> {
         let caller = self.gate.identify(Some(key.expose().as_bytes()), NOW).await?;
-        self.gate.admit(caller, model("m"), NOW)
+        self.gate.admit(caller, asking("m"), NOW).await
     }
 
     /// Asks for the key of the day, over and over.

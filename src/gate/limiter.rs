@@ -1,0 +1,467 @@
+//! Whether a request keeps to the limits of its key and of its account. Never: where the limits come from, what time
+//! it is, words for the caller.
+//!
+//! A request takes what it may need before it goes on, and gives back what it did not use when it ends: however many
+//! race, no more pass than may.
+
+mod budget;
+mod rate;
+mod tally;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::meter::{Holder, Used};
+use crate::types::{Bounds, LimitKind, Measure, Stopwatch, Timestamp, Tokens, Unit};
+
+use super::{Grant, Refusal, SourceTrouble};
+
+use tally::{Moment, Need, Periods, Ruling, Tally};
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceTrouble>> + Send + 'a>>;
+
+/// Where what was used outlives the process.
+pub trait LimitLedger: Send + Sync {
+    /// What a holder had used when it was last written down; none when it never was.
+    fn read(&self, holder: Holder) -> Answer<'_, Option<Used>>;
+
+    /// Writes down what holders have used, all or nothing.
+    fn write(&self, all: Vec<(Holder, Used)>) -> Answer<'_, ()>;
+}
+
+/// Whose limit it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The key's own.
+    Key,
+    /// The account's: all its keys together.
+    Account,
+}
+
+/// What is left of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// The limit.
+    pub max: u64,
+    /// What is left of it.
+    pub left: u64,
+    /// How long until all of it is there again; none when that takes more than time.
+    pub reset: Option<Duration>,
+}
+
+/// What is left of one kind of limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitStanding {
+    /// Which.
+    pub kind: LimitKind,
+    /// How it stands.
+    pub allowance: Allowance,
+}
+
+/// What is left of the limit that is nearest, for requests and for tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allowances {
+    /// Of requests.
+    pub requests: Option<Allowance>,
+    /// Of tokens.
+    pub tokens: Option<Allowance>,
+}
+
+/// A limit that stands in a request's way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limited {
+    /// Which.
+    pub kind: LimitKind,
+    /// Whose.
+    pub whose: Whose,
+    /// The limit.
+    pub max: u64,
+    /// How long until the request may pass; none when nobody knows, or when waiting is of no use.
+    pub wait: Option<Duration>,
+    /// Whether the request would fit if nothing had been used.
+    pub fits: bool,
+    /// What it asked for, in the limit's units.
+    pub needed: u64,
+    /// What is left of this one.
+    pub left: u64,
+    /// What is left.
+    pub allowances: Allowances,
+}
+
+/// Tallies of holders that nobody uses and that are written down are forgotten from this number on.
+const TALLIES_MAX: usize = 10_000;
+/// Holders written down in one commit.
+const BATCH_MAX: usize = 500;
+/// How often what a request needs is written down before it is told to come again: others may use it up each time.
+const COVERS_MAX: usize = 64;
+
+/// Keeps to the limits of all holders.
+pub struct Limiter {
+    ledger: Arc<dyn LimitLedger>,
+    stopwatch: Arc<dyn Stopwatch>,
+    key: Bounds,
+    account: Bounds,
+    tallies: RwLock<Tallies>,
+    /// Those that are not written down yet.
+    dirty: Mutex<Vec<Arc<Tally>>>,
+}
+
+#[derive(Default)]
+struct Tallies {
+    by_holder: HashMap<Holder, Arc<Tally>>,
+    /// When there are so many, those that are not needed are forgotten.
+    sweep_at: usize,
+}
+
+/// A holder's limits, and what it has used.
+struct Share {
+    tally: Arc<Tally>,
+    bounds: Bounds,
+    whose: Whose,
+}
+
+impl Limiter {
+    /// `key` and `account` are the limits of those that have none of their own.
+    #[must_use]
+    pub fn new(
+        ledger: Arc<dyn LimitLedger>,
+        stopwatch: Arc<dyn Stopwatch>,
+        key: Bounds,
+        account: Bounds,
+    ) -> Self {
+        Self { ledger, stopwatch, key, account, tallies: RwLock::default(), dirty: Mutex::default() }
+    }
+
+    /// Takes what a request may need of its key's limits and its account's.
+    ///
+    /// # Errors
+    /// [`Refusal::Limited`]; [`Refusal::Trouble`] when what was used before can't be read.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        grant: &Grant,
+        tokens: u64,
+        now: Timestamp,
+    ) -> Result<Hold, Refusal> {
+        let (shares, need) = (self.shares(grant, now).await?, Need { tokens });
+        for _ in 0..COVERS_MAX {
+            match self.try_take(&shares, need, self.moment(now)) {
+                Ok(Some(hold)) => return Ok(hold),
+                Ok(None) => self.cover(&shares, need, now).await,
+                Err(limited) => return Err(Refusal::Limited(Box::new(limited))),
+            }
+        }
+        let trouble = "what others use is written down faster than what this request needs";
+        Err(Refusal::Trouble(SourceTrouble(trouble.to_string())))
+    }
+
+    /// What is left of all limits of a key and its account.
+    ///
+    /// # Errors
+    /// [`SourceTrouble`] when what was used before can't be read.
+    pub(super) async fn standings(
+        &self,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<Vec<(Whose, LimitStanding)>, SourceTrouble> {
+        let shares = self.shares(grant, now).await?;
+        let now = self.moment(now);
+        let of = |share: &Share| {
+            let standings = share.tally.state().standings(&share.bounds, now);
+            standings.into_iter().map(|standing| (share.whose, standing)).collect::<Vec<_>>()
+        };
+        Ok(shares.iter().flat_map(of).collect())
+    }
+
+    /// Writes down what changed since the last time; what can't be written down now is kept for the next.
+    ///
+    /// # Errors
+    /// [`SourceTrouble`] of the first part that could not be written.
+    pub async fn flush(&self, now: Timestamp) -> Result<(), SourceTrouble> {
+        self.write_all(now, |state, now| state.written(now)).await
+    }
+
+    /// As [`Limiter::flush`], when no request comes any more: what was written down in advance is taken back.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn close(&self, now: Timestamp) -> Result<(), SourceTrouble> {
+        {
+            let tallies = self.tallies.read().unwrap_or_else(PoisonError::into_inner);
+            tallies.by_holder.values().for_each(|tally| self.owe(tally));
+        }
+        self.write_all(now, |state, now| state.exactly(now)).await
+    }
+
+    /// Whether something is not written down yet.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        !self.dirty.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// A hold, if there is room and all of it is covered; none when more has to be written down first.
+    fn try_take(
+        self: &Arc<Self>,
+        shares: &[Share],
+        need: Need,
+        now: Moment,
+    ) -> Result<Option<Hold>, Limited> {
+        // Always the key first, so nobody waits for somebody who waits for him.
+        let mut states: Vec<_> = shares.iter().map(|share| share.tally.state()).collect();
+        let mut is_covered = true;
+        let mut refused: Option<(Whose, Ruling)> = None;
+        for (share, state) in shares.iter().zip(&mut states) {
+            match state.rule(&share.bounds, need, now) {
+                Ruling::Room => {}
+                Ruling::Uncovered => is_covered = false,
+                ruling @ Ruling::NoRoom { .. } => refused = Some(longer(refused, (share.whose, ruling))),
+            }
+        }
+        if let Some((whose, Ruling::NoRoom { kind, max, wait, fits })) = refused {
+            let (mut standings, mut left) = (Vec::new(), 0);
+            for (share, state) in shares.iter().zip(&mut states) {
+                let of_one = state.standings(&share.bounds, now);
+                let this = of_one.iter().find(|one| share.whose == whose && one.kind == kind);
+                left = this.map_or(left, |one| one.allowance.left);
+                standings.extend(of_one);
+            }
+            let allowances = nearest(standings.into_iter());
+            let needed = if unit_of(kind) == Unit::Tokens { need.tokens } else { 1 };
+            return Err(Limited { kind, whose, max: max.get(), wait, fits, needed, left, allowances });
+        }
+        if !is_covered {
+            return Ok(None);
+        }
+        let mut held = Vec::with_capacity(shares.len());
+        let mut standings = Vec::new();
+        for (share, state) in shares.iter().zip(&mut states) {
+            let (periods, was_clean) = state.take(&share.bounds, need, now);
+            standings.extend(state.standings(&share.bounds, now));
+            if was_clean {
+                self.list(&share.tally);
+            }
+            held.push(Held { tally: Arc::clone(&share.tally), bounds: share.bounds, periods });
+        }
+        let allowances = nearest(standings.into_iter());
+        Ok(Some(Hold { limiter: Arc::clone(self), held, need, allowances, is_settled: false }))
+    }
+
+    /// Writes down in advance what a request needs. When the disk does not take it, the request goes on all the same:
+    /// a full disk is no reason to refuse what is within its limits.
+    async fn cover(&self, shares: &[Share], need: Need, now: Timestamp) {
+        let mut turns = Vec::with_capacity(shares.len());
+        for share in shares {
+            turns.push(share.tally.writing.lock().await);
+        }
+        let now = self.moment(now);
+        let uncovered =
+            |share: &&Share| share.tally.state().rule(&share.bounds, need, now) == Ruling::Uncovered;
+        let shares: Vec<_> = shares.iter().filter(uncovered).collect();
+        if shares.is_empty() {
+            return;
+        }
+        let ahead =
+            |share: &&Share| (share.tally.holder, share.tally.state().ahead(&share.bounds, need, now));
+        let rows: Vec<_> = shares.iter().map(ahead).collect();
+        if let Err(error) = self.ledger.write(rows.clone()).await {
+            tracing::error!(%error, "budgets are kept in memory only until the disk takes them");
+            shares.iter().for_each(|share| self.owe(&share.tally));
+        }
+        for (share, (_, used)) in shares.iter().zip(&rows) {
+            share.tally.state().covered(used);
+        }
+    }
+
+    async fn write_all(
+        &self,
+        now: Timestamp,
+        row: impl Fn(&mut tally::State, Moment) -> Used + Send,
+    ) -> Result<(), SourceTrouble> {
+        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut outcome = Ok(());
+        for batch in dirty.chunks(BATCH_MAX) {
+            if let Err(error) = self.write_batch(batch, now, &row).await {
+                outcome = outcome.and(Err(error));
+            }
+        }
+        outcome
+    }
+
+    async fn write_batch(
+        &self,
+        batch: &[Arc<Tally>],
+        now: Timestamp,
+        row: &(impl Fn(&mut tally::State, Moment) -> Used + Send),
+    ) -> Result<(), SourceTrouble> {
+        let now = self.moment(now);
+        let mut turns = Vec::with_capacity(batch.len());
+        let mut rows = Vec::with_capacity(batch.len());
+        for tally in batch {
+            match Arc::clone(&tally.writing).try_lock_owned() {
+                Ok(turn) => {
+                    turns.push((Arc::clone(tally), turn));
+                    rows.push((tally.holder, row(&mut tally.state(), now)));
+                }
+                // It is being written down; what changed meanwhile waits for the next time.
+                Err(_) => self.list(tally),
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let written = self.ledger.write(rows.clone()).await;
+        for ((tally, _), (_, used)) in turns.iter().zip(&rows) {
+            match written {
+                Ok(()) => tally.state().covered(used),
+                Err(_) => self.owe(tally),
+            }
+        }
+        written
+    }
+
+    async fn shares(&self, grant: &Grant, now: Timestamp) -> Result<Vec<Share>, SourceTrouble> {
+        let wanted = [
+            (Whose::Key, Holder::Key(grant.key), self.key.under(&grant.policy.limits)),
+            (Whose::Account, Holder::Account(grant.account), self.account.under(&grant.owner.policy.limits)),
+        ];
+        let mut shares = Vec::new();
+        for (whose, holder, bounds) in wanted {
+            if bounds != Bounds::default() {
+                shares.push(Share { tally: self.tally(holder, now).await?, bounds, whose });
+            }
+        }
+        Ok(shares)
+    }
+
+    async fn tally(&self, holder: Holder, now: Timestamp) -> Result<Arc<Tally>, SourceTrouble> {
+        let known = {
+            let tallies = self.tallies.read().unwrap_or_else(PoisonError::into_inner);
+            tallies.by_holder.get(&holder).cloned()
+        };
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let used = self.ledger.read(holder).await?;
+        let tally = Arc::new(Tally::new(holder, used.as_ref(), self.moment(now)));
+        let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = tallies.by_holder.get(&holder) {
+            return Ok(Arc::clone(known));
+        }
+        tallies.make_room();
+        tallies.by_holder.insert(holder, Arc::clone(&tally));
+        Ok(tally)
+    }
+
+    fn owe(&self, tally: &Arc<Tally>) {
+        if tally.state().is_owed() {
+            self.list(tally);
+        }
+    }
+
+    fn list(&self, tally: &Arc<Tally>) {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(tally));
+    }
+
+    fn moment(&self, wall: Timestamp) -> Moment {
+        let ticks = u64::try_from(self.stopwatch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Moment { wall, ticks }
+    }
+}
+
+impl Tallies {
+    /// Forgets what nobody holds and the disk knows. Looked for when a quarter more came since, so the cost is spread.
+    fn make_room(&mut self) {
+        if self.by_holder.len() < self.sweep_at.max(TALLIES_MAX) {
+            return;
+        }
+        self.by_holder.retain(|_, tally| Arc::strong_count(tally) > 1 || !tally.state().is_idle());
+        self.sweep_at = self.by_holder.len() + self.by_holder.len() / 4;
+    }
+}
+
+/// What one request has taken of one holder's limits.
+struct Held {
+    tally: Arc<Tally>,
+    bounds: Bounds,
+    periods: Periods,
+}
+
+/// What a request has taken; its places come back when this is dropped.
+pub(super) struct Hold {
+    limiter: Arc<Limiter>,
+    held: Vec<Held>,
+    need: Need,
+    allowances: Allowances,
+    is_settled: bool,
+}
+
+impl Hold {
+    /// What is left beside it.
+    pub(super) const fn allowances(&self) -> Allowances {
+        self.allowances
+    }
+
+    /// Puts what was really used in the place of what was taken; none when the request never left Ember. Only the
+    /// first word counts.
+    pub(super) fn settle(&mut self, used: Option<Tokens>, now: Timestamp) {
+        if std::mem::replace(&mut self.is_settled, true) {
+            return;
+        }
+        let used = used.map(|tokens| Need { tokens: tokens.prompt.saturating_add(tokens.completion) });
+        let now = self.limiter.moment(now);
+        for one in &self.held {
+            let was_clean = one.tally.state().settle(&one.bounds, self.need, used, &one.periods, now);
+            if was_clean {
+                self.limiter.list(&one.tally);
+            }
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.held.iter().for_each(|one| one.tally.state().close());
+    }
+}
+
+const fn unit_of(kind: LimitKind) -> Unit {
+    match kind.measure() {
+        Measure::Rate(unit) | Measure::Budget(unit, _) => unit,
+        Measure::Open => Unit::Requests,
+    }
+}
+
+/// Of two refusals the one that stands longer.
+fn longer(one: Option<(Whose, Ruling)>, other: (Whose, Ruling)) -> (Whose, Ruling) {
+    match one {
+        Some(one) if tally::heavier(one.1, other.1) == one.1 => one,
+        Some(_) | None => other,
+    }
+}
+
+/// The allowances with the least left, by unit. What comes back in no time, and what holds for requests under way
+/// only, is left out: no header could say it.
+fn nearest(standings: impl Iterator<Item = LimitStanding>) -> Allowances {
+    let mut found = Allowances::default();
+    for LimitStanding { kind, allowance } in standings {
+        let place = match kind.measure() {
+            Measure::Open => continue,
+            Measure::Rate(Unit::Requests) | Measure::Budget(Unit::Requests, _) => &mut found.requests,
+            Measure::Rate(Unit::Tokens) | Measure::Budget(Unit::Tokens, _) => &mut found.tokens,
+        };
+        if allowance.reset.is_some() && place.is_none_or(|known| allowance.left < known.left) {
+            *place = Some(allowance);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+impl Limiter {
+    /// How many holders are kept in memory.
+    pub(super) fn tallies_len(&self) -> usize {
+        self.tallies.read().unwrap().by_holder.len()
+    }
+}

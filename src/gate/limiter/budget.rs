@@ -1,0 +1,197 @@
+//! A budget: so much in a calendar period. Never: whose it is, what the time is.
+//!
+//! What stands on disk is always a little more than was spent, so that a crash forgets nothing: a request passes when
+//! what it needs is covered there already.
+
+use std::num::NonZeroU64;
+
+use crate::types::{LimitKind, Measure, Period, Timestamp, Unit};
+
+/// The part of a budget that is written down in advance: a crash may cost its holder so much.
+const PARTS_AHEAD: u64 = 100;
+/// Where that is less than so many times what a request needs, so much more,
+const NEEDS_AHEAD: u64 = 4;
+/// but no more than this part.
+const PARTS_AHEAD_MOST: u64 = 20;
+
+/// What was spent of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Budget {
+    /// The period.
+    pub(super) since: Timestamp,
+    until: Timestamp,
+    /// What was used, and what requests under way may still use.
+    spent: u64,
+    /// As much of it as is on disk.
+    covered: u64,
+}
+
+/// The budgets there are, by their numbers on disk.
+pub(super) const BUDGETS: [LimitKind; 5] = [
+    LimitKind::RequestsPerDay,
+    LimitKind::TokensPerDay,
+    LimitKind::TokensPerWeek,
+    LimitKind::TokensPerMonth,
+    LimitKind::TokensTotal,
+];
+
+/// How a budget is kept.
+pub(super) const fn terms(kind: LimitKind) -> (Unit, Period) {
+    match kind.measure() {
+        Measure::Budget(unit, period) => (unit, period),
+        // A rate is no budget; a test sees that none is asked about.
+        Measure::Rate(unit) => (unit, Period::Ever),
+        Measure::Open => (Unit::Requests, Period::Ever),
+    }
+}
+
+/// Whether there is room for what is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// There is.
+    Covered,
+    /// There is, once more is written down.
+    Uncovered,
+    /// There is not.
+    Spent,
+}
+
+impl Budget {
+    /// A budget nothing was spent of.
+    pub(super) fn new(period: Period, now: Timestamp) -> Self {
+        let (since, until) = period.around(now);
+        Self { since, until, spent: 0, covered: 0 }
+    }
+
+    /// As it was written down.
+    pub(super) fn restored(period: Period, since: Timestamp, amount: u64) -> Self {
+        let (_, until) = period.around(since);
+        Self { since, until, spent: amount, covered: amount }
+    }
+
+    /// Goes on to the period that `now` lies in. When the clock went back, what was spent stays spent.
+    pub(super) fn roll(&mut self, period: Period, now: Timestamp) {
+        if now >= self.until {
+            *self = Self::new(period, now);
+        } else if now < self.since {
+            (self.since, self.until) = period.around(now);
+        }
+    }
+
+    pub(super) fn room(&self, amount: u64, max: NonZeroU64) -> Room {
+        match self.spent.checked_add(amount) {
+            Some(sum) if sum <= max.get() && sum <= self.covered => Room::Covered,
+            Some(sum) if sum <= max.get() => Room::Uncovered,
+            Some(_) | None => Room::Spent,
+        }
+    }
+
+    /// Takes so much, whether or not there is room.
+    pub(super) fn take(&mut self, amount: u64) {
+        self.spent = self.spent.saturating_add(amount);
+    }
+
+    /// Gives so much back, if it was taken in this period.
+    pub(super) fn give_back(&mut self, amount: u64, taken_since: Timestamp) {
+        if taken_since == self.since {
+            self.spent = self.spent.saturating_sub(amount);
+        }
+    }
+
+    /// What should be on disk so that a request that needs so much, and some after it, can pass.
+    pub(super) fn ahead(&self, need: u64, max: NonZeroU64) -> u64 {
+        let needs = need.saturating_mul(NEEDS_AHEAD).min(max.get() / PARTS_AHEAD_MOST);
+        let ahead = needs.max(max.get() / PARTS_AHEAD);
+        let wanted = self.spent.saturating_add(need).saturating_add(ahead).min(max.get());
+        wanted.max(self.covered).max(self.spent)
+    }
+
+    /// Whether less is left of what is on disk than half of what was written down in advance.
+    pub(super) fn runs_short(&self, max: NonZeroU64) -> bool {
+        let half = max.get() / PARTS_AHEAD / 2;
+        self.covered < self.spent.saturating_add(half).min(max.get())
+    }
+
+    /// So much of it is on disk.
+    pub(super) fn covered(&mut self, amount: u64, since: Timestamp) {
+        if since == self.since {
+            self.covered = self.covered.max(amount);
+        }
+    }
+
+    pub(super) const fn on_disk(&self) -> u64 {
+        self.covered
+    }
+
+    pub(super) const fn spent(&self) -> u64 {
+        self.spent
+    }
+
+    pub(super) fn left(&self, max: NonZeroU64) -> u64 {
+        max.get().saturating_sub(self.spent)
+    }
+
+    /// When what was spent comes back.
+    pub(super) const fn until(&self) -> Timestamp {
+        self.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn max(number: u64) -> NonZeroU64 {
+        NonZeroU64::new(number).unwrap()
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn every_budget_is_one() {
+        for kind in LimitKind::ALL {
+            let is_budget = matches!(kind.measure(), Measure::Budget(..));
+            assert_eq!(BUDGETS.contains(&kind), is_budget, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_is_needed_must_be_on_disk_first() {
+        let mut budget = Budget::new(Period::Day, at("2026-11-25T12:00:00Z"));
+        assert_eq!(budget.room(10, max(1000)), Room::Uncovered);
+        let ahead = budget.ahead(10, max(1000));
+        assert_eq!(ahead, 50, "four times what is needed more: that is more than a hundredth of it all");
+        budget.covered(ahead, budget.since);
+        for _ in 0..5 {
+            assert_eq!(budget.room(10, max(1000)), Room::Covered);
+            budget.take(10);
+        }
+        assert_eq!(budget.room(10, max(1000)), Room::Uncovered);
+        assert_eq!((budget.room(951, max(1000)), budget.left(max(1000))), (Room::Spent, 950));
+        budget.give_back(10, budget.since);
+        assert_eq!(budget.room(10, max(1000)), Room::Covered);
+        assert_eq!(budget.room(u64::MAX, max(1000)), Room::Spent);
+        assert_eq!(budget.ahead(500, max(1000)), 590, "a twentieth more at most");
+        assert_eq!(budget.ahead(960, max(1000)), 1000, "never more than there is");
+    }
+
+    #[test]
+    fn a_new_period_begins_anew_and_a_clock_set_back_gives_nothing_back() {
+        let mut budget = Budget::new(Period::Day, at("2026-11-25T12:00:00Z"));
+        budget.take(10);
+        let old = budget.since;
+        budget.roll(Period::Day, at("2026-11-25T23:59:59.999Z"));
+        assert_eq!(budget.spent(), 10);
+        budget.roll(Period::Day, at("2026-11-26T00:00:00Z"));
+        assert_eq!((budget.spent(), budget.since), (0, at("2026-11-26T00:00:00Z")));
+        budget.take(7);
+        budget.give_back(10, old);
+        assert_eq!(budget.spent(), 7, "what was taken yesterday is not given back today");
+        budget.roll(Period::Day, at("2025-11-26T12:00:00Z"));
+        assert_eq!((budget.spent(), budget.since), (7, at("2025-11-26T00:00:00Z")));
+        budget.roll(Period::Day, at("2025-11-27T00:00:00Z"));
+        assert_eq!(budget.spent(), 0, "and nothing sticks for a year");
+    }
+}

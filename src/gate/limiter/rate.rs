@@ -1,0 +1,142 @@
+//! A rate: so much in a minute, come as it may. Never: whose it is, what the time is.
+//!
+//! A leaky bucket as a meter (GCRA, ITU-T I.371): what was used runs out evenly, and as much as a whole minute's worth
+//! may come at once. Times are nanoseconds of a stopwatch.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+const WINDOW: u64 = 60_000_000_000;
+
+/// A model that wrote far more than was held for it delays its holder by this long at most.
+const DEBT_MAX: u64 = 60 * WINDOW;
+
+/// What was used of a rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Rate {
+    /// When nothing of it counts any more.
+    free_at: u64,
+}
+
+/// Why there is no room now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoRoom {
+    /// There will be, after this time.
+    For(Duration),
+    /// It is more than fits in a whole minute.
+    Ever,
+}
+
+impl Rate {
+    /// One that is free so long from now.
+    pub(super) fn with_debt(debt: Duration, now: u64) -> Self {
+        let debt = u64::try_from(debt.as_nanos()).unwrap_or(u64::MAX).min(DEBT_MAX);
+        Self { free_at: now.saturating_add(debt) }
+    }
+
+    /// Whether there is room for so much.
+    pub(super) fn room(&self, amount: u64, max: NonZeroU64, now: u64) -> Result<(), NoRoom> {
+        let cost = cost(amount, max);
+        if cost > WINDOW {
+            return Err(NoRoom::Ever);
+        }
+        let over = self.debt(now).saturating_add(cost).saturating_sub(WINDOW);
+        if over == 0 { Ok(()) } else { Err(NoRoom::For(Duration::from_nanos(over))) }
+    }
+
+    /// Takes so much, whether or not there is room.
+    pub(super) fn take(&mut self, amount: u64, max: NonZeroU64, now: u64) {
+        let debt = self.debt(now).saturating_add(cost(amount, max)).min(DEBT_MAX);
+        self.free_at = now.saturating_add(debt);
+    }
+
+    /// Gives so much back.
+    pub(super) fn give_back(&mut self, amount: u64, max: NonZeroU64) {
+        self.free_at = self.free_at.saturating_sub(cost(amount, max));
+    }
+
+    /// How much there is room for.
+    pub(super) fn left(&self, max: NonZeroU64, now: u64) -> u64 {
+        let free = u128::from(WINDOW.saturating_sub(self.debt(now)));
+        u64::try_from(free * u128::from(max.get()) / u128::from(WINDOW)).unwrap_or(u64::MAX)
+    }
+
+    /// How long it takes until there is room for everything.
+    pub(super) fn debt(&self, now: u64) -> u64 {
+        self.free_at.saturating_sub(now)
+    }
+}
+
+/// How long it takes until so much counts no more. Rounded down, so that a whole minute's worth fits into a minute.
+fn cost(amount: u64, max: NonZeroU64) -> u64 {
+    let cost = u128::from(amount) * u128::from(WINDOW) / u128::from(max.get());
+    u64::try_from(cost).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn max(number: u64) -> NonZeroU64 {
+        NonZeroU64::new(number).unwrap()
+    }
+
+    #[test]
+    fn a_minutes_worth_comes_at_once_and_then_evenly() {
+        for limit in [1, 3, 7, 60, 1000] {
+            let (mut rate, now, limit) = (Rate::default(), 5, max(limit));
+            for taken in 0..limit.get() {
+                assert_eq!(rate.left(limit, now), limit.get() - taken);
+                assert_eq!(rate.room(1, limit, now), Ok(()));
+                rate.take(1, limit, now);
+            }
+            assert_eq!(rate.left(limit, now), 0);
+            let Err(NoRoom::For(wait)) = rate.room(1, limit, now) else { panic!("{limit}") };
+            let wait = u64::try_from(wait.as_nanos()).unwrap();
+            assert!(wait.abs_diff(WINDOW / limit) <= limit.get(), "{limit}: {wait}");
+            assert_eq!(rate.room(1, limit, now + wait), Ok(()));
+            assert!(rate.room(1, limit, now + wait - 1).is_err());
+            assert!(rate.room(limit.get(), limit, now + WINDOW).is_ok(), "all of it, a minute later");
+        }
+    }
+
+    #[test]
+    fn what_never_fits_is_told_apart_and_what_is_given_back_is_free() {
+        let mut rate = Rate::default();
+        assert_eq!(rate.room(11, max(10), 0), Err(NoRoom::Ever));
+        rate.take(10, max(10), 0);
+        assert_eq!(rate.left(max(10), 0), 0);
+        rate.give_back(4, max(10));
+        assert_eq!(rate.left(max(10), 0), 4);
+        rate.give_back(u64::MAX, max(1));
+        assert_eq!(rate.left(max(10), 0), 10);
+        rate.take(u64::MAX, max(1), 0);
+        assert_eq!(rate.debt(0), DEBT_MAX);
+    }
+
+    proptest! {
+        /// Law 10: in any window no more than rate + burst, here the same number.
+        #[test]
+        fn no_window_sees_more_than_rate_and_burst(
+            limit in 1_u64..200, steps in proptest::collection::vec((0_u64..5_000_000_000, 1_u64..20), 1..300)
+        ) {
+            let (mut rate, mut now, mut admitted) = (Rate::default(), 0, Vec::new());
+            for (pause, amount) in steps {
+                now += pause;
+                if rate.room(amount, max(limit), now).is_ok() {
+                    rate.take(amount, max(limit), now);
+                    admitted.push((now, amount));
+                }
+            }
+            for (index, (first, _)) in admitted.iter().enumerate() {
+                let mut sum = 0;
+                for (at, amount) in &admitted[index..] {
+                    sum += amount;
+                    let allowed = limit + 1 + (at - first) * limit / WINDOW;
+                    prop_assert!(sum <= allowed, "{sum} in {} ns", at - first);
+                }
+            }
+        }
+    }
+}

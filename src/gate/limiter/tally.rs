@@ -1,0 +1,309 @@
+//! What one key or account has used of its limits. Never: others, the disk.
+
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::meter::{Holder, Spent, Used};
+use crate::types::{Bounds, LimitKind, Timestamp, Unit};
+
+use super::budget::{BUDGETS, Budget, Room, terms};
+use super::rate::{NoRoom, Rate};
+use super::{Allowance, LimitStanding};
+
+/// What a request takes: itself, and this many tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Need {
+    pub(super) tokens: u64,
+}
+
+impl Need {
+    const fn of(self, unit: Unit) -> u64 {
+        match unit {
+            Unit::Requests => 1,
+            Unit::Tokens => self.tokens,
+        }
+    }
+}
+
+/// Now, on the wall and on the stopwatch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) wall: Timestamp,
+    pub(super) ticks: u64,
+}
+
+/// Whether a request may pass, by one holder's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ruling {
+    /// It may.
+    Room,
+    /// It may, once more of its budgets is written down.
+    Uncovered,
+    /// It may not: by which limit, and how long until it may; none, when waiting is of no use or nobody knows.
+    NoRoom { kind: LimitKind, max: NonZeroU64, wait: Option<Duration>, fits: bool },
+}
+
+/// One holder's use.
+pub(super) struct Tally {
+    pub(super) holder: Holder,
+    state: Mutex<State>,
+    /// Held while something of it is on its way to the disk, so that the last written is the last there.
+    pub(super) writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The rates there are, by their numbers on disk.
+const RATES: [(LimitKind, Unit); 2] =
+    [(LimitKind::RequestsPerMinute, Unit::Requests), (LimitKind::TokensPerMinute, Unit::Tokens)];
+
+pub(super) struct State {
+    open: u64,
+    rates: [Rate; RATES.len()],
+    /// With the limit, where there is one now.
+    budgets: [Option<(Budget, Option<NonZeroU64>)>; BUDGETS.len()],
+    is_dirty: bool,
+}
+
+/// The beginnings of the periods in which something was taken.
+pub(super) type Periods = [Timestamp; BUDGETS.len()];
+
+impl Tally {
+    /// As it was written down, if it was.
+    pub(super) fn new(holder: Holder, used: Option<&Used>, now: Moment) -> Self {
+        let mut state = State { open: 0, rates: Default::default(), budgets: [None; 5], is_dirty: false };
+        if let Some(used) = used {
+            let passed = now.wall.since(used.at);
+            for (rate, debt) in state.rates.iter_mut().zip(used.debts) {
+                *rate = Rate::with_debt(debt.saturating_sub(passed), now.ticks);
+            }
+            for spent in &used.budgets {
+                let number = usize::from(spent.budget);
+                if let (Some(kind), Some(budget)) = (BUDGETS.get(number), state.budgets.get_mut(number)) {
+                    let restored = Budget::restored(terms(*kind).1, spent.since, spent.amount);
+                    *budget = Some((restored, None));
+                }
+            }
+        }
+        Self { holder, state: Mutex::new(state), writing: Arc::default() }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether a request may pass. When several limits stand in its way, the one that takes longest is told.
+    pub(super) fn rule(&mut self, bounds: &Bounds, need: Need, now: Moment) -> Ruling {
+        self.roll(bounds, now.wall);
+        let mut ruling = Ruling::Room;
+        for (kind, max) in bounds.each() {
+            let one = self.rule_one(kind, max, need, now);
+            ruling = heavier(ruling, one);
+        }
+        ruling
+    }
+
+    fn rule_one(&self, kind: LimitKind, max: NonZeroU64, need: Need, now: Moment) -> Ruling {
+        let no_room = |wait, fits| Ruling::NoRoom { kind, max, wait, fits };
+        if kind == LimitKind::ConcurrentRequests {
+            return if self.open < max.get() { Ruling::Room } else { no_room(None, true) };
+        }
+        if let Some(number) = rate_number(kind) {
+            let amount = need.of(RATES[number].1);
+            return match self.rates[number].room(amount, max, now.ticks) {
+                Ok(()) => Ruling::Room,
+                Err(NoRoom::For(wait)) => no_room(Some(wait), true),
+                Err(NoRoom::Ever) => no_room(None, false),
+            };
+        }
+        let Some((unit, budget)) = self.budget(kind) else { return Ruling::Room };
+        let amount = need.of(unit);
+        match budget.room(amount, max) {
+            Room::Covered => Ruling::Room,
+            Room::Uncovered => Ruling::Uncovered,
+            Room::Spent => {
+                let wait = (kind != LimitKind::TokensTotal).then(|| budget.until().since(now.wall));
+                no_room(wait, amount <= max.get())
+            }
+        }
+    }
+
+    /// Takes what a request needs; the periods in which it was taken. Says whether it was clean before.
+    pub(super) fn take(&mut self, bounds: &Bounds, need: Need, now: Moment) -> (Periods, bool) {
+        self.open += 1;
+        let mut periods = Periods::default();
+        for (kind, max) in bounds.each() {
+            if let Some(number) = rate_number(kind) {
+                self.rates[number].take(need.of(RATES[number].1), max, now.ticks);
+            } else if let Some(number) = budget_number(kind)
+                && let Some((budget, _)) = &mut self.budgets[number]
+            {
+                budget.take(need.of(terms(kind).0));
+                periods[number] = budget.since;
+            }
+        }
+        (periods, self.is_changed(bounds))
+    }
+
+    /// Puts what a request really used in the place of what was taken for it. Says whether it was clean before.
+    pub(super) fn settle(
+        &mut self,
+        bounds: &Bounds,
+        taken: Need,
+        used: Option<Need>,
+        periods: &Periods,
+        now: Moment,
+    ) -> bool {
+        self.roll(bounds, now.wall);
+        for (kind, max) in bounds.each() {
+            let amount = |unit| (taken.of(unit), used.map_or(0, |used| used.of(unit)));
+            if let Some(number) = rate_number(kind) {
+                let (taken, used) = amount(RATES[number].1);
+                let rate = &mut self.rates[number];
+                match used.checked_sub(taken) {
+                    Some(more) => rate.take(more, max, now.ticks),
+                    None => rate.give_back(taken - used, max),
+                }
+            } else if let Some(number) = budget_number(kind)
+                && let Some((budget, _)) = &mut self.budgets[number]
+            {
+                let (taken, used) = amount(terms(kind).0);
+                match used.checked_sub(taken) {
+                    Some(more) => budget.take(more),
+                    None => budget.give_back(taken - used, periods[number]),
+                }
+            }
+        }
+        self.is_changed(bounds)
+    }
+
+    /// Says whether it was clean before. What is held only while a request runs is not written down.
+    fn is_changed(&mut self, bounds: &Bounds) -> bool {
+        let outlives = |kind| kind != LimitKind::ConcurrentRequests;
+        bounds.each().any(|(kind, _)| outlives(kind)) && !std::mem::replace(&mut self.is_dirty, true)
+    }
+
+    /// The request is over.
+    pub(super) fn close(&mut self) {
+        self.open = self.open.saturating_sub(1);
+    }
+
+    /// What is to be written down so that a request can pass.
+    pub(super) fn ahead(&mut self, bounds: &Bounds, need: Need, now: Moment) -> Used {
+        self.roll(bounds, now.wall);
+        self.used(now, |kind, budget, max| budget.ahead(need.of(terms(kind).0), max))
+    }
+
+    /// What is to be written down from time to time; it is clean then.
+    pub(super) fn written(&mut self, now: Moment) -> Used {
+        self.is_dirty = false;
+        self.used(now, |_, budget, max| match budget.runs_short(max) {
+            true => budget.ahead(0, max),
+            false => budget.on_disk(),
+        })
+    }
+
+    /// What was used, no more and no less: for a clean end.
+    pub(super) fn exactly(&mut self, now: Moment) -> Used {
+        self.is_dirty = false;
+        self.used(now, |_, budget, _| budget.spent())
+    }
+
+    fn used(&self, now: Moment, amount: impl Fn(LimitKind, &Budget, NonZeroU64) -> u64) -> Used {
+        let spent = |(number, kind): (usize, &LimitKind)| {
+            let (budget, max) = self.budgets[number].as_ref()?;
+            let amount = match max {
+                Some(max) => amount(*kind, budget, *max),
+                None => budget.on_disk().max(budget.spent()),
+            };
+            Some(Spent { budget: u8::try_from(number).ok()?, since: budget.since, amount })
+        };
+        Used {
+            debts: self.rates.map(|rate| Duration::from_nanos(rate.debt(now.ticks))),
+            at: now.wall,
+            budgets: BUDGETS.iter().enumerate().filter_map(spent).collect(),
+        }
+    }
+
+    /// So much is on disk now.
+    pub(super) fn covered(&mut self, used: &Used) {
+        for spent in &used.budgets {
+            if let Some(Some((budget, _))) = self.budgets.get_mut(usize::from(spent.budget)) {
+                budget.covered(spent.amount, spent.since);
+            }
+        }
+    }
+
+    /// It was not written down; says whether it was clean before.
+    pub(super) fn is_owed(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_dirty, true)
+    }
+
+    pub(super) const fn is_idle(&self) -> bool {
+        self.open == 0 && !self.is_dirty
+    }
+
+    /// What is left of each limit.
+    pub(super) fn standings(&mut self, bounds: &Bounds, now: Moment) -> Vec<LimitStanding> {
+        self.roll(bounds, now.wall);
+        bounds
+            .each()
+            .map(|(kind, max)| LimitStanding { kind, allowance: self.allowance(kind, max, now) })
+            .collect()
+    }
+
+    fn allowance(&self, kind: LimitKind, max: NonZeroU64, now: Moment) -> Allowance {
+        let (left, reset) = match (rate_number(kind), self.budget(kind)) {
+            (Some(number), _) => {
+                let rate = self.rates[number];
+                (rate.left(max, now.ticks), Some(Duration::from_nanos(rate.debt(now.ticks))))
+            }
+            (None, Some((_, budget))) => {
+                let reset = (kind != LimitKind::TokensTotal).then(|| budget.until().since(now.wall));
+                (budget.left(max), reset)
+            }
+            (None, None) => (max.get().saturating_sub(self.open), None),
+        };
+        Allowance { max: max.get(), left, reset }
+    }
+
+    fn budget(&self, kind: LimitKind) -> Option<(Unit, &Budget)> {
+        let (budget, _) = self.budgets[budget_number(kind)?].as_ref()?;
+        Some((terms(kind).0, budget))
+    }
+
+    fn roll(&mut self, bounds: &Bounds, now: Timestamp) {
+        for (number, kind) in BUDGETS.iter().enumerate() {
+            let period = terms(*kind).1;
+            match (&mut self.budgets[number], bounds.get(*kind)) {
+                (Some((budget, known)), max) => {
+                    budget.roll(period, now);
+                    *known = max;
+                }
+                (none, Some(max)) => *none = Some((Budget::new(period, now), Some(max))),
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+fn rate_number(kind: LimitKind) -> Option<usize> {
+    RATES.iter().position(|(known, _)| *known == kind)
+}
+
+fn budget_number(kind: LimitKind) -> Option<usize> {
+    BUDGETS.iter().position(|known| *known == kind)
+}
+
+/// Of two rulings the one that stands longer.
+pub(super) fn heavier(one: Ruling, other: Ruling) -> Ruling {
+    let weight = |ruling: &Ruling| match ruling {
+        Ruling::Room => (0, Duration::ZERO),
+        Ruling::Uncovered => (1, Duration::ZERO),
+        Ruling::NoRoom { kind: LimitKind::ConcurrentRequests, .. } => (2, Duration::ZERO),
+        Ruling::NoRoom { wait: Some(wait), .. } => (3, *wait),
+        Ruling::NoRoom { wait: None, .. } => (4, Duration::ZERO),
+    };
+    if weight(&other) > weight(&one) { other } else { one }
+}
