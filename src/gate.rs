@@ -17,7 +17,7 @@ use crate::types::{Key, KeyDigest, ModelId, Timestamp};
 use cache::Cache;
 use flight::{Flights, Landed};
 
-pub use grant::{Grant, GrantStanding, KeySource, Owner, SourceTrouble, Stop};
+pub use grant::{About, Grant, GrantStanding, KeySource, Owner, SourceTrouble, Stop};
 pub use limiter::{Allowance, Allowances, LimitLedger, LimitStanding, Limited, Limiter, Whose};
 pub use pass::{Caller, Cut, CutSignal, Pass};
 

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::types::{
-    Account, AccountId, AccountStatus, KeyDigest, KeyId, KeyRecord, KeyStanding, ModelScope, Policy,
-    Timestamp, Weight,
+    Account, AccountId, AccountStatus, Environment, KeyDigest, KeyHint, KeyId, KeyName, KeyRecord,
+    KeyStanding, ModelScope, Policy, Timestamp, Weight,
 };
 
 use super::Cut;
@@ -63,11 +63,26 @@ impl Owner {
     }
 }
 
+/// What a key's holder may be told of it beside what it opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// What it is called.
+    pub name: KeyName,
+    /// What it is for.
+    pub environment: Environment,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The last four characters of this secret; none when the key has it no more.
+    pub hint: Option<KeyHint>,
+}
+
 /// What one secret of a key opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The key it belongs to.
     pub key: KeyId,
+    /// What the key is called, and what it is for.
+    pub about: Arc<About>,
     /// The account that owns the key.
     pub account: AccountId,
     /// What it may use, from where, and how much.
@@ -103,6 +118,12 @@ impl Grant {
         };
         Self {
             key: record.id,
+            about: Arc::new(About {
+                name: record.name.clone(),
+                environment: record.environment,
+                created_at: record.created_at,
+                hint: secret.map(|secret| secret.hint),
+            }),
             account: record.account,
             policy: Arc::new(record.policy.clone()),
             models: record.policy.models.and(&owner.policy.models),

@@ -10,7 +10,7 @@ use crate::types::{AccountId, Ending, KeyId, ModelId, ModelScope, Policy, RouteN
 
 use super::cache::Entry;
 use super::limiter::Hold;
-use super::{Allowances, Refusal};
+use super::{Allowances, Grant, Refusal};
 
 /// Why a key stopped working while or before it was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,12 @@ impl Caller {
 
     pub(super) fn entry(&self) -> &Entry {
         &self.entry
+    }
+
+    /// What the key opens.
+    #[must_use]
+    pub fn grant(&self) -> &Grant {
+        self.entry.grant()
     }
 
     /// The key's public id.

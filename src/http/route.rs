@@ -30,6 +30,7 @@ pub(super) enum Target {
     Ready,
     Models,
     Model,
+    Key,
     Relay(Endpoint),
     Admin,
     OpenApi,
@@ -46,7 +47,7 @@ pub(super) struct Route {
     pub(super) target: Target,
 }
 
-pub(super) static ROUTES: [Route; 14] = [
+pub(super) static ROUTES: [Route; 15] = [
     Route { method: Method::GET, pattern: "/healthz", authority: Authority::Anyone, target: Target::Health },
     Route { method: Method::GET, pattern: "/readyz", authority: Authority::Anyone, target: Target::Ready },
     Route {
@@ -61,6 +62,7 @@ pub(super) static ROUTES: [Route; 14] = [
         authority: Authority::Bearer,
         target: Target::Model,
     },
+    Route { method: Method::GET, pattern: "/v1/key", authority: Authority::Bearer, target: Target::Key },
     relay("/v1/chat/completions", Endpoint::ChatCompletions),
     relay("/v1/completions", Endpoint::Completions),
     relay("/v1/embeddings", Endpoint::Embeddings),

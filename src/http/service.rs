@@ -180,6 +180,7 @@ impl Service {
             Found::Route(route, rest) => match route.target {
                 Target::Models => v1::models(self, &caller),
                 Target::Model => v1::model(self, &caller, rest, access),
+                Target::Key => v1::key::show(self, &caller, access).await,
                 Target::Relay(endpoint) => v1::relay(self, caller, endpoint, request, asked, access).await,
                 Target::Health
                 | Target::Ready
@@ -219,7 +220,7 @@ impl Service {
                 let knock = Knock { route, page, subject: subject.to_string(), peer };
                 pages::answer(self, request, knock, asked, access).await
             }
-            Target::Models | Target::Model | Target::Relay(_) => Err(ApiError::NotFound),
+            Target::Models | Target::Model | Target::Key | Target::Relay(_) => Err(ApiError::NotFound),
         }
     }
 }

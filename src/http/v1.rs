@@ -1,6 +1,8 @@
 //! The routes under /v1: who asks, for what, and the way to a model and back. Never: who may pass, how a model
 //! server is reached.
 
+pub(super) mod key;
+
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;

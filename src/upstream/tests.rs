@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::body::RequestFacts;
 use super::*;
 use crate::gate::{
-    Asking, Gate, Grant, GrantStanding, KeySource, LimitLedger, Limiter, Owner, Pass, SourceTrouble,
+    About, Asking, Gate, Grant, GrantStanding, KeySource, LimitLedger, Limiter, Owner, Pass, SourceTrouble,
 };
 use crate::meter::Meter;
 use crate::meter::{Holder, Used};
@@ -104,6 +104,12 @@ impl Door1 {
         let id = KeyId::generate(Fixed.now(), &Fixed).unwrap();
         let grant = Grant {
             key: id,
+            about: Arc::new(About {
+                name: "ci".parse().unwrap(),
+                environment: Environment::Dev,
+                created_at: Fixed.now(),
+                hint: None,
+            }),
             account: AccountId::generate(Fixed.now(), &Fixed).unwrap(),
             policy: Arc::default(),
             models: ModelScope::All,

@@ -5,8 +5,9 @@ use crate::model::home;
 use crate::wire::Wire;
 
 /// Every route and then some, each with the methods it takes.
-const PATHS: [(&str, &[&str]); 18] = [
+const PATHS: [(&str, &[&str]); 19] = [
     ("/v1/models", &["GET", "HEAD"]),
+    ("/v1/key", &["GET", "HEAD"]),
     ("/v1/models/ember-echo", &["GET", "HEAD"]),
     ("/v1/models/%65mber-echo", &["GET", "HEAD"]),
     ("/v1/chat/completions", &["POST"]),

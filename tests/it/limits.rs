@@ -186,3 +186,42 @@ fn a_request_that_never_fits_is_told_so() {
     assert!(refused.text().contains("Ask for less"), "{}", refused.text());
     assert_eq!(ask(&server, &key).status, 200, "with fewer tokens at most");
 }
+
+#[test]
+fn a_key_tells_its_holder_what_it_may_and_what_is_left() {
+    let home = home("");
+    let flags = ["--env", "prod", "--rpm", "5", "--tokens-per-day", "100k", "--models", "ember-echo"];
+    let secret = key(&home, "app", &flags);
+    home.ok(&[
+        "account",
+        "update",
+        "ana@example.com",
+        "--concurrent",
+        "4",
+        "--routes",
+        "chat/completions,models",
+    ]);
+    let server = home.serve();
+    assert_eq!(ask(&server, &secret).status, 200);
+    let answer = server.get("/v1/key", Some(&secret));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let told = answer.json();
+    assert_eq!((told["name"].as_str(), told["environment"].as_str()), (Some("app"), Some("prod")));
+    assert_eq!(told["last4"].as_str(), Some(&secret[secret.len() - 4..]));
+    assert_eq!(told["models"], serde_json::json!(["ember-echo"]));
+    assert_eq!(told["routes"]["account"], serde_json::json!(["models", "chat/completions"]));
+    assert!(!answer.text().contains(&secret));
+    let limit = |name: &str, of: &str| {
+        let all = told["limits"].as_array().unwrap().iter();
+        all.clone().find(|one| one["limit"] == name && one["of"] == of).unwrap().clone()
+    };
+    assert_eq!(
+        (&limit("requests_per_minute", "key")["max"], told["limits"].as_array().unwrap().len()),
+        (&5.into(), 3)
+    );
+    assert_eq!(limit("requests_per_minute", "key")["remaining"], 4);
+    let tokens = limit("tokens_per_day", "key")["remaining"].as_u64().unwrap();
+    assert!((99_900..100_000).contains(&tokens), "{tokens}");
+    assert_eq!(limit("concurrent_requests", "account")["remaining"], 4);
+    assert_eq!(server.get("/v1/key", None).code(), "invalid_api_key");
+}
