@@ -18,6 +18,7 @@ mod model;
 mod people;
 mod readme;
 mod requests;
+mod scan;
 mod secrets;
 mod streams;
 mod tidy;
