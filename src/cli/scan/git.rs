@@ -29,7 +29,11 @@ const SUBMODULE: &str = "160000";
 /// # Errors
 /// [`CliError`] when there is no repository or git can't be run.
 pub(super) fn history(repository: &Path, haul: &mut Haul, sieve: &mut Sieve) -> Result<(), CliError> {
-    must_be_repository(repository)?;
+    if is_shallow(repository)? {
+        let sentence = "is a shallow clone: earlier commits are not here and were not read; `git fetch --unshallow` \
+                        brings them";
+        haul.warn(&format!("{} {sentence}", repository.display()));
+    }
     let mut list = git(repository);
     list.args(["rev-list", "--objects", "--all", "--topo-order", "--reverse", "--in-commit-order"]);
     list.arg("--missing=print");
@@ -48,7 +52,7 @@ pub(super) fn history(repository: &Path, haul: &mut Haul, sieve: &mut Sieve) -> 
 /// # Errors
 /// [`CliError`] when there is no repository or git can't be run.
 pub(super) fn staged(repository: &Path, haul: &mut Haul, sieve: &mut Sieve) -> Result<(), CliError> {
-    must_be_repository(repository)?;
+    is_shallow(repository)?;
     let mut diff = git(repository);
     diff.args(["diff", "--cached", "--raw", "-z", "--no-abbrev", "--no-renames", "--diff-filter=d"]);
     let listed = diff.output().map_err(|error| not_run(&error))?;
@@ -96,12 +100,13 @@ fn git(repository: &Path) -> Command {
     command
 }
 
-fn must_be_repository(repository: &Path) -> Result<(), CliError> {
+/// Whether a part of the history alone is here; an error when there is no repository.
+fn is_shallow(repository: &Path) -> Result<bool, CliError> {
     let mut command = git(repository);
-    let asked = command.args(["rev-parse", "--git-dir"]).stderr(Stdio::piped()).output();
+    let asked = command.args(["rev-parse", "--is-shallow-repository"]).stderr(Stdio::piped()).output();
     let asked = asked.map_err(|error| not_run(&error))?;
     if asked.status.success() {
-        return Ok(());
+        return Ok(asked.stdout.starts_with(b"true"));
     }
     let said = String::from_utf8_lossy(&asked.stderr);
     let said = said.lines().next().unwrap_or_default().trim_start_matches("fatal: ");
