@@ -13,6 +13,7 @@ mod leak;
 mod moment;
 mod report;
 mod restore;
+mod scan;
 mod secret;
 mod session;
 mod settings;
@@ -129,6 +130,7 @@ fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) 
         Verb::Model(ModelVerb::List) => report::models(&desk(global, screen, services)?, screen),
         Verb::Audit(options) => report::audit(options, &desk(global, screen, services)?, screen),
         Verb::Usage(options) => report::usage(options, &desk(global, screen, services)?, screen),
+        Verb::Scan(options) => scan::run(options, screen, |screen| desk(global, screen, services)),
         Verb::Status => status(&desk(global, screen, services)?, screen),
         Verb::Backup { file } => backup::run(file, &desk(global, screen, services)?, screen),
         Verb::Restore { file } => restore::run(file, &desk(global, screen, services)?, screen),

@@ -17,6 +17,7 @@ mod place;
 mod policy;
 mod secret;
 mod session;
+mod sighting;
 mod sign_up;
 mod ticket;
 mod time;
@@ -39,6 +40,7 @@ pub use policy::{
 };
 pub use secret::Secret;
 pub use session::{AdminToken, Invite, Session};
+pub use sighting::{SeenSecret, Sighting};
 pub use sign_up::SignUp;
 pub use ticket::{Ticket, TicketDigest, TicketKind};
 pub use time::{Clock, DateError, Stopwatch, Timestamp};

@@ -5,6 +5,7 @@ mod key;
 mod people;
 mod policy;
 mod report;
+mod scan;
 mod service;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub(super) use account::{AccountCreate, AccountVerb};
 pub(super) use key::{KeyCreate, KeyRotate, KeyUpdate, KeyVerb};
 pub(super) use people::{InviteCreate, InviteVerb, TokenCreate, TokenVerb};
 pub(super) use report::{AuditOptions, ModelVerb, UsageOptions};
+pub(super) use scan::ScanOptions;
 pub(super) use service::ConfigVerb;
 pub use service::{ServeOptions, UpOptions};
 
@@ -103,6 +105,8 @@ pub(super) enum Verb {
     Audit(AuditOptions),
     /// What was used in the last day and week
     Usage(UsageOptions),
+    /// Find keys that lie in files, in a git history or on stdin, and say which of them are live
+    Scan(ScanOptions),
     /// The configuration: check it, show it, print the default
     #[command(subcommand)]
     Config(ConfigVerb),

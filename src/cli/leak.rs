@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use crate::types::{Key, Ticket, TicketKind};
+use crate::types::{SeenSecret, Sighting, TicketKind};
 
 /// What kind of secret it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,24 +11,13 @@ pub(super) enum Leak {
     Ticket(TicketKind),
 }
 
-/// More bytes than any secret has.
-const SECRET_BYTES_MAX: usize = 64;
-
 /// The first whole secret anywhere in the text, alone or inside a link.
 pub(super) fn find(argument: &OsStr) -> Option<Leak> {
-    let text = argument.to_string_lossy();
-    let mut starts = text.match_indices("ember_").map(|(start, _)| &text[start..]);
-    starts.find_map(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-        (0..=end.min(SECRET_BYTES_MAX)).find_map(|end| kind(&rest.as_bytes()[..end]))
+    let seen = Sighting::all_in(argument.as_encoded_bytes()).next()?;
+    Some(match seen.secret {
+        SeenSecret::Key(_) => Leak::Key,
+        SeenSecret::Ticket(kind, _) => Leak::Ticket(kind),
     })
-}
-
-fn kind(text: &[u8]) -> Option<Leak> {
-    if Key::parse(text).is_ok() {
-        return Some(Leak::Key);
-    }
-    TicketKind::ALL.into_iter().find(|kind| Ticket::parse(*kind, text).is_some()).map(Leak::Ticket)
 }
 
 impl Leak {
@@ -74,7 +63,7 @@ impl Leak {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Environment, Random, RandomUnavailable};
+    use crate::types::{Environment, Key, Random, RandomUnavailable, Ticket};
 
     struct Sevens;
     impl Random for Sevens {

@@ -2,6 +2,7 @@
 
 mod people;
 mod report;
+mod scan;
 mod screen;
 mod store;
 mod typed;

@@ -10,6 +10,8 @@ const RANDOM_LENGTH: usize = 32;
 const CHECK_LENGTH: usize = 6;
 /// Longer than any word.
 const WORD_LENGTH: usize = 8;
+/// No such text is longer.
+pub(super) const LENGTH_MAX: usize = BRAND.len() + WORD_LENGTH + 1 + RANDOM_LENGTH + CHECK_LENGTH;
 
 /// A new text with this word.
 pub(super) fn generate(word: &str, random: &dyn Random) -> Result<String, RandomUnavailable> {
@@ -33,6 +35,19 @@ pub(super) fn parse(bytes: &[u8]) -> Option<(&str, &str)> {
     }
     let (checked, check) = text.split_at(text.len() - CHECK_LENGTH);
     (check.as_bytes() == checksum(checked)).then_some((text, word))
+}
+
+/// The same for what the bytes begin with, whatever follows.
+pub(super) fn parse_start(bytes: &[u8]) -> Option<(&str, &str)> {
+    let rest = bytes.strip_prefix(BRAND.as_bytes())?;
+    let word = rest.iter().take(WORD_LENGTH + 1).position(|byte| *byte == b'_')?;
+    parse(bytes.get(..BRAND.len() + word + 1 + RANDOM_LENGTH + CHECK_LENGTH)?)
+}
+
+/// What may be shown of such a text: all but its secret, and the last four characters.
+pub(super) fn mark(text: &str) -> String {
+    let (start, secret) = text.split_at(text.len() - RANDOM_LENGTH - CHECK_LENGTH);
+    format!("{start}...{}", &secret[secret.len() - 4..])
 }
 
 /// SHA-256 (FIPS 180-4). A fast hash is right here: 190 random bits can't be guessed.

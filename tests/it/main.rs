@@ -19,6 +19,7 @@ mod model;
 mod people;
 mod readme;
 mod requests;
+mod scan;
 mod secrets;
 mod streams;
 mod tidy;
