@@ -2,6 +2,7 @@
 //!
 //!   cargo run --release --example admit             nanoseconds of identify, admit, settle and drop; medians of rounds
 //!   cargo run --release --example admit -- open     bytes of resident memory for each key in use, without limits
+//!   cargo run --release --example admit -- usual    the same with a rate and a budget, on the key and on its account
 //!   cargo run --release --example admit -- limited  the same with all limits, on the key and on its account
 
 use std::future::Future;
@@ -31,6 +32,7 @@ const KEYS: usize = 100_000;
 struct World {
     began: Instant,
     dice: AtomicU64,
+    keys: AtomicU64,
 }
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceTrouble>> + Send + 'a>>;
@@ -103,9 +105,16 @@ impl Random for World {
 }
 
 impl World {
-    fn record(&self, digest: KeyDigest) -> KeyRecord {
+    /// Ten keys each have the same account.
+    fn account(&self) -> AccountId {
         let mut id = [0; 16];
-        id.copy_from_slice(&digest.as_bytes()[..16]);
+        let number = self.keys.fetch_add(1, Ordering::Relaxed) / 10;
+        id[8..].copy_from_slice(&number.to_be_bytes());
+        id[0] = 1;
+        AccountId::from_bytes(&id).expect("any bytes are an id")
+    }
+
+    fn record(&self, digest: KeyDigest) -> KeyRecord {
         let secret = KeySecret {
             digest,
             hint: Key::generate(Environment::Prod, self).expect("it is made up").hint(),
@@ -114,7 +123,7 @@ impl World {
         };
         KeyRecord {
             id: KeyId::generate(NOW, self).expect("it is made up"),
-            account: AccountId::generate(NOW, self).expect("it is made up"),
+            account: self.account(),
             name: "application-of-usual-length".parse().expect("a name"),
             environment: Environment::Prod,
             policy: Policy::default(),
@@ -136,6 +145,17 @@ fn all() -> Bounds {
     bounds
 }
 
+/// A rate and a budget.
+fn usual() -> Bounds {
+    let mut bounds = all();
+    for kind in LimitKind::ALL {
+        if !matches!(kind, LimitKind::RequestsPerMinute | LimitKind::TokensPerMonth) {
+            bounds.set(kind, None);
+        }
+    }
+    bounds
+}
+
 fn gate(world: &Arc<World>, bounds: Bounds) -> (Gate, Arc<Meter>) {
     let meter = Arc::new(Meter::new(world.clone(), world.clone()));
     let limiter = Arc::new(Limiter::new(world.clone(), world.clone(), bounds, bounds));
@@ -152,9 +172,10 @@ fn at_once<F: Future>(future: F) -> F::Output {
 }
 
 fn admit(gate: &Gate, key: &Key) {
-    let caller = at_once(gate.identify(Some(key.expose().as_bytes()), NOW)).ok().expect("it is known");
+    let caller = at_once(gate.identify(Some(key.expose().as_bytes()), NOW))
+        .unwrap_or_else(|_| unreachable!("it is known"));
     let asking = Asking { model: "llama3".parse().expect("a model"), tokens: 1500 };
-    let mut pass = at_once(gate.admit(caller, asking, NOW)).ok().expect("it may pass");
+    let mut pass = at_once(gate.admit(caller, asking, NOW)).unwrap_or_else(|_| unreachable!("it may pass"));
     pass.settle(Some(Tokens { prompt: 300, completion: 200, cached: 0 }), Ending::Done);
 }
 
@@ -191,10 +212,11 @@ fn bytes_each(world: &Arc<World>, bounds: Bounds) -> usize {
 
 fn main() -> std::io::Result<()> {
     let mut out = std::io::stdout();
-    let world = Arc::new(World { began: Instant::now(), dice: AtomicU64::new(1) });
+    let world = Arc::new(World { began: Instant::now(), dice: AtomicU64::new(1), keys: AtomicU64::new(0) });
     match std::env::args().nth(1).as_deref() {
         None => {}
         Some("open") => return writeln!(out, "{:>5} bytes each", bytes_each(&world, Bounds::default())),
+        Some("usual") => return writeln!(out, "{:>5} bytes each", bytes_each(&world, usual())),
         Some(_) => return writeln!(out, "{:>5} bytes each", bytes_each(&world, all())),
     }
     let key = Key::generate(Environment::Prod, &*world).expect("it is made up");

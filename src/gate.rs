@@ -7,6 +7,7 @@ mod grant;
 mod limiter;
 mod news;
 mod pass;
+mod signal;
 
 use std::sync::Arc;
 

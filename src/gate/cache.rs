@@ -4,26 +4,25 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tokio::sync::watch;
-
 use crate::registry::{Change, Denial, DenialReason, DenialTarget};
 use crate::types::{Account, KeyDigest, KeyId, KeyRecord, Timestamp};
 
 use super::flight::Landed;
 use super::news::News;
+use super::signal::Signal;
 use super::{Cut, CutSignal, Grant, Owner, Refusal, Stop};
 
 /// One secret in memory. What it opens never changes (a change makes a new entry); only its cut is shared.
 pub(super) struct Entry {
     grant: Grant,
-    cut: Arc<watch::Sender<Option<Cut>>>,
+    cut: Arc<Signal>,
     used: AtomicBool,
     /// Its end was met while it was in memory.
     expired: AtomicBool,
 }
 
 impl Entry {
-    fn new(grant: Grant, cut: Arc<watch::Sender<Option<Cut>>>) -> Arc<Self> {
+    fn new(grant: Grant, cut: Arc<Signal>) -> Arc<Self> {
         let expired = AtomicBool::new(grant.expiry_met);
         Arc::new(Self { grant, cut, used: AtomicBool::new(true), expired })
     }
@@ -34,7 +33,7 @@ impl Entry {
 
     /// Whether the secret may be used at `now`.
     pub(super) fn standing(&self, now: Timestamp) -> Result<(), Refusal> {
-        if let Some(cut) = self.grant.cut().or(*self.cut.borrow()) {
+        if let Some(cut) = self.grant.cut().or_else(|| self.cut.given()) {
             return Err(Refusal::Cut(cut));
         }
         match self.grant.stop(now) {
@@ -51,20 +50,12 @@ impl Entry {
     }
 
     pub(super) fn cut_signal(&self) -> CutSignal {
-        let mut cut = self.cut.subscribe();
-        Box::pin(async move {
-            let seen = cut.wait_for(Option::is_some).await.ok().and_then(|seen| *seen);
-            match seen {
-                Some(reason) => reason,
-                // The entry is gone, and with it everyone who could cut it.
-                None => std::future::pending().await,
-            }
-        })
+        self.cut.heard()
     }
 
     /// Whether requests hold the key open, under this entry or under an older one that shares its cut.
     fn in_use(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) > 1 || Arc::strong_count(&self.cut) > 1 || self.cut.receiver_count() > 0
+        Arc::strong_count(self) > 1 || Arc::strong_count(&self.cut) > 1
     }
 }
 
@@ -141,7 +132,7 @@ impl Cache {
         inner.denials.entry(denial.target).or_insert((cut, 0)).1 += 1;
         for digest in inner.digests_of(&denial.target) {
             if let Some(entry) = inner.entries.get(&digest) {
-                entry.cut.send_replace(Some(cut));
+                entry.cut.give(cut);
             }
         }
     }
@@ -175,7 +166,7 @@ impl Inner {
         }
         self.make_room(cached_max);
         let denied = self.denial_of(&digest, &grant);
-        let entry = Entry::new(grant, Arc::new(watch::Sender::new(denied)));
+        let entry = Entry::new(grant, Signal::new(denied));
         self.by_key.entry(entry.grant.key).or_default().push(digest);
         self.entries.insert(digest, Arc::clone(&entry));
         self.ring.push(digest);
@@ -201,13 +192,10 @@ impl Inner {
         let Some(old) = self.entries.get(digest) else { return };
         let grant = change(&old.grant);
         let cut = grant.cut().or_else(|| self.denial_of(digest, &grant));
-        let signal = if cut.is_none() && old.cut.borrow().is_some() {
-            Arc::new(watch::Sender::new(None))
-        } else {
-            Arc::clone(&old.cut)
-        };
-        if cut.is_some() {
-            signal.send_replace(cut);
+        let signal =
+            if cut.is_none() && old.cut.given().is_some() { Signal::new(None) } else { Arc::clone(&old.cut) };
+        if let Some(cut) = cut {
+            signal.give(cut);
         }
         let is_same_end = grant.expires_at == old.grant.expires_at;
         let expired = is_same_end && old.expired.load(Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::types::{
     Account, AccountId, AccountStatus, Environment, KeyDigest, KeyHint, KeyId, KeyName, KeyRecord,
@@ -47,7 +47,7 @@ pub enum Stop {
 }
 
 /// What an account has to do with the keys it owns; kept apart, because it changes apart. By default it is not there.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// Whether the account works.
     pub is_active: bool,
@@ -55,11 +55,23 @@ pub struct Owner {
     pub policy: Arc<Policy>,
 }
 
+impl Default for Owner {
+    fn default() -> Self {
+        Self { is_active: false, policy: shared(&Policy::default()) }
+    }
+}
+
+/// Most keys and accounts have nothing of their own: they share one.
+fn shared(policy: &Policy) -> Arc<Policy> {
+    static USUAL: LazyLock<Arc<Policy>> = LazyLock::new(Arc::default);
+    if *policy == **USUAL { Arc::clone(&USUAL) } else { Arc::new(policy.clone()) }
+}
+
 impl Owner {
     /// By the account's record.
     #[must_use]
     pub fn of(account: &Account) -> Self {
-        Self { is_active: account.status == AccountStatus::Active, policy: Arc::new(account.policy.clone()) }
+        Self { is_active: account.status == AccountStatus::Active, policy: shared(&account.policy) }
     }
 }
 
@@ -125,7 +137,7 @@ impl Grant {
                 hint: secret.map(|secret| secret.hint),
             }),
             account: record.account,
-            policy: Arc::new(record.policy.clone()),
+            policy: shared(&record.policy),
             models: record.policy.models.and(&owner.policy.models),
             allow_browser: record.allow_browser,
             weight: record.weight,

@@ -299,9 +299,9 @@ impl Limiter {
         let mut turns = Vec::with_capacity(batch.len());
         let mut rows = Vec::with_capacity(batch.len());
         for tally in batch {
-            match Arc::clone(&tally.writing).try_lock_owned() {
+            match tally.writing.try_lock() {
                 Ok(turn) => {
-                    turns.push((Arc::clone(tally), turn));
+                    turns.push((tally, turn));
                     rows.push((tally.holder, row(&mut tally.state(), now)));
                 }
                 // It is being written down; what changed meanwhile waits for the next time.

@@ -1,7 +1,7 @@
 //! What one key or account has used of its limits. Never: others, the disk.
 
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::meter::{Holder, Spent, Used};
@@ -49,7 +49,7 @@ pub(super) struct Tally {
     pub(super) holder: Holder,
     state: Mutex<State>,
     /// Held while something of it is on its way to the disk, so that the last written is the last there.
-    pub(super) writing: Arc<tokio::sync::Mutex<()>>,
+    pub(super) writing: tokio::sync::Mutex<()>,
 }
 
 /// The rates there are, by their numbers on disk.
@@ -59,9 +59,17 @@ const RATES: [(LimitKind, Unit); 2] =
 pub(super) struct State {
     open: u64,
     rates: [Rate; RATES.len()],
-    /// With the limit, where there is one now.
-    budgets: [Option<(Budget, Option<NonZeroU64>)>; BUDGETS.len()],
+    /// Those that there are; few have more than one or two.
+    budgets: Vec<Kept>,
     is_dirty: bool,
+}
+
+/// A budget that is kept.
+struct Kept {
+    kind: LimitKind,
+    budget: Budget,
+    /// The limit, where there is one now.
+    max: Option<NonZeroU64>,
 }
 
 /// The beginnings of the periods in which something was taken.
@@ -70,21 +78,20 @@ pub(super) type Periods = [Timestamp; BUDGETS.len()];
 impl Tally {
     /// As it was written down, if it was.
     pub(super) fn new(holder: Holder, used: Option<&Used>, now: Moment) -> Self {
-        let mut state = State { open: 0, rates: Default::default(), budgets: [None; 5], is_dirty: false };
+        let mut state = State { open: 0, rates: Default::default(), budgets: Vec::new(), is_dirty: false };
         if let Some(used) = used {
             let passed = now.wall.since(used.at);
             for (rate, debt) in state.rates.iter_mut().zip(used.debts) {
                 *rate = Rate::with_debt(debt.saturating_sub(passed), now.ticks);
             }
             for spent in &used.budgets {
-                let number = usize::from(spent.budget);
-                if let (Some(kind), Some(budget)) = (BUDGETS.get(number), state.budgets.get_mut(number)) {
-                    let restored = Budget::restored(terms(*kind).1, spent.since, spent.amount);
-                    *budget = Some((restored, None));
+                if let Some(kind) = BUDGETS.get(usize::from(spent.budget)).copied() {
+                    let budget = Budget::restored(terms(kind).1, spent.since, spent.amount);
+                    state.budgets.push(Kept { kind, budget, max: None });
                 }
             }
         }
-        Self { holder, state: Mutex::new(state), writing: Arc::default() }
+        Self { holder, state: Mutex::new(state), writing: tokio::sync::Mutex::default() }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -136,9 +143,7 @@ impl State {
         for (kind, max) in bounds.each() {
             if let Some(number) = rate_number(kind) {
                 self.rates[number].take(need.of(RATES[number].1), max, now.ticks);
-            } else if let Some(number) = budget_number(kind)
-                && let Some((budget, _)) = &mut self.budgets[number]
-            {
+            } else if let Some((number, budget)) = self.budget_mut(kind) {
                 budget.take(need.of(terms(kind).0));
                 periods[number] = budget.since;
             }
@@ -165,9 +170,7 @@ impl State {
                     Some(more) => rate.take(more, max, now.ticks),
                     None => rate.give_back(taken - used, max),
                 }
-            } else if let Some(number) = budget_number(kind)
-                && let Some((budget, _)) = &mut self.budgets[number]
-            {
+            } else if let Some((number, budget)) = self.budget_mut(kind) {
                 let (taken, used) = amount(terms(kind).0);
                 match used.checked_sub(taken) {
                     Some(more) => budget.take(more),
@@ -211,25 +214,25 @@ impl State {
     }
 
     fn used(&self, now: Moment, amount: impl Fn(LimitKind, &Budget, NonZeroU64) -> u64) -> Used {
-        let spent = |(number, kind): (usize, &LimitKind)| {
-            let (budget, max) = self.budgets[number].as_ref()?;
+        let spent = |Kept { kind, budget, max }: &Kept| {
             let amount = match max {
                 Some(max) => amount(*kind, budget, *max),
                 None => budget.on_disk().max(budget.spent()),
             };
-            Some(Spent { budget: u8::try_from(number).ok()?, since: budget.since, amount })
+            Some(Spent { budget: u8::try_from(budget_number(*kind)?).ok()?, since: budget.since, amount })
         };
         Used {
             debts: self.rates.map(|rate| Duration::from_nanos(rate.debt(now.ticks))),
             at: now.wall,
-            budgets: BUDGETS.iter().enumerate().filter_map(spent).collect(),
+            budgets: self.budgets.iter().filter_map(spent).collect(),
         }
     }
 
     /// So much is on disk now.
     pub(super) fn covered(&mut self, used: &Used) {
         for spent in &used.budgets {
-            if let Some(Some((budget, _))) = self.budgets.get_mut(usize::from(spent.budget)) {
+            let kind = BUDGETS.get(usize::from(spent.budget)).copied();
+            if let Some((_, budget)) = kind.and_then(|kind| self.budget_mut(kind)) {
                 budget.covered(spent.amount, spent.since);
             }
         }
@@ -269,20 +272,26 @@ impl State {
     }
 
     fn budget(&self, kind: LimitKind) -> Option<(Unit, &Budget)> {
-        let (budget, _) = self.budgets[budget_number(kind)?].as_ref()?;
-        Some((terms(kind).0, budget))
+        let kept = self.budgets.iter().find(|kept| kept.kind == kind)?;
+        Some((terms(kind).0, &kept.budget))
+    }
+
+    fn budget_mut(&mut self, kind: LimitKind) -> Option<(usize, &mut Budget)> {
+        let kept = self.budgets.iter_mut().find(|kept| kept.kind == kind)?;
+        Some((budget_number(kind)?, &mut kept.budget))
     }
 
     fn roll(&mut self, bounds: &Bounds, now: Timestamp) {
-        for (number, kind) in BUDGETS.iter().enumerate() {
-            let period = terms(*kind).1;
-            match (&mut self.budgets[number], bounds.get(*kind)) {
-                (Some((budget, known)), max) => {
-                    budget.roll(period, now);
-                    *known = max;
-                }
-                (none, Some(max)) => *none = Some((Budget::new(period, now), Some(max))),
-                (None, None) => {}
+        for Kept { kind, budget, max } in &mut self.budgets {
+            budget.roll(terms(*kind).1, now);
+            *max = bounds.get(*kind);
+        }
+        let new = |kind: &LimitKind| bounds.get(*kind).is_some() && self.budget(*kind).is_none();
+        self.budgets.reserve_exact(BUDGETS.iter().filter(|kind| new(kind)).count());
+        for kind in BUDGETS {
+            if bounds.get(kind).is_some() && self.budget(kind).is_none() {
+                let budget = Budget::new(terms(kind).1, now);
+                self.budgets.push(Kept { kind, budget, max: bounds.get(kind) });
             }
         }
     }
