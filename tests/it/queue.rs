@@ -158,6 +158,30 @@ fn law_10_200_requests_of_one_key_delay_another_key_by_one_service_at_most() {
 }
 
 #[test]
+fn slots_are_shared_by_the_weights_of_keys() {
+    let scene = scene("", "in_flight_max = 1");
+    scene.home.ok(&["key", "update", "other", "--weight", "3"]);
+    let (first, mut call) = scene.busy(1).remove(0);
+    let mut wires = vec![first];
+    for _ in 0..8 {
+        wires.extend([scene.ask(0, "light", PLAIN), scene.ask(1, "heavy", PLAIN)]);
+    }
+    scene.has_waiting(16);
+    let mut names = Vec::new();
+    for _ in 0..16 {
+        call.json("200 OK", "{}");
+        call = scene.model.call();
+        names.push(name(&call));
+    }
+    call.json("200 OK", "{}");
+    for mut wire in wires {
+        assert_eq!(wire.answer().status, 200);
+    }
+    let heavy = names.iter().take(8).filter(|name| *name == "heavy").count();
+    assert!((6..=7).contains(&heavy), "three of four: {names:?}");
+}
+
+#[test]
 fn requests_of_one_key_are_served_in_order() {
     let scene = scene("", "in_flight_max = 1");
     let (_first, mut call) = scene.busy(1).remove(0);
