@@ -44,6 +44,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Longest wait for a client that takes nothing of an answer.
     pub write_timeout: Duration,
+    /// How long one who asked for a stream stands in line for a model server before it begins.
+    pub keepalive_after: Duration,
     /// Header lines per request.
     pub headers_max: usize,
     /// Bytes of all header names and values of a request.

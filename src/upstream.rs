@@ -4,7 +4,9 @@
 mod answer;
 pub mod body;
 mod catalogue;
+mod choice;
 mod connect;
+mod early;
 pub mod echo;
 mod endpoint;
 mod fault;
@@ -13,12 +15,14 @@ mod list_file;
 mod listing;
 mod pieces;
 mod pool;
+mod queue;
 mod reading;
 mod relay;
 mod relay_body;
 mod report;
 mod server;
 mod settings;
+mod slots;
 pub mod tap;
 pub mod usage;
 mod watch;
@@ -63,6 +67,8 @@ pub struct ServerHealth {
     pub fault: Option<RelayFault>,
     /// Requests under way.
     pub in_flight: usize,
+    /// Requests that wait for one of these to end.
+    pub waiting: usize,
     /// Public names that lead to it.
     pub models: usize,
 }
@@ -144,7 +150,8 @@ impl Upstreams {
                 name: server.name.clone(),
                 up: condition.up,
                 fault: condition.fault,
-                in_flight: server.in_flight(),
+                in_flight: server.slots.in_flight(),
+                waiting: server.slots.waiting(),
                 models: self.catalogue.count_of(server),
             }
         };

@@ -43,6 +43,10 @@ pub struct UpstreamStatus {
     pub healthy: bool,
     /// How many models it serves.
     pub models: u64,
+    /// Requests it works on.
+    pub in_flight: u64,
+    /// Requests that wait for it.
+    pub waiting: u64,
     /// What is wrong, or empty.
     pub detail: String,
 }

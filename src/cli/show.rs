@@ -251,7 +251,8 @@ fn server_pairs(server: &ServerStatus, now: Timestamp) -> Vec<(&'static str, Str
             if upstream.models == 1 { "1 model".to_string() } else { format!("{} models", upstream.models) };
         let detail =
             if upstream.detail.is_empty() { String::new() } else { format!(": {}", upstream.detail) };
-        pairs.push(("Upstream", format!("{} is {health}, {models}{detail}", upstream.name)));
+        let load = format!("{} in flight, {} waiting", upstream.in_flight, upstream.waiting);
+        pairs.push(("Upstream", format!("{} is {health}, {models}, {load}{detail}", upstream.name)));
     }
     let tokens = server.tokens;
     pairs.push((
@@ -288,6 +289,8 @@ fn status_rows(status: &Status) -> Vec<Vec<String>> {
                 "upstream".to_string(),
                 upstream.name.clone(),
                 health.to_string(),
+                upstream.in_flight.to_string(),
+                upstream.waiting.to_string(),
                 upstream.detail.clone(),
             ]);
         }

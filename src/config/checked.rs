@@ -68,6 +68,8 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// A client that takes nothing of an answer.
     pub write_timeout: Duration,
+    /// How long a stream may wait for a model server before it begins, with comments.
+    pub keepalive_after: Duration,
     /// Header lines of one request.
     pub headers_max: usize,
     /// All header lines of one request together.
@@ -203,6 +205,10 @@ pub struct UpstreamConfig {
     pub total_timeout: Duration,
     /// Requests at once.
     pub in_flight_max: usize,
+    /// Requests that wait at once; 0 for none.
+    pub queue_max: usize,
+    /// How long a request waits.
+    pub queue_timeout: Duration,
     /// Extras for `GET /v1/models`, by model name as callers write it.
     pub metadata: BTreeMap<ModelId, serde_json::Map<String, serde_json::Value>>,
 }
@@ -272,6 +278,8 @@ impl UpstreamConfig {
             idle_timeout: Duration::from_secs(300),
             total_timeout: Duration::from_secs(1800),
             in_flight_max: 256,
+            queue_max: 1024,
+            queue_timeout: Duration::from_secs(60),
             metadata: BTreeMap::new(),
         }
     }

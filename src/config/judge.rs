@@ -106,6 +106,7 @@ impl Judge<'_> {
             body_timeout: raw.body_timeout.0,
             idle_timeout: raw.idle_timeout.0,
             write_timeout: raw.write_timeout.0,
+            keepalive_after: raw.keepalive_after.0,
             headers_max: raw.headers_max,
             header_bytes_max: raw.header_bytes_max.0,
             target_bytes_max: raw.target_bytes_max.0,
@@ -202,6 +203,8 @@ impl Judge<'_> {
             idle_timeout: raw.idle_timeout.0,
             total_timeout: raw.total_timeout.0,
             in_flight_max: raw.in_flight_max,
+            queue_max: raw.queue_max,
+            queue_timeout: raw.queue_timeout.0,
             metadata,
         })
     }

@@ -33,6 +33,7 @@ pub(super) struct RawServer {
     pub(super) body_timeout: Time,
     pub(super) idle_timeout: Time,
     pub(super) write_timeout: Time,
+    pub(super) keepalive_after: Time,
     pub(super) headers_max: usize,
     pub(super) header_bytes_max: Size,
     pub(super) target_bytes_max: Size,
@@ -98,6 +99,8 @@ pub(super) struct RawUpstream {
     pub(super) idle_timeout: Time,
     pub(super) total_timeout: Time,
     pub(super) in_flight_max: usize,
+    pub(super) queue_max: usize,
+    pub(super) queue_timeout: Time,
     #[serde(default)]
     pub(super) metadata: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
 }

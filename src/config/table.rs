@@ -68,6 +68,12 @@ pub(super) static SETTINGS: &[Row] = &[
         "60s",
         "how long a client may take nothing of an answer",
     ),
+    row(
+        "server.keepalive_after",
+        Time("10ms", "1h"),
+        "10s",
+        "how long a stream may wait for a model server before it begins, with comments",
+    ),
     row("server.headers_max", Count(8, 1000), "100", "header lines of one request"),
     row("server.header_bytes_max", Size("1KiB", "1MiB"), "64KiB", "all header lines of one request together"),
     row("server.target_bytes_max", Size("256", "64KiB"), "8KiB", "path and query of one request"),
@@ -230,6 +236,8 @@ pub(super) static SETTINGS: &[Row] = &[
     ),
     row("upstream.#.total_timeout", Time("10ms", "7d"), "30m", "a whole answer that does not stream"),
     row("upstream.#.in_flight_max", Count(1, 1_000_000), "256", "requests at once to the server"),
+    row("upstream.#.queue_max", Count(0, 1_000_000), "1024", "requests that wait for the server at once"),
+    row("upstream.#.queue_timeout", Time("10ms", "24h"), "60s", "how long a request waits for the server"),
     bare("upstream.#.metadata.*.name", Text(any), "a model's name for people"),
     bare(
         "upstream.#.metadata.*.context_length",

@@ -102,14 +102,18 @@ fn the_example_loads_and_changes_nothing() {
             echo.first_byte_timeout,
             echo.idle_timeout,
             echo.total_timeout,
-            echo.in_flight_max
+            echo.in_flight_max,
+            echo.queue_max,
+            echo.queue_timeout
         ),
         (
             upstream.connect_timeout,
             upstream.first_byte_timeout,
             upstream.idle_timeout,
             upstream.total_timeout,
-            upstream.in_flight_max
+            upstream.in_flight_max,
+            upstream.queue_max,
+            upstream.queue_timeout
         )
     );
 }

@@ -59,6 +59,7 @@ impl Drop for Access {
         let report = self.report.as_ref().map(ReportHandle::read);
         let counted = report.as_ref().and_then(|report| report.tokens);
         let tokens = counted.map(|(tokens, _)| tokens);
+        let queued = report.as_ref().and_then(|report| report.queued);
         let first_byte = report.as_ref().and_then(|report| report.first_byte);
         let ending = report.as_ref().map_or(self.ending, |report| report.ending);
         tracing::info!(
@@ -79,6 +80,7 @@ impl Drop for Access {
             completion_tokens = tokens.map(|tokens| tokens.completion),
             cached_tokens = tokens.map(|tokens| tokens.cached),
             tokens_source = counted.map(|(_, source)| source.as_str()),
+            queued_ms = queued.map(millis),
             first_byte_ms = first_byte.map(millis),
             duration_ms = millis(self.elapsed()),
             ending = ending.as_str(),

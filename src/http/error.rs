@@ -42,12 +42,14 @@ pub(super) enum ApiError {
     RateLimited(Box<Limited>),
     /// A budget of tokens is spent.
     QuotaSpent(Box<Limited>),
-    /// Every server for the model is full.
-    Overloaded,
+    /// Every server for the model is full, for so many milliseconds yet.
+    Overloaded(u32),
     Unavailable,
     UpstreamInvalid,
     UpstreamAuth,
     UpstreamTimeout,
+    /// Its own error was passed on; only logs say this.
+    UpstreamError,
     Store,
     Stopping,
     Internal,
@@ -106,13 +108,14 @@ impl ApiError {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, INVALID, "request_too_large")
             }
             Self::TargetTooLong(_) => (StatusCode::URI_TOO_LONG, INVALID, "request_too_large"),
-            Self::MemoryFull | Self::Overloaded | Self::Stopping => {
+            Self::MemoryFull | Self::Overloaded(_) | Self::Stopping => {
                 (StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded")
             }
             Self::Unavailable => (StatusCode::BAD_GATEWAY, SERVER, "upstream_unavailable"),
             Self::UpstreamInvalid => (StatusCode::BAD_GATEWAY, SERVER, "upstream_invalid"),
             Self::UpstreamAuth => (StatusCode::BAD_GATEWAY, SERVER, "upstream_auth_failed"),
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, SERVER, "upstream_timeout"),
+            Self::UpstreamError => (StatusCode::BAD_GATEWAY, SERVER, "upstream_error"),
             Self::Store => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "store_unavailable"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
         }
@@ -166,7 +169,7 @@ impl ApiError {
                 format!("The target is longer than {limit} bytes. Send a shorter one.")
             }
             Self::MemoryFull => "Too much is being sent at once. Try again in a moment.".into(),
-            Self::Overloaded => {
+            Self::Overloaded(_) => {
                 "Every server for this model works at its limit. Try again in a moment.".into()
             }
             Self::Stopping => "The service is restarting. Try again in a moment.".into(),
@@ -176,6 +179,7 @@ impl ApiError {
                 "The model server refuses this service. Your key is fine; tell the operator.".into()
             }
             Self::UpstreamTimeout => "The model server took too long. Try again, or ask for less.".into(),
+            Self::UpstreamError => "The model server answered with an error of its own.".into(),
             Self::Store => "Keys can't be checked right now. Try again in a moment.".into(),
             Self::Internal => "Something went wrong here. Give the operator the request id.".into(),
         }
@@ -191,7 +195,9 @@ impl ApiError {
 
     /// Seconds after which trying again makes sense.
     pub(super) const fn retry_after(&self) -> Option<u32> {
-        if matches!(self, Self::ModelsNotRead) {
+        if let Self::Overloaded(millis) = self {
+            Some(millis.div_ceil(1000))
+        } else if matches!(self, Self::ModelsNotRead) {
             Some(2)
         } else if self.status().as_u16() == 503 {
             Some(1)
@@ -203,6 +209,11 @@ impl ApiError {
     /// The limit that stands in the way.
     pub(super) fn limited(&self) -> Option<&Limited> {
         if let Self::RateLimited(limited) | Self::QuotaSpent(limited) = self { Some(limited) } else { None }
+    }
+
+    /// How long the servers will be busy yet, in milliseconds.
+    pub(super) const fn retry_after_ms(&self) -> Option<u32> {
+        if let Self::Overloaded(millis) = self { Some(*millis) } else { None }
     }
 
     const fn param(&self) -> Option<&'static str> {
@@ -265,11 +276,14 @@ impl ApiError {
         match fault {
             RelayFault::UnknownModel => Self::ModelNotFound(model.to_string()),
             RelayFault::ModelsNotRead => Self::ModelsNotRead,
-            RelayFault::Overloaded => Self::Overloaded,
+            RelayFault::Overloaded { retry_after } => {
+                Self::Overloaded(u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX))
+            }
             RelayFault::Unreachable | RelayFault::BrokeOff => Self::Unavailable,
             RelayFault::Invalid => Self::UpstreamInvalid,
             RelayFault::AuthRefused => Self::UpstreamAuth,
             RelayFault::Timeout => Self::UpstreamTimeout,
+            RelayFault::Refused => Self::UpstreamError,
             RelayFault::Cut(cut) => cut.into(),
             RelayFault::Stopped => Self::Stopping,
         }
@@ -350,11 +364,12 @@ mod tests {
             ApiError::HeadersTooLarge,
             ApiError::TargetTooLong(8192),
             ApiError::MemoryFull,
-            ApiError::Overloaded,
+            ApiError::Overloaded(2500),
             ApiError::Unavailable,
             ApiError::UpstreamInvalid,
             ApiError::UpstreamAuth,
             ApiError::UpstreamTimeout,
+            ApiError::UpstreamError,
             ApiError::Store,
             ApiError::Stopping,
             ApiError::Internal,

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::gate::{Gate, Limited};
 use crate::types::{Clock, Ending, Measure, Random};
-use crate::upstream::Upstreams;
+use crate::upstream::{ReportHandle, Upstreams};
 
 use super::access::Access;
 use super::admin::{AdminDoor, OPENAPI};
@@ -255,6 +255,9 @@ fn refusal(error: &ApiError, access: &mut Access) -> Draft {
     if let Some(limited) = error.limited() {
         tell_limit(limited, matches!(error, ApiError::QuotaSpent(_)), &mut draft.headers);
     }
+    if let Some(millis) = error.retry_after_ms() {
+        draft.headers.insert(RETRY_AFTER_MS, HeaderValue::from(millis));
+    }
     if let ApiError::MethodNotAllowed(allowed) = error {
         draft.headers.insert(ALLOW, HeaderValue::from_static(allowed));
     }
@@ -283,7 +286,8 @@ fn tell_limit(limited: &Limited, is_spent: bool, headers: &mut HeaderMap) {
 fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest, version: Version) -> Answer {
     let Draft { status, mut headers, content } = draft;
     access.status = Some(status);
-    let waited = access.report.as_ref().and_then(|report| report.read().first_byte).unwrap_or_default();
+    let report = access.report.as_ref().map(ReportHandle::read);
+    let waited = report.and_then(|report| report.first_byte.or(report.queued)).unwrap_or_default();
     let own_ms = access.elapsed().saturating_sub(waited).as_millis();
     headers.insert(REQUEST_ID, id);
     headers.insert(PROCESSING_MS, HeaderValue::from(u64::try_from(own_ms).unwrap_or(u64::MAX)));

@@ -124,6 +124,7 @@ pub(super) async fn relay(
             body,
             facts,
             stop: Box::pin(asked.stop.cutting()),
+            keepalive_after: limits.keepalive_after,
             report,
         },
     );

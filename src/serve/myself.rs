@@ -22,6 +22,8 @@ impl Running for Myself {
             name: server.name,
             healthy: server.up,
             models: server.models as u64,
+            in_flight: server.in_flight as u64,
+            waiting: server.waiting as u64,
             detail: server.fault.map(|fault| fault.to_string()).unwrap_or_default(),
         });
         ServerStatus {

@@ -17,6 +17,7 @@ pub(super) fn limits(server: &ServerConfig, limits: &LimitsConfig) -> Limits {
         body_timeout: server.body_timeout,
         idle_timeout: server.idle_timeout,
         write_timeout: server.write_timeout,
+        keepalive_after: server.keepalive_after,
         headers_max: server.headers_max,
         header_bytes_max: server.header_bytes_max,
         target_bytes_max: server.target_bytes_max,
@@ -56,6 +57,8 @@ pub(super) fn server(upstream: UpstreamConfig) -> ServerSettings {
         idle_timeout: upstream.idle_timeout,
         total_timeout: upstream.total_timeout,
         in_flight_max: upstream.in_flight_max,
+        queue_max: upstream.queue_max,
+        queue_timeout: upstream.queue_timeout,
         metadata: upstream.metadata.into_iter().map(|(model, extras)| (model.to_string(), extras)).collect(),
     }
 }

@@ -1,5 +1,7 @@
 //! What can go wrong between a caller's pass and a model's answer. Never: words or status codes for the caller.
 
+use std::time::Duration;
+
 use crate::gate::Cut;
 use crate::types::Ending;
 
@@ -10,8 +12,11 @@ pub enum RelayFault {
     UnknownModel,
     /// No known server has the model, but the list of one that might has never been read.
     ModelsNotRead,
-    /// Every server that has the model is full.
-    Overloaded,
+    /// Every server that has the model is full, and there was no place in line, or no turn within its time.
+    Overloaded {
+        /// When those in line will have been served, as far as can be told: 1 s to 60 s.
+        retry_after: Duration,
+    },
     /// No connection to the server.
     Unreachable,
     /// The connection ended before the answer did.
@@ -22,6 +27,8 @@ pub enum RelayFault {
     AuthRefused,
     /// The server took longer than it may.
     Timeout,
+    /// The server answered with an error of its own where a stream had been promised; it was passed on.
+    Refused,
     /// The caller's key was cut.
     Cut(Cut),
     /// Ember stops, and the time to drain is over.
@@ -33,9 +40,10 @@ impl RelayFault {
     #[must_use]
     pub const fn ending(self) -> Ending {
         match self {
-            Self::UnknownModel | Self::ModelsNotRead | Self::Overloaded => Ending::Refused,
+            Self::UnknownModel | Self::ModelsNotRead | Self::Overloaded { .. } => Ending::Refused,
             Self::Unreachable | Self::BrokeOff | Self::Invalid | Self::AuthRefused => Ending::ServerDied,
             Self::Timeout => Ending::Timeout,
+            Self::Refused => Ending::Done,
             Self::Cut(_) => Ending::Cut,
             Self::Stopped => Ending::Drained,
         }
@@ -47,12 +55,13 @@ impl RelayFault {
         match self {
             Self::UnknownModel => "unknown model",
             Self::ModelsNotRead => "model list never read",
-            Self::Overloaded => "full",
+            Self::Overloaded { .. } => "full",
             Self::Unreachable => "unreachable",
             Self::BrokeOff => "broke off",
             Self::Invalid => "invalid answer",
             Self::AuthRefused => "refuses the key that Ember has for it",
             Self::Timeout => "too slow",
+            Self::Refused => "answered with an error",
             Self::Cut(_) => "the caller's key was cut",
             Self::Stopped => "Ember stopped",
         }

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -11,14 +12,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::Answer;
 use super::body::{RequestFacts, apply};
-use super::catalogue::Candidate;
+use super::choice::{Choice, Chosen};
 use super::connect::connect;
+use super::early::Rest;
 use super::headers;
 use super::pieces::Pieces;
 use super::pool::Lease;
 use super::relay_body::{Exchange, RelayBody, Source, Watcher};
 use super::report::{ReportHandle, Settlement};
-use super::server::{Server, Slot};
+use super::server::{Server, ServerSlot};
+use super::slots::Asker;
 use super::tap::SseTap;
 use super::watch::{Patience, Signals, StopSignal, deadline};
 use super::{Endpoint, RelayFault, Upstreams};
@@ -26,7 +29,7 @@ use crate::gate::Pass;
 use crate::types::ModelId;
 
 /// The most of a failing server's words that is searched for its key; more is not passed on.
-const ERROR_BYTES_MAX: usize = 1 << 20;
+pub(super) const ERROR_BYTES_MAX: usize = 1 << 20;
 
 /// What a caller asks of a model.
 pub struct RelayRequest {
@@ -42,6 +45,9 @@ pub struct RelayRequest {
     pub facts: RequestFacts,
     /// Resolves when Ember's time to drain is over.
     pub stop: StopSignal,
+    /// How long one who asked for a stream stands in line for a server before it begins, with comments that keep it
+    /// alive; and how often one comes.
+    pub keepalive_after: Duration,
     /// Where the relay writes what becomes of the request. Keep a clone to read it.
     pub report: ReportHandle,
 }
@@ -66,7 +72,8 @@ impl Upstreams {
     /// # Errors
     /// [`RelayFault`], when no answer may be shown; the request is settled then.
     pub async fn relay(&self, pass: Pass, request: RelayRequest) -> Result<Reply, RelayFault> {
-        let mut signals = Signals { cut: pass.caller().cut(), stop: request.stop };
+        let signals = Signals { cut: pass.caller().cut(), stop: request.stop };
+        let asker = Asker { key: pass.caller().key(), weight: pass.caller().weight() };
         let mut settlement = Settlement::new(pass, request.report.clone());
         let job = Job {
             endpoint: request.endpoint,
@@ -77,53 +84,78 @@ impl Upstreams {
             started: Instant::now(),
             report: request.report,
         };
-        let model = settlement.pass().model().clone();
-        let outcome = tokio::select! {
-            biased;
-            fault = signals.heard() => Err(fault),
-            outcome = self.first_answer(&job, &model) => outcome,
-        };
-        match outcome {
-            Ok(answered) => Ok(answered.into_reply(&job, signals, settlement)),
+        let candidates = self.catalogue.candidates(settlement.pass().model().as_str());
+        let choice = match candidates {
+            Ok(candidates) => Choice::new(candidates, asker),
             Err(fault) => {
                 settlement.settle_unanswered(fault.ending());
-                Err(fault)
+                return Err(fault);
             }
+        };
+        let mut course = Course { job, choice, signals, settlement };
+        match course.at_once().await {
+            Ok(Some(answered)) => Ok(course.reply(answered)),
+            Ok(None) => course.after_waiting(request.keepalive_after).await,
+            Err(fault) => Err(course.refuse(fault)),
         }
-    }
-
-    async fn first_answer(&self, job: &Job, model: &ModelId) -> Result<Answered, RelayFault> {
-        let candidates = self.catalogue.candidates(model.as_str())?;
-        let mut outcome = RelayFault::Overloaded;
-        for candidate in in_order(candidates) {
-            let Some(slot) = candidate.server.slot() else { continue };
-            job.report.sent_to(&candidate.server.name);
-            match job.ask(slot, &candidate.real).await {
-                Ok(answered) => {
-                    job.report.answered_after(job.started.elapsed());
-                    return Ok(answered);
-                }
-                Err(Attempt { fault, written }) => {
-                    candidate.server.failed(fault);
-                    if written {
-                        return Err(fault);
-                    }
-                    outcome = fault;
-                }
-            }
-        }
-        Err(outcome)
     }
 }
 
-/// The least busy first; after them those that failed a moment ago, and last those known to be down.
-fn in_order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    if candidates.len() > 1 {
-        candidates.sort_by_cached_key(|Candidate { server, .. }| {
-            (server.is_down(), server.is_shunned(), server.in_flight())
-        });
+/// A request with all that hangs on it, until the head of the answer is there.
+struct Course {
+    job: Job,
+    choice: Choice,
+    signals: Signals,
+    settlement: Settlement,
+}
+
+impl Course {
+    /// The answer of a server that has a slot now; none when all that are left are busy.
+    async fn at_once(&mut self) -> Result<Option<Answered>, RelayFault> {
+        let Self { job, choice, signals, .. } = self;
+        tokio::select! {
+            biased;
+            fault = signals.heard() => Err(fault),
+            outcome = job.at_once(choice) => outcome,
+        }
     }
-    candidates
+
+    /// The answer of the first server that has a slot. One who asked for a stream and has stood in line for
+    /// `keepalive_after` gets the beginning of it.
+    async fn after_waiting(self, keepalive_after: Duration) -> Result<Reply, RelayFault> {
+        if !(self.job.facts.stream && self.job.endpoint.answers_text()) {
+            return self.in_line().await;
+        }
+        let report = self.job.report.clone();
+        let mut rest: Rest = Box::pin(self.in_line());
+        tokio::select! {
+            biased;
+            outcome = &mut rest => outcome,
+            () = report.in_line_for(keepalive_after) => Ok(Reply::early(rest, keepalive_after)),
+        }
+    }
+
+    async fn in_line(mut self) -> Result<Reply, RelayFault> {
+        let Self { job, choice, signals, .. } = &mut self;
+        let outcome = tokio::select! {
+            biased;
+            fault = signals.heard() => Err(fault),
+            outcome = job.in_line(choice) => outcome,
+        };
+        match outcome {
+            Ok(answered) => Ok(self.reply(answered)),
+            Err(fault) => Err(self.refuse(fault)),
+        }
+    }
+
+    fn reply(self, answered: Answered) -> Reply {
+        answered.into_reply(&self.job, self.signals, self.settlement)
+    }
+
+    fn refuse(mut self, fault: RelayFault) -> RelayFault {
+        self.settlement.settle_unanswered(fault.ending());
+        fault
+    }
 }
 
 /// A request that may be sent to one server after the other.
@@ -155,7 +187,7 @@ impl Attempt {
 
 /// A server's answer that may be shown.
 struct Answered {
-    slot: Slot,
+    slot: ServerSlot,
     status: StatusCode,
     headers: HeaderMap,
     source: Source,
@@ -164,7 +196,45 @@ struct Answered {
 }
 
 impl Job {
-    async fn ask(&self, slot: Slot, real: &ModelId) -> Result<Answered, Attempt> {
+    async fn at_once(&self, choice: &mut Choice) -> Result<Option<Answered>, RelayFault> {
+        while let Some(chosen) = choice.free() {
+            let answered = self.attempt(chosen, choice).await?;
+            if answered.is_some() {
+                return Ok(answered);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn in_line(&self, choice: &mut Choice) -> Result<Answered, RelayFault> {
+        loop {
+            let chosen = choice.wait(&self.report).await?;
+            if let Some(answered) = self.attempt(chosen, choice).await? {
+                return Ok(answered);
+            }
+            if let Some(answered) = self.at_once(choice).await? {
+                return Ok(answered);
+            }
+        }
+    }
+
+    /// The answer of this server; none when it saw nothing of the request and others are left.
+    async fn attempt(&self, chosen: Chosen, choice: &Choice) -> Result<Option<Answered>, RelayFault> {
+        let Chosen { slot, candidate } = chosen;
+        self.report.sent_to(&candidate.server.name);
+        match self.ask(slot, &candidate.real).await {
+            Ok(answered) => {
+                self.report.answered_after(self.started.elapsed());
+                Ok(Some(answered))
+            }
+            Err(Attempt { fault, written }) => {
+                candidate.server.failed(fault);
+                if written || choice.is_empty() { Err(fault) } else { Ok(None) }
+            }
+        }
+    }
+
+    async fn ask(&self, slot: ServerSlot, real: &ModelId) -> Result<Answered, Attempt> {
         let server = Arc::clone(slot.server());
         let (request, strip_usage) = self.request(&server, real);
         let (lease, head) = self.send(&server, request).await?;
@@ -247,11 +317,16 @@ impl Job {
         unsent.map(Err).ok_or(Attempt::written(fault))
     }
 
+    /// The time that a server may take counts from here: what was spent in line is not its fault.
+    fn counted_from(&self) -> Instant {
+        self.started + self.report.queued()
+    }
+
     /// A request that does not ask for a stream gets its head when all the work is done: the total counts, too.
     async fn in_time<T>(&self, server: &Server, sending: impl Future<Output = T>) -> Result<T, Attempt> {
         let mut until = deadline(Instant::now(), server.first_byte_timeout);
         if !self.facts.stream {
-            until = until.min(deadline(self.started, server.total_timeout));
+            until = until.min(deadline(self.counted_from(), server.total_timeout));
         }
         timeout_at(until, sending).await.map_err(|_| Attempt::written(RelayFault::Timeout))
     }
@@ -307,7 +382,7 @@ impl Answered {
             (false, true) => Watcher::answer(job.endpoint.answers_text()),
             (false, false) => Watcher::Nobody,
         };
-        let end = (!self.is_stream).then(|| deadline(job.started, server.total_timeout));
+        let end = (!self.is_stream).then(|| deadline(job.counted_from(), server.total_timeout));
         let patience = Patience::new(server.idle_timeout, end);
         let json_of_any_length = headers::is_json(&self.headers) && self.source.size_hint().exact().is_none();
         let exchange = Exchange {

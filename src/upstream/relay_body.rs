@@ -8,8 +8,9 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::RelayFault;
 use super::answer::Answer;
+use super::early::{Early, Step};
 use super::report::{BYTES_PER_TOKEN, Settlement};
-use super::server::Slot;
+use super::server::ServerSlot;
 use super::tap::{Forward, SseTap};
 use super::usage::AnswerTap;
 use super::watch::{Patience, Signals};
@@ -19,7 +20,17 @@ use crate::types::{Ending, Tokens, TokensSource};
 ///
 /// It holds the request's slot and settles its pass once, at the last byte or when it is dropped; dropped early, it
 /// closes the server's connection there and then.
-pub struct RelayBody(Option<Box<Exchange>>);
+pub struct RelayBody(Stage);
+
+enum Stage {
+    /// No server has begun to answer.
+    Early(Box<Early>),
+    /// A server answers.
+    Flowing(Box<Exchange>),
+    /// A server's own error was the last word.
+    Refused,
+    Over,
+}
 
 /// The answer ended before it was whole. The connection to the caller must not end cleanly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +56,7 @@ pub(super) struct Exchange {
     /// The bytes of the request.
     pub(super) request_bytes: u64,
     /// Given back with the exchange.
-    pub(super) slot: Slot,
+    pub(super) slot: ServerSlot,
 }
 
 /// Where the bytes come from.
@@ -70,21 +81,29 @@ impl RelayBody {
     pub(super) fn new(mut exchange: Exchange) -> Self {
         if exchange.is_whole() {
             exchange.settle(Ending::Done);
-            return Self(None);
+            return Self(Stage::Over);
         }
-        Self(Some(Box::new(exchange)))
+        Self(Stage::Flowing(Box::new(exchange)))
     }
-}
 
-impl Body for RelayBody {
-    type Data = Bytes;
-    type Error = Broken;
+    pub(super) fn early(early: Early) -> Self {
+        Self(Stage::Early(Box::new(early)))
+    }
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Some(exchange) = &mut self.0 else { return Poll::Ready(None) };
+    /// Whether a server's stream of events comes.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(&self.0, Stage::Flowing(exchange) if matches!(exchange.watcher, Watcher::Stream(..)))
+    }
+
+    /// The server's answer is of no use.
+    pub(super) fn give_up(self, fault: RelayFault) {
+        if let Stage::Flowing(mut exchange) = self.0 {
+            exchange.settle(fault.ending());
+        }
+    }
+
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        let Stage::Flowing(exchange) = &mut self.0 else { return Poll::Ready(None) };
         let next = ready!(exchange.poll_next(cx));
         let ending = match &next {
             Ok(Some(_)) if !exchange.is_whole() => None,
@@ -96,23 +115,66 @@ impl Body for RelayBody {
         };
         if let Some(ending) = ending {
             exchange.settle(ending);
-            self.0 = None;
+            self.0 = Stage::Over;
         }
-        Poll::Ready(next.transpose().map(|next| next.map(Frame::data)))
+        Poll::Ready(next.transpose())
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        loop {
+            let broken = |fault, at_boundary| Some(Err(Broken { fault, at_boundary, is_stream: true }));
+            let step = match &mut self.0 {
+                Stage::Early(early) => ready!(early.poll(cx)),
+                Stage::Flowing(_) => return self.poll_exchange(cx),
+                Stage::Refused => {
+                    self.0 = Stage::Over;
+                    return Poll::Ready(broken(RelayFault::Refused, false));
+                }
+                Stage::Over => return Poll::Ready(None),
+            };
+            match step {
+                Step::Beat(bytes) => return Poll::Ready(Some(Ok(bytes))),
+                Step::Stream(body) => *self = body,
+                Step::Words(bytes) => {
+                    self.0 = Stage::Refused;
+                    return Poll::Ready(Some(Ok(bytes)));
+                }
+                Step::Fault(fault) => {
+                    self.0 = Stage::Over;
+                    return Poll::Ready(broken(fault, true));
+                }
+            }
+        }
+    }
+}
+
+impl Body for RelayBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.poll_next(cx).map(|next| next.map(|next| next.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        matches!(self.0, Stage::Over)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or(SizeHint::with_exact(0), |exchange| exchange.size_hint())
+        match &self.0 {
+            Stage::Early(_) | Stage::Refused => SizeHint::default(),
+            Stage::Flowing(exchange) => exchange.size_hint(),
+            Stage::Over => SizeHint::with_exact(0),
+        }
     }
 }
 
 impl std::fmt::Debug for RelayBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RelayBody").field("ended", &self.0.is_none()).finish_non_exhaustive()
+        f.debug_struct("RelayBody").field("ended", &self.is_end_stream()).finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use crate::gate::Pass;
 use crate::types::{Ending, Tokens, TokensSource};
 
@@ -20,6 +22,8 @@ pub struct Report {
     pub tokens: Option<(Tokens, TokensSource)>,
     /// From the call of [`super::Upstreams::relay`] to the head of the answer.
     pub first_byte: Option<Duration>,
+    /// How long of that it stood in line for a server, so far; none when it did not.
+    pub queued: Option<Duration>,
 }
 
 /// A view of a [`Report`] while it is being written; also of a request whose caller hung up before the answer.
@@ -31,12 +35,39 @@ struct Draft {
     report: Report,
     /// The bytes of the request while a server has it and no head of an answer came.
     unanswered: Option<u64>,
+    /// Since when it stands in line.
+    in_line_since: Option<Instant>,
+}
+
+/// Held by a request while it stands in line.
+pub(super) struct InLine<'a>(&'a ReportHandle);
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        let mut draft = self.0.lock();
+        draft.report.queued = draft.queued();
+        draft.in_line_since = None;
+    }
+}
+
+impl Draft {
+    fn queued(&self) -> Option<Duration> {
+        let now = self.in_line_since.map(|since| since.elapsed());
+        let all = now.into_iter().chain(self.report.queued);
+        all.reduce(|sum, more| sum + more)
+    }
 }
 
 impl Default for ReportHandle {
     fn default() -> Self {
-        let blank = Report { upstream: None, ending: Ending::ClientGone, tokens: None, first_byte: None };
-        Self(Arc::new(Mutex::new(Draft { report: blank, unanswered: None })))
+        let blank = Report {
+            upstream: None,
+            ending: Ending::ClientGone,
+            tokens: None,
+            first_byte: None,
+            queued: None,
+        };
+        Self(Arc::new(Mutex::new(Draft { report: blank, unanswered: None, in_line_since: None })))
     }
 }
 
@@ -44,7 +75,29 @@ impl ReportHandle {
     /// The report as it stands.
     #[must_use]
     pub fn read(&self) -> Report {
-        self.lock().report.clone()
+        let draft = self.lock();
+        Report { queued: draft.queued(), ..draft.report.clone() }
+    }
+
+    /// How long it stood in line, so far.
+    pub(super) fn queued(&self) -> Duration {
+        self.lock().queued().unwrap_or_default()
+    }
+
+    /// From now on the request stands in line, until the guard is dropped.
+    pub(super) fn stands_in_line(&self) -> InLine<'_> {
+        self.lock().in_line_since = Some(Instant::now());
+        InLine(self)
+    }
+
+    /// Resolves when it stands in line after `long`, or after as long again.
+    pub(super) async fn in_line_for(&self, long: Duration) {
+        loop {
+            sleep(long).await;
+            if self.lock().in_line_since.is_some() {
+                return;
+            }
+        }
     }
 
     pub(super) fn sent_to(&self, server: &str) {

@@ -1,6 +1,5 @@
 //! One model server: how to speak to it, how busy it is, how it has been. Never: which models it has, who asks.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 
 use super::pool::Pool;
 use super::settings::{Address, ServerSettings, SettingsFault};
+use super::slots::{Slot, Slots};
 use super::{Endpoint, RelayFault};
 use crate::types::Secret;
 
@@ -29,6 +29,9 @@ pub(super) struct Server {
     pub(super) first_byte_timeout: Duration,
     pub(super) idle_timeout: Duration,
     pub(super) total_timeout: Duration,
+    pub(super) queue_timeout: Duration,
+    /// Requests under way and those that wait.
+    pub(super) slots: Arc<Slots>,
     pub(super) pool: Arc<Pool>,
     /// Told when its list should be read before its time.
     pub(super) doubted: Notify,
@@ -37,8 +40,6 @@ pub(super) struct Server {
     host: HeaderValue,
     authorization: Option<HeaderValue>,
     key: Option<Secret>,
-    in_flight: AtomicUsize,
-    in_flight_max: usize,
     condition: Mutex<Condition>,
 }
 
@@ -55,7 +56,10 @@ pub(super) struct Condition {
 }
 
 /// The right to one request at a server; given back when dropped.
-pub(super) struct Slot(Arc<Server>);
+pub(super) struct ServerSlot {
+    server: Arc<Server>,
+    _slot: Slot,
+}
 
 impl Server {
     /// # Errors
@@ -78,6 +82,8 @@ impl Server {
             first_byte_timeout: settings.first_byte_timeout,
             idle_timeout: settings.idle_timeout,
             total_timeout: settings.total_timeout,
+            queue_timeout: settings.queue_timeout,
+            slots: Slots::new(settings.in_flight_max, settings.queue_max),
             pool: Arc::default(),
             doubted: Notify::new(),
             models_uri,
@@ -85,8 +91,6 @@ impl Server {
             host,
             authorization,
             key: settings.api_key,
-            in_flight: AtomicUsize::new(0),
-            in_flight_max: settings.in_flight_max.max(1),
             condition: Mutex::default(),
         })
     }
@@ -120,18 +124,6 @@ impl Server {
         let finder = memmem::Finder::new(key.expose());
         finder.find(bytes).is_some()
             || (memchr::memchr(b'\\', bytes).is_some() && finder.find(&unescaped(bytes)).is_some())
-    }
-
-    /// Takes a slot; none when the server is full.
-    pub(super) fn slot(self: &Arc<Self>) -> Option<Slot> {
-        let taken = |now: usize| (now < self.in_flight_max).then_some(now + 1);
-        self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).ok()?;
-        Some(Slot(Arc::clone(self)))
-    }
-
-    /// Requests under way.
-    pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Acquire)
     }
 
     /// Whether it failed a moment ago.
@@ -200,16 +192,14 @@ impl Server {
     }
 }
 
-impl Slot {
+impl ServerSlot {
+    pub(super) fn new(server: Arc<Server>, slot: Slot) -> Self {
+        Self { server, _slot: slot }
+    }
+
     /// Whose it is.
     pub(super) fn server(&self) -> &Arc<Server> {
-        &self.0
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        &self.server
     }
 }
 

@@ -34,6 +34,10 @@ pub struct ServerSettings {
     pub total_timeout: Duration,
     /// The most requests it works on at once, at least 1.
     pub in_flight_max: usize,
+    /// The most requests that wait for it while it works on so many; with 0 none waits.
+    pub queue_max: usize,
+    /// The longest that one of them waits.
+    pub queue_timeout: Duration,
     /// Members for the models' entries in Ember's list, by public name; they win over the server's own.
     pub metadata: BTreeMap<String, Map<String, Value>>,
 }

@@ -243,6 +243,8 @@ fn settings(name: &str, port: u16) -> ServerSettings {
         idle_timeout: SOON,
         total_timeout: SOON,
         in_flight_max: 8,
+        queue_max: 0,
+        queue_timeout: SOON,
         metadata: BTreeMap::new(),
     }
 }
@@ -318,6 +320,7 @@ fn request(body: &str) -> RelayRequest {
         body: Bytes::copy_from_slice(body.as_bytes()),
         facts: RequestFacts::read(body.as_bytes()).unwrap(),
         stop: Box::pin(std::future::pending()),
+        keepalive_after: SOON,
         report: ReportHandle::default(),
     }
 }

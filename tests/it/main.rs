@@ -17,6 +17,7 @@ mod http2;
 mod limits;
 mod model;
 mod people;
+mod queue;
 mod readme;
 mod requests;
 mod scan;

@@ -815,7 +815,7 @@ fn a_slow_server_is_given_up_and_told_so() {
 
 #[test]
 fn law_10_a_slot_comes_back_however_a_request_ends() {
-    let scene = scene("in_flight_max = 1");
+    let scene = scene("in_flight_max = 1\nqueue_max = 0");
     let is_free = || {
         let mut wire = scene.ask(CHAT, r#"{"model":"m"}"#);
         loop {

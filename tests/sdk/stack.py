@@ -126,12 +126,12 @@ class Llama:
 
 class Ember:
     """`ember serve` on a free port with one account, in front of `upstream` whose key is in `key_file`. `settings` are
-    more lines for its configuration."""
+    more lines for its configuration, `server` those of its section [server]."""
 
-    def __init__(self, home: Path, upstream: str, key_file: Path, settings: str = ""):
+    def __init__(self, home: Path, upstream: str, key_file: Path, settings: str = "", server: str = ""):
         self.data, self.config = home / "data", home / "ember.toml"
         self.config.write_text(
-            '[server]\nlisten = "127.0.0.1:0"\n\n'
+            f'[server]\nlisten = "127.0.0.1:0"\n{server}\n'
             f'[[upstream]]\nname = "llama"\nurl = "{upstream}"\napi_key_file = "{key_file}"\n'
             + settings
         )

@@ -33,6 +33,8 @@ struct UpstreamJson {
     name: String,
     healthy: bool,
     models: u64,
+    in_flight: u64,
+    waiting: u64,
     detail: String,
 }
 
@@ -83,6 +85,8 @@ impl ServerJson {
             name: one.name.clone(),
             healthy: one.healthy,
             models: one.models,
+            in_flight: one.in_flight,
+            waiting: one.waiting,
             detail: one.detail.clone(),
         };
         Self {
@@ -101,6 +105,8 @@ impl ServerJson {
             name: one.name,
             healthy: one.healthy,
             models: one.models,
+            in_flight: one.in_flight,
+            waiting: one.waiting,
             detail: one.detail,
         };
         Ok(ServerStatus {

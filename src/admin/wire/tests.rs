@@ -171,6 +171,8 @@ fn status() -> Status {
                 name: "local".to_string(),
                 healthy: false,
                 models: 1,
+                in_flight: 2,
+                waiting: 3,
                 detail: "it does not answer".to_string(),
             }],
             requests: 5,
@@ -248,7 +250,7 @@ fn a_list_looks_as_documented() {
 
 #[test]
 fn the_status_looks_as_documented() {
-    let golden = r#"{"object":"status","running":true,"accounts":2,"keys":3,"denials_owed":false,"server":{"version":"0.1.0","pid":4711,"started_at":"2026-11-23T20:01:00.000Z","listen":["http://127.0.0.1:7411"],"upstreams":[{"name":"local","healthy":false,"models":1,"detail":"it does not answer"}],"requests":5,"tokens":{"prompt":10,"completion":20,"cached":4}}}"#;
+    let golden = r#"{"object":"status","running":true,"accounts":2,"keys":3,"denials_owed":false,"server":{"version":"0.1.0","pid":4711,"started_at":"2026-11-23T20:01:00.000Z","listen":["http://127.0.0.1:7411"],"upstreams":[{"name":"local","healthy":false,"models":1,"in_flight":2,"waiting":3,"detail":"it does not answer"}],"requests":5,"tokens":{"prompt":10,"completion":20,"cached":4}}}"#;
     assert_eq!(encode(&Reply::Status(status())).unwrap(), golden);
     let stopped = encode(&Reply::Status(Status { server: None, ..status() })).unwrap();
     assert!(stopped.contains(r#""running":false"#) && stopped.ends_with(r#""server":null}"#), "{stopped}");

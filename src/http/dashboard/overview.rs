@@ -123,9 +123,18 @@ impl Dashboard {
             name: server.name.clone(),
             is_healthy: server.healthy,
             models: counted(usize::try_from(server.models).unwrap_or(usize::MAX), "model"),
+            load: load(server),
             detail: server.detail.clone(),
         };
         self.door.running.status().upstreams.iter().map(row).collect()
+    }
+}
+
+fn load(server: &UpstreamStatus) -> String {
+    match (server.in_flight, server.waiting) {
+        (0, 0) => String::new(),
+        (in_flight, 0) => format!("{} in flight", grouped(in_flight)),
+        (in_flight, waiting) => format!("{} in flight, {} waiting", grouped(in_flight), grouped(waiting)),
     }
 }
 

@@ -148,7 +148,8 @@ async fn a_full_server_takes_no_more_and_the_least_busy_is_asked() {
     let (to_second, _) = tokio::join!(relay.ask(ASK_STREAM), second.answer(&stream));
     let to_first = to_first.unwrap();
     assert_eq!(relay.in_flight(), 2);
-    assert_eq!(relay.ask(ASK).await.unwrap_err().fault, RelayFault::Overloaded);
+    let fault = relay.ask(ASK).await.unwrap_err().fault;
+    assert_eq!(fault, RelayFault::Overloaded { retry_after: Duration::from_secs(1) });
     drop(to_first);
     assert_eq!(relay.in_flight(), 1);
     let (reply, _) = tokio::join!(relay.ask(ASK), first.answer(json_answer("{}")));

@@ -32,6 +32,8 @@ pub(in crate::http) struct ServerRow {
     pub(in crate::http) is_healthy: bool,
     /// `3 models`.
     pub(in crate::http) models: String,
+    /// `2 in flight, 3 waiting`, or empty when it has nothing to do.
+    pub(in crate::http) load: String,
     /// What is wrong, or empty.
     pub(in crate::http) detail: String,
 }

@@ -13,7 +13,8 @@ struct Busy;
 impl Running for Busy {
     fn status(&self) -> ServerStatus {
         let (name, detail) = ("local".to_string(), "it does not answer".to_string());
-        let upstreams = vec![UpstreamStatus { name, healthy: false, models: 1, detail }];
+        let upstreams =
+            vec![UpstreamStatus { name, healthy: false, models: 1, in_flight: 2, waiting: 3, detail }];
         ServerStatus { upstreams, ..Seventh.status() }
     }
 

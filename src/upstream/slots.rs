@@ -1,0 +1,266 @@
+//! The slots of one server, and waiting for the first that comes free at any of several. Never: whose turn it is
+//! (`queue.rs` says), what a slot is used for.
+//!
+//! A slot that comes back goes straight to whoever is next: nobody is woken to try his luck. Locks are taken one at a
+//! time, but for a waiter's own, which may be taken inside that of the slots.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::queue::{Entered, FairQueue, Place};
+use crate::types::KeyId;
+
+/// Whose request it is, and what his turns weigh: 1 to 100.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    pub(super) key: KeyId,
+    pub(super) weight: u32,
+}
+
+/// A server's slots and the line for them.
+pub(super) struct Slots {
+    desk: Mutex<Desk>,
+    slots_max: u32,
+}
+
+struct Desk {
+    queue: FairQueue<KeyId, Arc<Seat>>,
+    /// How long slots were held lately; none until one came back.
+    held: Option<Duration>,
+}
+
+/// The right to one request at a server; given back when dropped.
+pub(super) struct Slot {
+    of: Arc<Slots>,
+    since: Instant,
+}
+
+/// There was no place in line, or it had to be given up for somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LineFull;
+
+/// One who waits in one line or several; out of all of them when dropped.
+pub(super) struct Wait {
+    seat: Arc<Seat>,
+    places: Vec<(Arc<Slots>, Place<KeyId>)>,
+}
+
+/// Where a slot is put for one who waits.
+struct Seat(Mutex<State>);
+
+enum State {
+    /// In so many lines.
+    Waiting(usize, Option<Waker>),
+    Given(Slot),
+    Over,
+}
+
+impl Slots {
+    pub(super) fn new(slots_max: usize, waiting_max: usize) -> Arc<Self> {
+        let desk = Desk { queue: FairQueue::new(slots_max, waiting_max), held: None };
+        Arc::new(Self {
+            desk: Mutex::new(desk),
+            slots_max: u32::try_from(slots_max.max(1)).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Takes a slot if one is free.
+    pub(super) fn take(self: &Arc<Self>, asker: Asker) -> Option<Slot> {
+        let taken = self.desk().queue.take(asker.key, asker.weight);
+        taken.then(|| self.slot())
+    }
+
+    /// Requests under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.desk().queue.out()
+    }
+
+    /// Requests that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.desk().queue.waiting()
+    }
+
+    /// How long it will take until the line, as it is, has been worked off; none when nobody can know.
+    pub(super) fn backlog(&self) -> Option<Duration> {
+        let desk = self.desk();
+        let requests = u32::try_from(desk.queue.waiting() + 1).unwrap_or(u32::MAX);
+        desk.held.map(|held| held.saturating_mul(requests) / self.slots_max)
+    }
+
+    /// Takes a slot for the one on `seat`, or a place in line.
+    fn enter(self: &Arc<Self>, asker: Asker, seat: &Arc<Seat>) -> Result<Option<Place<KeyId>>, LineFull> {
+        // Before it stands there, since it may be sent away at once.
+        seat.joins();
+        let entered = self.desk().queue.enter(asker.key, asker.weight, Arc::clone(seat));
+        match entered {
+            Entered::Slot => {
+                seat.put(self.slot());
+                Ok(None)
+            }
+            Entered::Waits(place, gone) => {
+                if let Some(gone) = gone {
+                    gone.sent_away();
+                }
+                Ok(Some(place))
+            }
+            Entered::Full => {
+                seat.sent_away();
+                Err(LineFull)
+            }
+        }
+    }
+
+    fn slot(self: &Arc<Self>) -> Slot {
+        Slot { of: Arc::clone(self), since: Instant::now() }
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Desk {
+    /// The mean moves by an eighth of what is new.
+    fn learn(&mut self, held: Duration) {
+        self.held = Some(self.held.map_or(held, |mean| (mean * 7 + held) / 8));
+    }
+}
+
+impl Slot {
+    /// Whether it is one of these.
+    pub(super) fn is_of(&self, slots: &Arc<Slots>) -> bool {
+        Arc::ptr_eq(&self.of, slots)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let held = self.since.elapsed();
+        let mut woken = None;
+        let mut desk = self.of.desk();
+        desk.learn(held);
+        desk.queue.give_back(|seat| seat.accept(|| self.of.slot(), &mut woken));
+        drop(desk);
+        if let Some(waker) = woken {
+            waker.wake();
+        }
+    }
+}
+
+impl Wait {
+    /// Stands in line at all of these, or has a slot already.
+    ///
+    /// # Errors
+    /// [`LineFull`] when there is no place at any.
+    pub(super) fn begin<'a>(
+        asker: Asker,
+        servers: impl IntoIterator<Item = &'a Arc<Slots>>,
+    ) -> Result<Self, LineFull> {
+        // As long as it goes about it is in one line more, so that nobody sends it away for good.
+        let seat = Arc::new(Seat(Mutex::new(State::Waiting(1, None))));
+        let mut wait = Self { seat, places: Vec::new() };
+        for slots in servers {
+            match slots.enter(asker, &wait.seat) {
+                Ok(Some(place)) => wait.places.push((Arc::clone(slots), place)),
+                Ok(None) => return Ok(wait),
+                Err(LineFull) => {}
+            }
+        }
+        wait.seat.sent_away();
+        if wait.places.is_empty() { Err(LineFull) } else { Ok(wait) }
+    }
+}
+
+impl Future for Wait {
+    type Output = Result<Slot, LineFull>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Slot, LineFull>> {
+        self.seat.poll(cx)
+    }
+}
+
+impl Drop for Wait {
+    /// A slot that was just put down goes to the next.
+    fn drop(&mut self) {
+        drop(self.seat.take_over());
+        for (slots, place) in self.places.drain(..) {
+            slots.desk().queue.leave(place);
+        }
+    }
+}
+
+impl Seat {
+    /// Puts a slot down, if somebody waits for one; the slot is made only then.
+    fn accept(&self, slot: impl FnOnce() -> Slot, woken: &mut Option<Waker>) -> bool {
+        let mut state = self.state();
+        let State::Waiting(_, waker) = &mut *state else { return false };
+        *woken = waker.take();
+        *state = State::Given(slot());
+        true
+    }
+
+    /// The one who waits took this slot himself.
+    fn put(&self, slot: Slot) {
+        let mut slot = Some(slot);
+        let mut state = self.state();
+        if matches!(*state, State::Waiting(..))
+            && let Some(slot) = slot.take()
+        {
+            *state = State::Given(slot);
+        }
+        // What is left goes back when nothing is locked.
+        drop(state);
+    }
+
+    fn joins(&self) {
+        if let State::Waiting(lines, _) = &mut *self.state() {
+            *lines += 1;
+        }
+    }
+
+    /// It is in one line less.
+    fn sent_away(&self) {
+        let mut state = self.state();
+        let State::Waiting(lines, waker) = &mut *state else { return };
+        *lines -= 1;
+        if *lines > 0 {
+            return;
+        }
+        let waker = waker.take();
+        *state = State::Over;
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<Slot, LineFull>> {
+        let mut state = self.state();
+        match &mut *state {
+            State::Waiting(_, waker) => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            State::Given(_) | State::Over => {
+                let last = std::mem::replace(&mut *state, State::Over);
+                Poll::Ready(if let State::Given(slot) = last { Ok(slot) } else { Err(LineFull) })
+            }
+        }
+    }
+
+    fn take_over(&self) -> State {
+        std::mem::replace(&mut *self.state(), State::Over)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
