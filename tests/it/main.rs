@@ -24,6 +24,7 @@ mod secrets;
 mod streams;
 mod tidy;
 mod timers;
+mod trail;
 mod transcript;
 mod usage;
 mod wire;
