@@ -221,6 +221,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_kept_for_a_day_at_least_or_for_ever() {
+        assert_eq!(retention("never"), Ok(None));
+        assert_eq!(retention("1d"), Ok(Some(Duration::from_secs(86_400))));
+        assert_eq!(retention("36500d"), Ok(Some(Duration::from_secs(36_500 * 86_400))));
+        for text in ["", "Never", "23h", "36501d", "0", "365"] {
+            assert!(retention(text).unwrap_err().contains("never"), "{text}");
+        }
+    }
+
+    #[test]
     fn sizes_count_in_powers_of_1024() {
         for (text, bytes) in
             [("0", 0), ("65536", 65_536), ("64KiB", 65_536), ("32 MiB", 33_554_432), ("1GiB", 1 << 30)]

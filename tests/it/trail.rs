@@ -4,14 +4,18 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::ops::Bound;
+use std::os::unix::fs::DirBuilderExt;
 use std::process::{Child, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use ember_gateway::store::{Commit, RedbStore, Store, StoreOptions, Table, Write};
+use ember_gateway::registry::{NewAccount, Registry};
+use ember_gateway::store::{Birth, Commit, RedbStore, Store, StoreOptions, Table, Write};
+use ember_gateway::types::{Actor, Clock, Random, RandomUnavailable, Role, Timestamp};
 use serde_json::Value;
 
 use crate::door;
-use crate::ember::{Ember, Home, PATIENCE};
+use crate::ember::{Ember, Home, PATIENCE, eventually};
 use crate::people::Browser;
 
 fn home(settings: &str) -> Home {
@@ -205,6 +209,54 @@ fn a_change_in_the_file_is_found_by_the_command() {
     for (odd, code) in [("3", 2), ("x:y", 2), (&*"1:".repeat(9), 2)] {
         assert_eq!(verify(&home, Some(odd)).0, code, "{odd}");
     }
+}
+
+/// What was done long ago.
+struct LongAgo;
+
+impl Clock for LongAgo {
+    fn now(&self) -> Timestamp {
+        "2026-01-01T00:00:00Z".parse().unwrap()
+    }
+}
+
+struct Counting(std::sync::atomic::AtomicU8);
+
+impl Random for Counting {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
+        bytes.fill(self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_server_removes_old_events_and_the_rest_still_holds() {
+    let home = Home::new("[models]\necho = true\n[audit]\nretention = \"30d\"\n");
+    std::fs::DirBuilder::new().mode(0o700).create(home.data()).unwrap();
+    let birth = Birth { created_at: LongAgo.now(), store_id: [7; 16] };
+    let options = StoreOptions { ballast_bytes: 0, ..StoreOptions::default() };
+    let store = Arc::new(RedbStore::create(&home.data().join("ember.redb"), birth, options).unwrap());
+    let registry = Registry::new(store, Arc::new(LongAgo), Arc::new(Counting(1.into())), None);
+    let (root, email) = (Actor::Machine { uid: 0 }, "ana@example.com".parse().unwrap());
+    let new = NewAccount { email, name: None, role: Role::Admin, password: None };
+    registry.create_account(root, &new).unwrap();
+    for _ in 0..2 {
+        registry.disable_account(root, "ana@example.com").unwrap();
+        registry.enable_account(root, "ana@example.com").unwrap();
+    }
+    let noted = registry.trail_head().unwrap().to_string();
+    assert!(noted.starts_with("5:"));
+    drop(registry);
+    home.key("young");
+    let server = home.serve();
+    eventually("the removal", || {
+        home.ok(&["audit", "--action", "audit.trimmed", "-o", "plain"]).contains("events 1 to 5 removed")
+    });
+    let all = home.ok(&["audit", "-o", "plain"]);
+    assert_eq!(all.lines().count(), 2, "{all}");
+    holds(&home, Some(&noted));
+    holds(&home, Some(&head(&home)));
+    assert!(server.stop().success());
 }
 
 /// What the trail says of refusals: how many tries, at which address.

@@ -227,7 +227,7 @@ fn every_kind_of_tampering_is_found_and_told_where_it_is() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_tampering_goes_unseen_wherever_it_is(how in 0..ALL.len(), at in 1_u64..12, more in 0_usize..4) {
