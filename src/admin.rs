@@ -21,8 +21,8 @@ use crate::types::{
 pub use command::Command;
 pub use error::AdminError;
 pub use reply::{
-    AccountDetail, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reply, SecretView, UsageSums,
-    UsageView, Verdict,
+    AccountDetail, AuditNews, AuditPage, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reply,
+    SecretView, UsageSums, UsageView, Verdict,
 };
 pub use status::{ServerStatus, Status, UpstreamStatus};
 
@@ -87,6 +87,10 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
         Command::TokenList => Reply::Tokens(registry.tokens(actor)?),
         Command::TokenRevoke { token } => Reply::Token(registry.revoke_token(actor, token)?),
         Command::AuditList { filter, before, limit } => desk.audit(actor, filter, *before, *limit)?,
+        Command::AuditNews { filter, after, limit } => desk.audit_news(actor, filter, *after, *limit)?,
+        Command::AuditVerify { noted, after } => {
+            Reply::AuditVerified(registry.verify_trail(actor, *noted, *after)?)
+        }
         Command::Models => desk.models(actor)?,
         Command::Usage { account } => desk.usage(actor, account.as_deref())?,
         Command::KeyCreate(new) => desk.issued(registry.create_key(actor, new)?)?,
@@ -172,6 +176,7 @@ impl Desk<'_> {
             accounts: self.registry.account_count()?,
             keys: self.registry.key_count()?,
             denials_owed: self.registry.owes_denials(),
+            audit_head: self.registry.trail_head()?,
             server: self.server.map(Running::status),
         }))
     }

@@ -3,6 +3,7 @@
 
 mod account;
 mod args;
+mod audit;
 mod backup;
 mod desk;
 mod error;
@@ -128,7 +129,7 @@ fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) 
         Verb::Invite(verb) => invite::run(verb, &desk(global, screen, services)?, screen),
         Verb::Token(verb) => token::run(verb, &desk(global, screen, services)?, screen),
         Verb::Model(ModelVerb::List) => report::models(&desk(global, screen, services)?, screen),
-        Verb::Audit(options) => report::audit(options, &desk(global, screen, services)?, screen),
+        Verb::Audit(options) => audit::run(options, &desk(global, screen, services)?, screen),
         Verb::Usage(options) => report::usage(options, &desk(global, screen, services)?, screen),
         Verb::Scan(options) => scan::run(options, screen, |screen| desk(global, screen, services)),
         Verb::Status => status(&desk(global, screen, services)?, screen),

@@ -16,8 +16,8 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use checked::{
-    Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat, LogLevel, ModelsConfig,
-    ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
+    AuditConfig, Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat, LogLevel,
+    ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
 };
 pub use fault::{Fault, Faults};
 

@@ -4,6 +4,7 @@
 mod access;
 mod accounts;
 mod audit;
+mod chain;
 mod change;
 mod denial;
 mod error;
@@ -14,8 +15,10 @@ mod known_places;
 mod password;
 mod policy;
 mod record;
+mod refused;
 mod reset;
 mod restore;
+mod retention;
 mod rotation;
 mod rules;
 mod session;
@@ -23,15 +26,17 @@ mod table;
 mod throttle;
 mod token;
 mod turnstile;
+mod verify;
 
 use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex};
 
 use crate::store::Store;
-use crate::types::{Actor, Clock, Random};
+use crate::types::{Actor, Clock, Origin, Random};
 
 pub use accounts::{AccountChanges, NewAccount};
-pub use audit::{Action, AuditFilter, Event, HISTORY_MAX};
+pub use audit::{Action, AuditFilter, Event, HISTORY_MAX, News, Trail};
+pub use chain::HEAD_ROW;
 pub use change::{Change, changes};
 pub use denial::{Denial, DenialReason, DenialTarget, Door};
 pub use error::{Problem, RegistryError};
@@ -43,8 +48,11 @@ pub use rotation::Rotation;
 pub use rules::Rules;
 pub use session::SignedIn;
 pub use token::NewToken;
+pub use verify::{TrailCursor, TrailCursorError, TrailFault, Verification};
 
+use chain::Chain;
 use denial::Owed;
+use refused::Refused;
 use throttle::Throttle;
 use turnstile::Turnstile;
 
@@ -60,7 +68,8 @@ pub struct Page<T> {
 /// The longest list given in one page.
 pub const PAGE_MAX: usize = 1000;
 
-/// Where every rule about accounts and keys lives. All calls may block on the disk.
+/// Where every rule about accounts and keys lives. All calls may block on the disk. A clone is the same registry.
+#[derive(Clone)]
 pub struct Registry {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -68,14 +77,18 @@ pub struct Registry {
     /// Whoever admits requests in this process; none where nobody does.
     door: Option<Arc<dyn Door>>,
     /// What was denied in memory but could not be committed yet.
-    owed: Mutex<Owed>,
+    owed: Arc<Mutex<Owed>>,
     /// Held while what is owed is written down.
-    settling: Mutex<()>,
-    rules: Rules,
-    throttle: Throttle,
-    turnstile: Turnstile,
+    settling: Arc<Mutex<()>>,
+    rules: Arc<Rules>,
+    throttle: Arc<Throttle>,
+    turnstile: Arc<Turnstile>,
     /// Gives the events of one millisecond their order.
-    events_made: AtomicU16,
+    events_made: Arc<AtomicU16>,
+    chain: Arc<Chain>,
+    refused: Arc<Refused>,
+    /// From where the changes come that are made through this clone.
+    origin: Origin,
 }
 
 impl Registry {
@@ -92,19 +105,28 @@ impl Registry {
             clock,
             random,
             door,
-            owed: Mutex::default(),
-            settling: Mutex::default(),
-            rules: Rules::default(),
-            throttle: Throttle::default(),
-            turnstile: Turnstile::default(),
-            events_made: AtomicU16::new(0),
+            owed: Arc::default(),
+            settling: Arc::default(),
+            rules: Arc::default(),
+            throttle: Arc::default(),
+            turnstile: Arc::default(),
+            events_made: Arc::default(),
+            chain: Arc::default(),
+            refused: Arc::default(),
+            origin: Origin::default(),
         }
+    }
+
+    /// The same registry; what is changed through it is written down as coming from there.
+    #[must_use]
+    pub fn asked_from(&self, origin: Origin) -> Self {
+        Self { origin, ..self.clone() }
     }
 
     /// The same by the operator's choices.
     #[must_use]
     pub fn with_rules(self, rules: Rules) -> Self {
-        Self { rules, ..self }
+        Self { rules: Arc::new(rules), ..self }
     }
 
     /// Refuses what only administrators and the machine may do.
@@ -117,7 +139,7 @@ impl Registry {
 
     /// What the operator chose.
     #[must_use]
-    pub const fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &Rules {
         &self.rules
     }
 }

@@ -12,6 +12,7 @@ mod settings;
 mod snapshot;
 mod socket_path;
 mod source;
+mod trail;
 mod usage;
 
 use std::io::{self, Write};
@@ -24,7 +25,7 @@ use crate::config::{Config, UpstreamConfig};
 use crate::http::Listener;
 use crate::registry::{Registry, RegistryError};
 use crate::store::{Birth, OpenError, RedbStore, Store, StoreOptions};
-use crate::types::{Actor, Clock, ModelScope, Random};
+use crate::types::{Actor, Clock, ModelScope, Origin, Random};
 use crate::upstream::{USUAL_PORTS, Upstreams, discover};
 
 use data_dir::DataDir;
@@ -88,6 +89,7 @@ impl OpenStore {
     fn registry(&self) -> Registry {
         let store: Arc<dyn Store> = self.store.clone();
         Registry::new(store, Arc::new(SystemClock), Arc::new(MachineRandom::new()), None)
+            .asked_from(Origin::File)
     }
 }
 

@@ -5,10 +5,11 @@ mod memory;
 mod redb;
 
 use std::ops::Bound;
+use std::sync::mpsc::Receiver;
 
 pub use self::memory::MemoryStore;
 pub use self::redb::{
-    Birth, FORMAT, OpenError, RedbStore, SnapshotError, StoreOptions, TableCount, Verified, verify,
+    Birth, FORMAT, OpenError, RedbStore, SnapshotError, StoreOptions, TableCount, Verified, row_of, verify,
 };
 #[doc(hidden)]
 pub use self::redb::{Fault, FaultKind, FaultOn, Faults};
@@ -170,6 +171,23 @@ fn nothing_between(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
 /// call the store.
 pub type Observer = Box<dyn Fn(&[Write]) + Send + Sync>;
 
+/// A commit that was handed over.
+pub struct Pending(Option<Receiver<Result<(), CommitError>>>);
+
+impl Pending {
+    /// Returns when the commit is durable, and not before.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn wait(self) -> Result<(), CommitError> {
+        let closed = || Trouble::Unavailable("the store is closed".to_string());
+        match self.0 {
+            None => Ok(()),
+            Some(answer) => answer.recv().map_err(|_| closed())?,
+        }
+    }
+}
+
 /// A store. All calls block; whoever may not block calls from a thread that may.
 pub trait Store: Send + Sync {
     /// The value of one row.
@@ -213,6 +231,15 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`CommitError`].
     fn commit(&self, commit: Commit) -> Result<(), CommitError>;
+
+    /// Hands a commit over and does not wait: it is decided after all that were handed over before it. An engine that
+    /// has no line of commits carries it out at once.
+    ///
+    /// # Errors
+    /// [`CommitError`], when it can't even be handed over.
+    fn submit(&self, commit: Commit) -> Result<Pending, CommitError> {
+        self.commit(commit).map(|()| Pending(None))
+    }
 
     /// From now on, tells the observer of every commit.
     fn observe(&self, observer: Observer);

@@ -12,6 +12,7 @@ mod limits;
 mod model;
 pub mod moment;
 mod name;
+mod origin;
 mod period;
 mod place;
 mod policy;
@@ -21,6 +22,7 @@ mod sighting;
 mod sign_up;
 mod ticket;
 mod time;
+mod trail;
 mod usage;
 
 pub use account::{Account, AccountStatus, Role};
@@ -32,6 +34,7 @@ pub use key_record::{KeyRecord, KeySecret, KeyStanding, KeyStatus, ModelScope};
 pub use limits::{Bounds, Limit, LimitError, LimitKind, Limits, Measure, Unit, UnknownLimit};
 pub use model::{ModelId, ModelIdError};
 pub use name::{DisplayName, Email, EmailError, KeyName, NameError, is_control};
+pub use origin::Origin;
 pub use period::Period;
 pub use place::Place;
 pub use policy::{
@@ -44,6 +47,7 @@ pub use sighting::{SeenSecret, Sighting};
 pub use sign_up::SignUp;
 pub use ticket::{Ticket, TicketDigest, TicketKind};
 pub use time::{Clock, DateError, Stopwatch, Timestamp};
+pub use trail::{TrailHead, TrailHeadError};
 pub use usage::{Ending, Tokens, TokensSource};
 
 /// A source of random bytes. The real one is the operating system's; tests bring their own.

@@ -2,8 +2,9 @@
 
 use crate::registry::{
     AccountChanges, AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, Rotation,
+    TrailCursor,
 };
-use crate::types::{AccountId, EventId, InviteId, Key, KeyId, Secret, SessionId};
+use crate::types::{AccountId, EventId, InviteId, Key, KeyId, Secret, SessionId, TrailHead};
 
 /// One thing an operator can ask. Where a key is named, the text is an id, the beginning of one, a name or the last
 /// four characters; where an account is named, its address or id.
@@ -102,6 +103,22 @@ pub enum Command {
         /// How many, 1 to [`crate::registry::PAGE_MAX`].
         limit: usize,
     },
+    /// The events that were committed after one of them, in their order.
+    AuditNews {
+        /// Which of them.
+        filter: AuditFilter,
+        /// The number of the last one already seen; without it, only where to go on is told.
+        after: Option<u64>,
+        /// How many to look at, 1 to [`crate::registry::PAGE_MAX`].
+        limit: usize,
+    },
+    /// One step of looking through the audit trail for what was changed in it.
+    AuditVerify {
+        /// A head that was noted earlier.
+        noted: Option<TrailHead>,
+        /// Where the last step ended.
+        after: Option<TrailCursor>,
+    },
     /// What models are served, and by which servers.
     Models,
     /// What was used in the last day and week.
@@ -179,6 +196,8 @@ impl Command {
             | Self::SessionList { .. }
             | Self::TokenList
             | Self::AuditList { .. }
+            | Self::AuditNews { .. }
+            | Self::AuditVerify { .. }
             | Self::Models
             | Self::Usage { .. }
             | Self::Status => true,

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::registry::{AuditFilter, Event, Page, RegistryError};
+use crate::registry::{AuditFilter, Event, RegistryError};
 use crate::types::{AccountId, Actor, EventId, KeyId, Secret, Ticket, TicketKind};
 
-use super::{AdminError, Desk, HistoryLine, Reply, Running, UsageSums, UsageView};
+use super::{AdminError, AuditNews, AuditPage, Desk, HistoryLine, Reply, Running, UsageSums, UsageView};
 
 impl Desk<'_> {
     pub(super) fn reset(&self, actor: Actor, account: &str) -> Result<Reply, AdminError> {
@@ -28,7 +28,19 @@ impl Desk<'_> {
         limit: usize,
     ) -> Result<Reply, AdminError> {
         let page = self.registry.events(actor, filter, before, limit)?;
-        Ok(Reply::Audit(Page { entries: self.lines(page.entries)?, has_more: page.has_more }))
+        Ok(Reply::Audit(AuditPage { entries: self.lines(page.entries)?, next: page.next }))
+    }
+
+    pub(super) fn audit_news(
+        &self,
+        actor: Actor,
+        filter: &AuditFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Reply, AdminError> {
+        let news = self.registry.news(actor, filter, after, limit)?;
+        let (next, has_more) = (news.next, news.has_more);
+        Ok(Reply::AuditNews(AuditNews { entries: self.lines(news.entries)?, next, has_more }))
     }
 
     pub(super) fn models(&self, actor: Actor) -> Result<Reply, AdminError> {

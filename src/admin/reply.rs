@@ -1,10 +1,10 @@
 //! What is answered: plain data, and a new key once. Never: how it is written down or shown.
 
 use crate::gate::Stop;
-use crate::registry::{Event, Page};
+use crate::registry::{Event, Page, Verification};
 use crate::types::{
     Account, AccountId, AdminToken, Email, Environment, EventId, Invite, Key, KeyHint, KeyId, KeyName,
-    KeySecret, KeyStatus, Policy, Secret, Session, Ticket, Timestamp, Tokens, Weight,
+    KeySecret, KeyStatus, Origin, Policy, Secret, Session, Ticket, Timestamp, Tokens, Weight,
 };
 
 use super::Status;
@@ -67,8 +67,12 @@ pub enum Reply {
     Token(AdminToken),
     /// All administrators' tokens.
     Tokens(Vec<AdminToken>),
-    /// A page of the audit trail, the newest first.
-    Audit(Page<HistoryLine>),
+    /// A page of the audit trail.
+    Audit(AuditPage),
+    /// What was committed to it lately.
+    AuditNews(AuditNews),
+    /// What a step of looking through it found.
+    AuditVerified(Verification),
     /// The models that are served.
     Models(Vec<ModelView>),
     /// What was used.
@@ -143,13 +147,37 @@ pub struct SecretView {
     pub valid_until: Option<Timestamp>,
 }
 
+/// A page of the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditPage {
+    /// The newest first.
+    pub entries: Vec<HistoryLine>,
+    /// Before which event to go on; none at the end. A page may be empty and have more behind it.
+    pub next: Option<EventId>,
+}
+
+/// Events that were committed lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditNews {
+    /// In the order they were committed.
+    pub entries: Vec<HistoryLine>,
+    /// After which number to go on.
+    pub next: u64,
+    /// Whether there is more already.
+    pub has_more: bool,
+}
+
 /// A line of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryLine {
     /// The event's id.
     pub id: EventId,
+    /// Its number in the chain; none for one that is older than the chain.
+    pub sequence: Option<u64>,
     /// When.
     pub at: Timestamp,
+    /// From where.
+    pub origin: Origin,
     /// Who: an id.
     pub actor: String,
     /// Who, for people: an address, where the id is an account's.
@@ -224,6 +252,8 @@ impl HistoryLine {
             target_name,
             actor_name,
             id: event.id,
+            sequence: Some(event.sequence).filter(|number| *number > 0),
+            origin: event.origin,
             at: event.at,
             actor: event.actor.to_string(),
             action: event.action.as_str().to_string(),

@@ -1,6 +1,6 @@
 //! How Ember is. Never: how it is found out.
 
-use crate::types::{Timestamp, Tokens};
+use crate::types::{Timestamp, Tokens, TrailHead};
 
 /// How Ember is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Status {
     pub keys: u64,
     /// Whether something is denied in memory that is not on disk yet.
     pub denials_owed: bool,
+    /// Where the chain of the audit trail ends.
+    pub audit_head: TrailHead,
     /// What the server says of itself; none when none runs.
     pub server: Option<ServerStatus>,
 }

@@ -2,6 +2,7 @@
 //! Stable: members are added, never renamed. Never: methods, paths, status codes.
 
 mod account;
+mod audit;
 mod key;
 mod people;
 mod policy;
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use crate::types::Timestamp;
 
-use super::{AdminError, Command, Reply};
+use super::{AdminError, Command, HistoryLine, Reply};
 
 pub use request::{
     account_create, account_update, body, invite_create, key_create, key_revoke, key_rotate, key_update,
@@ -70,6 +71,14 @@ impl<T> ListJson<T> {
         let (first_id, last_id) = (data.first().map(&id), data.last().map(&id));
         Self { object: "list".to_string(), data, first_id, last_id, has_more }
     }
+}
+
+/// One event as one line of JSON.
+///
+/// # Errors
+/// [`AdminError`] when it can't be written.
+pub fn encode_event(line: &HistoryLine) -> Result<String, AdminError> {
+    serde_json::to_string(&account::EventJson::of(line)).map_err(unwritable)
 }
 
 fn unwritable(error: serde_json::Error) -> AdminError {

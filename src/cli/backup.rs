@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use rustix::fs::RenameFlags;
 
+use crate::registry::HEAD_ROW;
 use crate::store;
+use crate::types::TrailHead;
 
 use super::desk::{Desk, Hand};
 use super::error::{CliError, Exit};
@@ -32,6 +34,7 @@ pub(super) fn run(file: &Path, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> 
     let bytes = match hand {
         Hand::Server(client) => client.backup(&mut draft.file)?,
         Hand::Own(opened) => {
+            opened.registry.begin_chain().map_err(crate::admin::AdminError::from)?;
             let mut copy = (opened.snapshot)()?;
             pour(&mut copy, &mut draft.file).map_err(|error| failed(&path, &error))?
         }
@@ -43,14 +46,26 @@ pub(super) fn run(file: &Path, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> 
             format!("the backup was read again and is not good: {error}; nothing was kept"),
         )
     })?;
+    let head = head_of(&draft.path);
     draft.name(&path)?;
     let rows: u64 = verified.tables.iter().map(|table| table.rows).sum();
     screen.note(&format!(
         "Backup of {rows} records ({bytes} bytes) in {}, read again and verified.",
         path.display()
     ));
+    if let Some(head) = head {
+        screen.note(&format!(
+            "Its audit trail ends at {head}: after a restore, `ember audit --verify` takes that."
+        ));
+    }
     screen.note("It holds no key in clear, but addresses, password hashes and digests: keep it private.");
     Ok(())
+}
+
+/// Where the audit trail of a copy ends, which was just found to be whole.
+pub(super) fn head_of(copy: &Path) -> Option<TrailHead> {
+    let (table, key) = HEAD_ROW;
+    store::row_of(copy, table, key).ok().flatten().and_then(|bytes| TrailHead::from_bytes(&bytes))
 }
 
 fn refuse_present(path: &Path) -> Result<(), CliError> {

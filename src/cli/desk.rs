@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::admin::{self, Command, Reply};
 use crate::http::admin::{Client, ClientError};
-use crate::types::{Actor, Timestamp};
+use crate::types::{Actor, Origin, Timestamp};
 
 use super::error::{CliError, Exit};
 use super::settings::Settings;
@@ -95,6 +95,18 @@ impl<'s> Desk<'s> {
         }
     }
 
+    /// Has a command carried out by the server that runs now; looks once, and never at the file.
+    ///
+    /// # Errors
+    /// [`CliError`]; [`Exit::Unreachable`] when none runs.
+    pub(super) fn ask_running(&self, command: &Command) -> Result<Reply, CliError> {
+        match socket::connect(self.data())? {
+            Some(stream) => Ok(Client::new(stream).ask(command)?),
+            None => Err(CliError::new(Exit::Unreachable, "no server runs on this data directory")
+                .hint("`ember up` or `ember serve` starts one")),
+        }
+    }
+
     /// Whoever can carry a command out now, or within the wait.
     ///
     /// # Errors
@@ -114,8 +126,9 @@ impl<'s> Desk<'s> {
     }
 
     fn run(&self, opened: &Opened, command: &Command) -> Result<Reply, CliError> {
+        let registry = opened.registry.asked_from(Origin::File);
         let desk = admin::Desk {
-            registry: &opened.registry,
+            registry: &registry,
             meter: &opened.meter,
             clock: self.services.clock(),
             server: None,

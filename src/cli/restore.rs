@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use crate::registry::Carried;
 use crate::store;
-use crate::types::Timestamp;
+use crate::types::{Origin, Timestamp};
 
-use super::backup::{rename_new, sync_directory};
+use super::backup::{head_of, rename_new, sync_directory};
 use super::desk::Desk;
 use super::error::{CliError, Exit};
 use super::terminal::Screen;
@@ -24,6 +24,7 @@ const STAGE: &str = "restore.tmp";
 pub(super) fn run(file: &Path, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
     let backup = screen.terminal.cwd.join(file);
     let verified = store::verify(&backup).map_err(|error| bad_backup(&error))?;
+    let head = head_of(&backup);
     let data = desk.data();
     refuse_running(desk)?;
     let present = present(desk, screen)?;
@@ -34,6 +35,9 @@ pub(super) fn run(file: &Path, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> 
     drop(present);
     let rows: u64 = verified.tables.iter().map(|table| table.rows).sum();
     screen.note(&format!("Restored {rows} records from {}.", backup.display()));
+    if let Some(head) = head {
+        screen.note(&format!("The audit trail of the backup ends at {head}."));
+    }
     if let Some(kept) = kept {
         screen.note(&format!("What was there is kept in {}.", kept.display()));
     }
@@ -118,7 +122,7 @@ fn make_directory(data: &Path) -> Result<(), CliError> {
 fn carry_over(desk: &Desk<'_>, stage: &Stage, present: Option<&Opened>) -> Result<Vec<Carried>, CliError> {
     let Some(present) = present else { return Ok(Vec::new()) };
     let restored = desk.services.open_file(&stage.file)?;
-    let carried = restored.registry.carry_over(desk.actor(), &present.registry);
+    let carried = restored.registry.asked_from(Origin::File).carry_over(desk.actor(), &present.registry);
     Ok(carried.map_err(crate::admin::AdminError::from)?)
 }
 

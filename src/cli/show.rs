@@ -3,10 +3,11 @@
 mod people;
 
 use crate::admin::{
-    AccountDetail, HistoryLine, KeyDetail, KeyView, Reply, ServerStatus, Status, Verdict, wire,
+    AccountDetail, AuditNews, AuditPage, HistoryLine, KeyDetail, KeyView, Reply, ServerStatus, Status,
+    Verdict, wire,
 };
 use crate::gate::{Cut, Stop};
-use crate::registry::HISTORY_MAX;
+use crate::registry::{HISTORY_MAX, Verification};
 use crate::types::{Account, Limit, Policy, Timestamp, Weight};
 
 use super::args::Format;
@@ -30,6 +31,24 @@ pub(super) fn reply(reply: &Reply, now: Timestamp, screen: &mut Screen<'_, '_>) 
         screen.note("There are none.");
         return Ok(());
     }
+    screen.data(&lines.join("\n"))
+}
+
+/// Prints events of a list that goes on: a line each, without a heading.
+pub(super) fn events(
+    events: &[HistoryLine],
+    now: Timestamp,
+    screen: &mut Screen<'_, '_>,
+) -> Result<(), CliError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let rows = |times| events.iter().map(|event| people::event(event, times)).collect::<Vec<_>>();
+    let lines = match screen.format {
+        Format::Json => events.iter().map(wire::encode_event).collect::<Result<_, _>>()?,
+        Format::Table => table(&people::EVENTS, &rows(Times::ReadAt(now))).split_off(1),
+        Format::Plain => plain(&rows(Times::Exact)),
+    };
     screen.data(&lines.join("\n"))
 }
 
@@ -64,7 +83,8 @@ fn for_people(reply: &Reply, now: Timestamp) -> Vec<String> {
         }
         Reply::Session(_) | Reply::Sessions(_) => table(&people::SESSIONS, &rows),
         Reply::Token(_) | Reply::TokenIssued { .. } | Reply::Tokens(_) => table(&people::TOKENS, &rows),
-        Reply::Audit(_) => table(&people::EVENTS, &rows),
+        Reply::Audit(_) | Reply::AuditNews(_) => table(&people::EVENTS, &rows),
+        Reply::AuditVerified(found) => verification_sheet(found),
         Reply::Models(_) => table(&people::MODELS, &rows),
         Reply::Usage(_) => table(&people::USAGE, &rows),
         Reply::Status(status) => status_sheet(status, now),
@@ -95,7 +115,10 @@ fn rows(reply: &Reply, times: Times) -> Vec<Vec<String>> {
         Reply::Sessions(sessions) => sessions.iter().map(|session| people::session(session, times)).collect(),
         Reply::Token(token) | Reply::TokenIssued { token, .. } => vec![people::token(token, times)],
         Reply::Tokens(tokens) => tokens.iter().map(|token| people::token(token, times)).collect(),
-        Reply::Audit(page) => page.entries.iter().map(|event| people::event(event, times)).collect(),
+        Reply::Audit(AuditPage { entries, .. }) | Reply::AuditNews(AuditNews { entries, .. }) => {
+            entries.iter().map(|event| people::event(event, times)).collect()
+        }
+        Reply::AuditVerified(found) => vec![people::verification(found)],
         Reply::Models(models) => models.iter().map(people::model).collect(),
         Reply::Usage(usage) => people::usage(usage),
         Reply::Status(status) => status_rows(status),
@@ -227,6 +250,22 @@ fn stop_words(stop: Stop) -> &'static str {
     }
 }
 
+fn verification_sheet(found: &Verification) -> Vec<String> {
+    let verdict = match &found.fault {
+        None => "every event and link is what was written".to_string(),
+        Some(fault) => format!("does not fit: {}", fault.what),
+    };
+    let mut pairs = vec![("Trail", verdict), ("Events", found.checked.to_string())];
+    if found.anchor > 0 {
+        pairs.push((
+            "Begins",
+            format!("after event {}; earlier ones were removed for their age", found.anchor),
+        ));
+    }
+    pairs.push(("Head", found.head.to_string()));
+    sheet(&pairs)
+}
+
 fn status_sheet(status: &Status, now: Timestamp) -> Vec<String> {
     let mut pairs = vec![("Server", "not running".to_string())];
     if let Some(server) = &status.server {
@@ -236,6 +275,7 @@ fn status_sheet(status: &Status, now: Timestamp) -> Vec<String> {
     if status.denials_owed {
         pairs.push(("Owed", "keys are denied in memory only; the disk does not take it yet".to_string()));
     }
+    pairs.push(("Audit head", status.audit_head.to_string()));
     sheet(&pairs)
 }
 
@@ -272,6 +312,7 @@ fn status_rows(status: &Status) -> Vec<Vec<String>> {
         row("accounts", status.accounts.to_string()),
         row("keys", status.keys.to_string()),
         row("denials_owed", status.denials_owed.to_string()),
+        row("audit_head", status.audit_head.to_string()),
     ];
     if let Some(server) = &status.server {
         rows.extend([

@@ -26,6 +26,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// People and their sessions.
     pub dashboard: DashboardConfig,
+    /// `[audit]`.
+    pub audit: AuditConfig,
     /// The catalogue of models.
     pub models: ModelsConfig,
     /// What is logged, and how.
@@ -137,6 +139,13 @@ pub struct DashboardConfig {
     pub session_idle: Duration,
     /// How long a session lasts; never below `session_idle`.
     pub session_lifetime: Duration,
+}
+
+/// `[audit]`.
+#[derive(Debug)]
+pub struct AuditConfig {
+    /// How long events are kept; for ever, without it.
+    pub retention: Option<Duration>,
 }
 
 /// `[models]`.

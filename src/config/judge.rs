@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checked::{
-    Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat, LogLevel, ModelsConfig,
-    ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
+    AuditConfig, Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat, LogLevel,
+    ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
 };
 use super::fault::{Faults, Place};
 use super::layer::{Layers, resolved};
@@ -51,6 +51,7 @@ impl Judge<'_> {
                 account: bounds(&raw.limits.account),
             },
             dashboard: self.dashboard(raw.dashboard),
+            audit: AuditConfig { retention: kind::retention(&raw.audit.retention).ok().flatten() },
             models: ModelsConfig { echo: raw.models.echo, refresh: raw.models.refresh.0 },
             log: log(&raw.log),
             upstreams,

@@ -89,6 +89,17 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(signed).map_err(|_| refused())
 }
 
+/// How long something is kept: a time from a day to a hundred years, or `never`, which is for ever.
+pub(super) fn retention(text: &str) -> Result<Option<Duration>, String> {
+    if text == "never" {
+        return Ok(None);
+    }
+    let range = duration("1d")?..=duration("36500d")?;
+    let kept = duration(text).map_err(|error| format!("{error}; or never"))?;
+    ensure(range.contains(&kept), || format!("{} is outside 1d to 36500d; or write never", shown(text)))?;
+    Ok(Some(kept))
+}
+
 /// A number of bytes such as `65536`, `64KiB`, `32MiB`, `1GiB`.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let text = text.trim();
@@ -206,6 +217,16 @@ mod tests {
         }
         for text in ["", "30", "-5s", "5s ago", "1 month", "soon", "99999999999999999999d"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_kept_for_a_day_at_least_or_for_ever() {
+        assert_eq!(retention("never"), Ok(None));
+        assert_eq!(retention("1d"), Ok(Some(Duration::from_secs(86_400))));
+        assert_eq!(retention("36500d"), Ok(Some(Duration::from_secs(36_500 * 86_400))));
+        for text in ["", "Never", "23h", "36501d", "0", "365"] {
+            assert!(retention(text).unwrap_err().contains("never"), "{text}");
         }
     }
 

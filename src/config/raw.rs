@@ -15,6 +15,7 @@ pub(super) struct Raw {
     pub(super) keys: RawKeys,
     pub(super) limits: RawLimits,
     pub(super) dashboard: RawDashboard,
+    pub(super) audit: RawAudit,
     pub(super) models: RawModels,
     pub(super) log: RawLog,
     /// By number: `[[upstream]]` sections from 0, then flags.
@@ -68,6 +69,11 @@ pub(super) struct RawDashboard {
     pub(super) sign_up_domains: Vec<String>,
     pub(super) session_idle: Time,
     pub(super) session_lifetime: Time,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawAudit {
+    pub(super) retention: String,
 }
 
 #[derive(Deserialize)]

@@ -195,6 +195,12 @@ pub(super) static SETTINGS: &[Row] = &[
         "how long a person stays signed in without doing anything",
     ),
     row("dashboard.session_lifetime", Time("1m", "90d"), "12h", "how long a person stays signed in at most"),
+    row(
+        "audit.retention",
+        Text(retention),
+        "never",
+        "how long events of the audit trail are kept; never removes none",
+    ),
     row("models.echo", Switch, "false", "whether the built-in stand-in model ember-echo is served"),
     row(
         "models.refresh",
@@ -338,6 +344,10 @@ fn public_url(text: &str) -> Result<(), String> {
 
 fn network(text: &str) -> Result<(), String> {
     address::network(text).map(|_| ())
+}
+
+fn retention(text: &str) -> Result<(), String> {
+    super::kind::retention(text).map(drop)
 }
 
 fn domain(text: &str) -> Result<(), String> {

@@ -23,7 +23,7 @@ use http::{Method, StatusCode};
 
 use crate::admin::{AdminError, Command, ModelView, Reply, run};
 use crate::registry::Registry;
-use crate::types::{Random, Ticket, TicketKind, Timestamp};
+use crate::types::{Origin, Random, Ticket, TicketKind, Timestamp};
 
 use super::admin::AdminDoor;
 use super::route::Authority;
@@ -167,6 +167,11 @@ impl Dashboard {
         &self.door.registry
     }
 
+    /// The registry as it is asked from where the visitor is.
+    fn registry_for(&self, visit: &Visit) -> Registry {
+        self.registry().asked_from(Origin::address(visit.place.address))
+    }
+
     fn now(&self) -> Timestamp {
         self.door.clock.now()
     }
@@ -184,7 +189,8 @@ impl Dashboard {
     /// The same, where a refusal is shown on the page that the form was on.
     fn try_ask(&self, visit: &Visit, command: &Command) -> Result<Reply, AdminError> {
         let person = visit.person.as_ref().ok_or_else(|| AdminError::invalid("nobody is signed in"))?;
-        run(&self.door.desk(&visit.ground.base_url), person.actor(), command)
+        let registry = self.registry_for(visit);
+        run(&self.door.desk(&registry, &visit.ground.base_url), person.actor(), command)
     }
 
     /// The names of the models that are served.

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::task::spawn_blocking;
 
 use crate::admin::AdminError;
-use crate::types::{Actor, Ticket, TicketKind};
+use crate::types::{Actor, Origin, Ticket, TicketKind};
 
 use super::access::Access;
 use super::admin::{AdminDoor, Answered, failure, refusal};
@@ -73,13 +73,21 @@ async fn carry_out(
     let ground = service.parts.site.ground(&request, peer.0);
     let base_url = ground.as_ref().map(|ground| ground.base_url.clone()).ok();
     let (head, incoming) = request.into_parts();
-    let credential = match request::bearer(&head.headers)? {
+    let address = service.parts.site.client(&head.headers, peer.0);
+    let bearer = request::bearer(&head.headers)?;
+    let is_bearer = bearer.is_some();
+    let credential = match bearer {
         Some(text) => Ticket::parse(TicketKind::Admin, text).map_or(Credential::None, Credential::Token),
         None => session(&head.headers, &head.method, ground.ok().as_ref()),
     };
     let actor = match identify(service, credential).await {
         Ok(actor) => actor,
-        Err(refused) => return Ok(draft(refused)),
+        Err(refused) => {
+            if is_bearer && refused.is_stranger() {
+                service.parts.admin.registry.note_refused_token(address);
+            }
+            return Ok(draft(refused));
+        }
     };
     if let Actor::Person { account, .. } = actor {
         access.account = Some(account);
@@ -95,7 +103,8 @@ async fn carry_out(
     access.bytes_in = body.len();
     asked.open.body_done();
     let base_url = base_url.unwrap_or_else(|| service.parts.admin.base_url.clone());
-    Ok(draft(Arc::clone(&service.parts.admin).answer(actor, routed, body, base_url).await))
+    let door = Arc::clone(&service.parts.admin);
+    Ok(draft(door.answer(actor, Origin::address(address), routed, body, base_url).await))
 }
 
 /// A browser sends its cookie along with what other sites make it ask, too.

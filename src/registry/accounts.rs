@@ -205,13 +205,22 @@ impl Registry {
             let (account, bytes) = there.ok_or_else(|| no_account(text))?;
             let policy = changes.policy.applied_to(&account.policy);
             refuse_crowded(&policy)?;
-            let difference = account.policy.difference(&policy);
+            let mut difference = account.policy.difference(&policy);
             let name = changes.name.clone().unwrap_or_else(|| account.name.clone());
-            let (action, detail) = match difference.as_slice() {
-                [] if name == account.name => return Ok(Attempt::Nothing(account)),
-                [] => (Action::AccountRenamed, account.email.to_string()),
-                parts => (Action::AccountUpdated, parts.join("; ")),
+            let action = match difference.is_empty() {
+                true => Action::AccountRenamed,
+                false => Action::AccountUpdated,
             };
+            if name != account.name {
+                let told = |name: &Option<DisplayName>| {
+                    name.as_ref().map_or("none".to_string(), ToString::to_string)
+                };
+                difference.insert(0, format!("name: {} -> {}", told(&account.name), told(&name)));
+            }
+            if difference.is_empty() {
+                return Ok(Attempt::Nothing(account));
+            }
+            let detail = difference.join("; ");
             let changed = Account { name, policy, ..account };
             let commit = self.account_replacement(actor, action, &changed, bytes, detail)?;
             Ok(Attempt::Commit(commit, changed))

@@ -1,15 +1,19 @@
 //! The audit trail: one event for each change, in the commit that makes the change. Never: secrets.
 
+use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 
 use crate::store::Write;
-use crate::types::{AccountId, Actor, Email, EventId, InviteId, KeyId, Timestamp, TokenId, is_control};
+use crate::types::{
+    AccountId, Actor, Email, EventId, InviteId, KeyId, Origin, Timestamp, TokenId, is_control,
+};
 
 use super::access::administrators_only;
-use super::record::{decode_event, encode_event};
+use super::chain::links;
+use super::record::event::{decode_event, encode_event};
 use super::table::{AUDIT, AUDIT_INDEX, audit_prefix, audit_row, end_of};
-use super::{PAGE_MAX, Page, Registry, RegistryError};
+use super::{PAGE_MAX, Registry, RegistryError};
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
@@ -79,6 +83,12 @@ actions! {
     KeyRevoked = "key.revoked",
     /// A key got a new secret.
     KeyRotated = "key.rotated",
+    /// Sign-ins were refused at one address in one minute.
+    SignInRefused = "refused.sign_in",
+    /// Administrators' tokens were refused at one address in one minute.
+    TokenRefused = "refused.token",
+    /// Old events were removed.
+    TrailTrimmed = "audit.trimmed",
 }
 
 /// A line of the audit trail.
@@ -86,13 +96,17 @@ actions! {
 pub struct Event {
     /// Its id; sorts by time.
     pub id: EventId,
+    /// Its number in the chain; 0 for events that are older than the chain, and until it is linked.
+    pub sequence: u64,
     /// When.
     pub at: Timestamp,
     /// Who.
     pub actor: Actor,
+    /// From where.
+    pub origin: Origin,
     /// What.
     pub action: Action,
-    /// The id of the key, account, invitation or token it was done to.
+    /// The id of the key, account, invitation or token it was done to; the address that was refused, as IPv6.
     pub target: [u8; 16],
     /// What changed, in words; never a secret.
     pub detail: String,
@@ -107,10 +121,17 @@ impl Event {
             Some("key") => KeyId::from_bytes(target).map(|id| id.to_string()),
             Some("invite") => InviteId::from_bytes(target).map(|id| id.to_string()),
             Some("token") => TokenId::from_bytes(target).map(|id| id.to_string()),
+            Some("refused") => refused_address(target),
+            Some("audit") => None,
             _ => AccountId::from_bytes(target).map(|id| id.to_string()),
         };
         id.unwrap_or_default()
     }
+}
+
+fn refused_address(target: &[u8; 16]) -> Option<String> {
+    let address = IpAddr::from(*target).to_canonical();
+    (!address.is_unspecified()).then(|| address.to_string())
 }
 
 /// Which events a list shows; what is none filters nothing.
@@ -120,6 +141,26 @@ pub struct AuditFilter {
     pub action: Option<String>,
     /// A part of the detail, in any case; or who did it or what it was done to: an id, or an account's address.
     pub search: Option<String>,
+}
+
+/// A part of the trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trail {
+    /// The newest first.
+    pub entries: Vec<Event>,
+    /// Before which event to go on; none when there are no more. A part may be empty and have more behind it.
+    pub next: Option<EventId>,
+}
+
+/// What was committed lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// In the order they were committed.
+    pub entries: Vec<Event>,
+    /// After which number to go on.
+    pub next: u64,
+    /// Whether there is more already.
+    pub has_more: bool,
 }
 
 /// A filter that makes sense, with what it looks for.
@@ -150,6 +191,8 @@ fn is_about(word: &str, wanted: &str) -> bool {
 
 /// The most events given of one thing's history.
 pub const HISTORY_MAX: usize = 100;
+/// The most events one call looks at for those that pass a filter.
+const LOOKED_AT_MAX: usize = 20_000;
 /// Rows of the index read at once.
 const INDEX_ROWS: usize = 1000;
 
@@ -170,7 +213,7 @@ impl Registry {
         self.history(account.as_bytes())
     }
 
-    /// The events that pass a filter, the newest first, before another one.
+    /// The events that pass a filter, the newest first, before another one. One call looks at 20,000 events at most.
     ///
     /// # Errors
     /// [`RegistryError::NotAllowed`], [`RegistryError::Store`].
@@ -180,30 +223,61 @@ impl Registry {
         filter: &AuditFilter,
         before: Option<EventId>,
         limit: usize,
-    ) -> Result<Page<Event>, RegistryError> {
+    ) -> Result<Trail, RegistryError> {
         administrators_only(actor)?;
         let wanted = self.wanted(filter)?;
         let limit = limit.clamp(1, PAGE_MAX);
-        let (mut entries, mut end) = (Vec::new(), before.map(|id| id.as_bytes().to_vec()));
-        loop {
-            let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut entries, mut end) = (Vec::new(), before);
+        for _ in 0..LOOKED_AT_MAX / INDEX_ROWS {
+            let to = end.as_ref().map_or(Bound::Unbounded, |id| Bound::Excluded(&id.as_bytes()[..]));
             let rows = self.store.scan_back(AUDIT, Bound::Unbounded, to, INDEX_ROWS)?;
             let is_last = rows.len() < INDEX_ROWS;
-            end = rows.last().map(|(id, _)| id.clone());
             for (id, bytes) in &rows {
                 let event = decode_event(id, bytes)?;
-                if wanted.passes(&event) {
+                if !wanted.passes(&event) {
+                    end = Some(event.id);
+                } else if entries.len() == limit {
+                    return Ok(Trail { entries, next: end });
+                } else {
+                    end = Some(event.id);
                     entries.push(event);
-                }
-                if entries.len() > limit {
-                    entries.truncate(limit);
-                    return Ok(Page { entries, has_more: true });
                 }
             }
             if is_last {
-                return Ok(Page { entries, has_more: false });
+                return Ok(Trail { entries, next: None });
             }
         }
+        Ok(Trail { entries, next: end })
+    }
+
+    /// The events that were committed after the one with this number and pass a filter, in their order; without a
+    /// number, none, but from where to go on.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotAllowed`], [`RegistryError::Store`].
+    pub fn news(
+        &self,
+        actor: Actor,
+        filter: &AuditFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<News, RegistryError> {
+        administrators_only(actor)?;
+        let wanted = self.wanted(filter)?;
+        let head = self.trail_head()?.sequence;
+        // After an older copy of the store was put in its place the chain is shorter.
+        let mut next = after.filter(|after| *after <= head).unwrap_or(head);
+        let mut entries = Vec::new();
+        let part = links(&*self.store, next, limit.clamp(1, PAGE_MAX))?;
+        for link in &part {
+            next = link.head.sequence;
+            // One that was removed meanwhile is not told.
+            if let Some(bytes) = self.store.get(AUDIT, &link.event)? {
+                entries.push(decode_event(&link.event, &bytes)?);
+            }
+        }
+        entries.retain(|event| wanted.passes(event));
+        Ok(News { entries, next, has_more: next < head })
     }
 
     fn wanted(&self, filter: &AuditFilter) -> Result<Wanted, RegistryError> {
@@ -223,7 +297,7 @@ impl Registry {
         Ok(Wanted { action: filter.action.clone(), text, ids })
     }
 
-    fn history(&self, target: &[u8; 16]) -> Result<Vec<Event>, RegistryError> {
+    pub(super) fn history(&self, target: &[u8; 16]) -> Result<Vec<Event>, RegistryError> {
         let prefix = audit_prefix(target);
         let end = end_of(&prefix);
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -247,7 +321,7 @@ impl Registry {
                 && let Ok(event) = decode_event(key, value)
             {
                 let target = event.target_id();
-                tracing::info!(target: "audit", event = %event.id, actor = %event.actor, action = event.action.as_str(), on = %target, "{}", shown(&event.detail));
+                tracing::info!(target: "audit", event = %event.id, actor = %event.actor, from = %event.origin, sequence = event.sequence, action = event.action.as_str(), on = %target, "{}", shown(&event.detail));
             }
         }
     }
@@ -263,10 +337,11 @@ impl Registry {
         let at = self.clock.now();
         let place = self.events_made.fetch_add(1, Ordering::Relaxed);
         let id = EventId::generate(at, &*self.random)?.in_order(place);
-        let event = Event { id, at, actor, action, target: *target, detail };
+        let (origin, target) = (self.origin, *target);
+        let event = Event { id, sequence: 0, at, actor, origin, action, target, detail };
         Ok(vec![
             Write::Put { table: AUDIT, key: id.as_bytes().to_vec(), value: encode_event(&event) },
-            Write::Put { table: AUDIT_INDEX, key: audit_row(target, id), value: Vec::new() },
+            Write::Put { table: AUDIT_INDEX, key: audit_row(&target, id), value: Vec::new() },
         ])
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::store::{Commit, CommitError, Urgency};
-use crate::types::{AccountId, Actor, KeyDigest, KeyId};
+use crate::types::{AccountId, Actor, KeyDigest, KeyId, Origin};
 
 use super::{Registry, RegistryError};
 
@@ -95,19 +95,20 @@ impl Intent {
     }
 }
 
-/// What is denied in memory only. Each entry has one `deny` at the door, lifted when it is on disk.
+/// What is denied in memory only, and from where that was asked. Each entry has one `deny` at the door, lifted when it
+/// is on disk.
 #[derive(Default)]
 pub(super) struct Owed {
-    waiting: VecDeque<Intent>,
-    underway: Option<Intent>,
+    waiting: VecDeque<(Intent, Origin)>,
+    underway: Option<(Intent, Origin)>,
 }
 
 impl Owed {
     /// False when the same waits already.
-    fn add(&mut self, intent: &Intent) -> bool {
-        let is_new = !self.waiting.iter().any(|known| known.is_same(intent));
+    fn add(&mut self, intent: &Intent, origin: Origin) -> bool {
+        let is_new = !self.waiting.iter().any(|(known, _)| known.is_same(intent));
         if is_new {
-            self.waiting.push_back(intent.clone());
+            self.waiting.push_back((intent.clone(), origin));
         }
         is_new
     }
@@ -118,13 +119,13 @@ impl Owed {
         self.waiting.len()
     }
 
-    fn begin(&mut self) -> Option<Intent> {
+    fn begin(&mut self) -> Option<(Intent, Origin)> {
         self.underway = self.waiting.pop_front();
         self.underway.clone()
     }
 
     fn all(&self) -> impl Iterator<Item = &Intent> {
-        self.waiting.iter().chain(&self.underway)
+        self.waiting.iter().chain(&self.underway).map(|(intent, _)| intent)
     }
 }
 
@@ -151,7 +152,7 @@ impl Registry {
         self.deny(intent);
         match (write_down(), &self.door) {
             (Err(RegistryError::Store(reason) | RegistryError::NotDurable(reason)), Some(_)) => {
-                let is_new = self.owed().add(intent);
+                let is_new = self.owed().add(intent, self.origin);
                 if !is_new {
                     self.lift(intent);
                 }
@@ -174,9 +175,8 @@ impl Registry {
                 Attempt::Nothing(result) => return Ok(result),
                 Attempt::Commit(commit, result) => (commit, result),
             };
-            let writes = commit.writes.clone();
-            match self.store.commit(commit) {
-                Ok(()) => {
+            match self.commit_linked(&commit) {
+                Ok(writes) => {
                     Self::log_events(&writes);
                     return Ok(result);
                 }
@@ -197,11 +197,12 @@ impl Registry {
         let _alone = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let due = self.owed().due();
         for _ in 0..due {
-            let Some(intent) = self.owed().begin() else { break };
-            let outcome = self.carry_out(&intent);
+            let Some((intent, origin)) = self.owed().begin() else { break };
+            let outcome = self.asked_from(origin).carry_out(&intent);
             // Carried out anew it was denied anew; when that failed it waits again, with that denial. Only after a
             // conflict nothing holds but the first one.
-            let stays = matches!(outcome, Err(RegistryError::Conflict(_))) && self.owed().add(&intent);
+            let stays =
+                matches!(outcome, Err(RegistryError::Conflict(_))) && self.owed().add(&intent, origin);
             self.owed().underway = None;
             if !stays {
                 self.lift(&intent);

@@ -208,7 +208,7 @@ impl Registry {
 
     /// Why nobody makes an account without an invitation; none where anyone may.
     #[must_use]
-    pub const fn sign_up_refusal(&self) -> Option<&'static str> {
+    pub fn sign_up_refusal(&self) -> Option<&'static str> {
         match self.rules.sign_up {
             SignUp::Open { .. } => None,
             SignUp::Invite => Some("accounts are made by invitation here; ask an administrator for a link"),

@@ -1,6 +1,7 @@
 //! The bytes of accounts, keys and events on disk: a version, then postcard (its wire format is specified and
 //! frozen at 1.0). A changed record gets a new version and the old one stays readable here. Never: rules.
 
+pub(super) mod event;
 pub(super) mod people;
 mod policy;
 
@@ -8,12 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{Table, Trouble};
 use crate::types::{
-    Account, AccountId, AccountStatus, Actor, Environment, EventId, KeyDigest, KeyHint, KeyId, KeyRecord,
-    KeySecret, KeyStanding, Policy, Role, Timestamp, TokenId, Weight,
+    Account, AccountId, AccountStatus, Actor, Environment, KeyDigest, KeyHint, KeyId, KeyRecord, KeySecret,
+    KeyStanding, Policy, Role, Timestamp, TokenId, Weight,
 };
 
-use super::audit::{Action, Event};
-use super::table::{ACCOUNTS, AUDIT, KEYS};
+use super::table::{ACCOUNTS, KEYS};
 
 use policy::{PolicyV1, read_models};
 
@@ -72,15 +72,6 @@ enum StandingV1 {
     Active,
     Disabled,
     Revoked { at: i64, reason: Option<String> },
-}
-
-#[derive(Serialize, Deserialize)]
-struct EventV1 {
-    at: i64,
-    actor: ActorV1,
-    action: String,
-    target: [u8; 16],
-    detail: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -225,31 +216,6 @@ fn read_key(id: &[u8], record: KeyV1, policy: Policy) -> Option<KeyRecord> {
         expires_at: record.expires_at.map(Timestamp::from_millis),
         expiry_met: false,
     })
-}
-
-pub(super) fn encode_event(event: &Event) -> Vec<u8> {
-    encode(&EventV1 {
-        at: event.at.as_millis(),
-        actor: ActorV1::of(event.actor),
-        action: event.action.as_str().to_string(),
-        target: event.target,
-        detail: event.detail.clone(),
-    })
-}
-
-pub(super) fn decode_event(id: &[u8], bytes: &[u8]) -> Result<Event, Trouble> {
-    let read = || {
-        let record: EventV1 = decode(bytes)?;
-        Some(Event {
-            id: EventId::from_bytes(id)?,
-            at: Timestamp::from_millis(record.at),
-            actor: record.actor.read()?,
-            action: Action::from_word(&record.action)?,
-            target: record.target,
-            detail: record.detail,
-        })
-    };
-    read().ok_or_else(|| damaged(AUDIT))
 }
 
 fn encode_secret(secret: &KeySecret) -> SecretV1 {

@@ -13,7 +13,7 @@ use super::audit::Action;
 use super::denial::Attempt;
 use super::record::people::{decode_session, encode_session};
 use super::table::{ACCOUNTS, EPOCHS, SESSION_INDEX, SESSIONS, TICKETS, end_of, session_row, ticket_value};
-use super::{Registry, RegistryError};
+use super::{Problem, Registry, RegistryError};
 
 /// Someone who has just signed in.
 pub struct SignedIn {
@@ -50,9 +50,15 @@ impl Registry {
         };
         let account = found.as_ref().map(|account| account.id);
         let epoch = account.map_or(Ok(0), |account| self.epoch(account))?;
-        let attempt = self.begin_try(email, account, place)?;
+        let attempt = self.begin_try(email, account, place);
+        let attempt = attempt.inspect_err(|error| {
+            if error.problem() == Problem::TooMany {
+                self.note_refused_sign_in(email, place);
+            }
+        })?;
         let matches = self.tried(attempt, account, password)?;
         let Some(account) = found.filter(|_| matches) else {
+            self.note_refused_sign_in(email, place);
             tracing::warn!(target: "audit", address = %place.address, "a sign-in was refused");
             return Err(RegistryError::NotAllowed("the address or the password is wrong".to_string()));
         };

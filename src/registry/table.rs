@@ -21,6 +21,10 @@ pub(super) const KEY_INDEX: Table = Table("key_index");
 pub(super) const AUDIT: Table = Table("audit");
 /// Target id and event id -> nothing.
 pub(super) const AUDIT_INDEX: Table = Table("audit_index");
+/// Number of an event -> its id, and the hash over it and everything before it.
+pub(super) const AUDIT_CHAIN: Table = Table("audit_chain");
+/// `head`, `anchor`, `before` -> number and hash: where the chain ends, where it begins, and what came before it.
+pub(super) const AUDIT_MARKS: Table = Table("audit_marks");
 /// Digest of a ticket -> its kind and whose it is.
 pub(super) const TICKETS: Table = Table("tickets");
 /// Session id -> session.

@@ -26,7 +26,7 @@ use super::ledger::{self, DiskLedger};
 use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
 use super::myself::Myself;
 use super::source::RegistrySource;
-use super::{ServeFault, settings, snapshot, socket_path, usage};
+use super::{ServeFault, settings, snapshot, socket_path, trail, usage};
 
 /// What a server is made of: everything open, nothing served yet.
 pub(super) struct Server {
@@ -79,6 +79,7 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&built.upstreams).watch());
         tasks.spawn(settle(Arc::clone(&built.registry)));
+        tasks.spawn(trail::keep(Arc::clone(&built.registry), self.config.audit.retention));
         tasks.spawn(usage::write_down(Arc::clone(&built.meter)));
         tasks.spawn(ledger::write_down(Arc::clone(&built.limiter), Arc::clone(&built.clock)));
         let expired = std::mem::replace(&mut built.expired, mpsc::channel(1).1);
@@ -100,6 +101,7 @@ impl Server {
             drop(closing);
             let _ = timeout(COMMANDS_TIME, commands).await;
             settle_once(&built.registry).await;
+            trail::write_down(&built.registry, true).await;
             usage::write_down_once(&built.meter, false).await;
             if let Err(error) = built.limiter.close(built.clock.now()).await {
                 tracing::error!(%error, "what was used of limits since was not written down");
@@ -163,6 +165,9 @@ impl Server {
         let door: Arc<dyn Door> = gate.clone();
         let registry = Registry::new(store, Arc::clone(&clock), random, Some(door));
         let registry = Arc::new(registry.with_rules(self.config.rules()));
+        if let Err(error) = registry.begin_chain() {
+            tracing::warn!(%error, "where the chain of the audit trail begins is not written down yet");
+        }
         let models_file = Some(self.dir.file(DataDir::MODELS));
         let servers = std::mem::take(&mut self.config.upstreams).into_iter().map(settings::server).collect();
         let upstreams = Upstreams::new(servers, models_file, self.config.models.refresh, &*clock)

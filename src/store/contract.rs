@@ -14,7 +14,7 @@ const U: Table = Table("others");
 
 /// Runs the whole contract on fresh stores from `fresh`.
 pub(super) fn holds_for(fresh: &dyn Fn() -> Arc<dyn Store>) {
-    let parts: [fn(&Arc<dyn Store>); 11] = [
+    let parts: [fn(&Arc<dyn Store>); 12] = [
         missing_is_empty,
         checks_and_their_index,
         all_or_nothing,
@@ -26,6 +26,7 @@ pub(super) fn holds_for(fresh: &dyn Fn() -> Arc<dyn Store>) {
         observers,
         one_of_many_wins,
         commits_of_many_threads_are_all_there,
+        commits_handed_over_are_decided_in_their_order,
     ];
     for part in parts {
         part(&fresh());
@@ -170,6 +171,20 @@ fn scans_back(store: &Arc<dyn Store>) {
     for [from, to] in EMPTY {
         assert_eq!(found(from, to, 100), KEYS[..0]);
     }
+}
+
+fn commits_handed_over_are_decided_in_their_order(store: &Arc<dyn Store>) {
+    commit(store, vec![], vec![put(T, b"a", &[0])]).unwrap();
+    let step = |number: u8| Commit {
+        checks: vec![equals(T, b"a", &[number])],
+        writes: vec![put(T, b"a", &[number + 1])],
+        ..Commit::default()
+    };
+    let pending: Vec<_> = (0..100).map(|number| store.submit(step(number)).unwrap()).collect();
+    assert!(pending.into_iter().all(|one| one.wait().is_ok()));
+    assert_eq!(store.get(T, b"a"), Ok(Some(vec![100])));
+    let late = store.submit(step(3)).and_then(crate::store::Pending::wait);
+    assert_eq!(late, Err(CommitError::Conflict { check: 0 }));
 }
 
 fn deletes_and_counts(store: &Arc<dyn Store>) {

@@ -28,9 +28,9 @@ use ::redb::{
 pub use backend::{Fault, FaultKind, FaultOn, Faults};
 pub use open::OpenError;
 pub use row::{Birth, FORMAT};
-pub use snapshot::{SnapshotError, TableCount, Verified, verify};
+pub use snapshot::{SnapshotError, TableCount, Verified, row_of, verify};
 
-use super::{Commit, CommitError, Observer, Row, Store, Table, Trouble, nothing_between};
+use super::{Commit, CommitError, Observer, Pending, Row, Store, Table, Trouble, nothing_between};
 use ballast::Ballast;
 use migration::{FORMATS, Formats};
 use open::{Definition, Held, Source};
@@ -275,13 +275,17 @@ impl Store for RedbStore {
     }
 
     fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        self.submit(commit)?.wait()
+    }
+
+    fn submit(&self, commit: Commit) -> Result<Pending, CommitError> {
         let commit = commit.measured()?;
         self.health()?;
         let closed = || Trouble::Unavailable("the store is closed".to_string());
         let (reply, answer) = sync_channel(1);
         let job = Job::Commit(Waiting { commit, reply });
         self.jobs.as_ref().ok_or_else(closed)?.send(job).map_err(|_| closed())?;
-        answer.recv().map_err(|_| closed())?
+        Ok(Pending(Some(answer)))
     }
 
     fn observe(&self, observer: Observer) {

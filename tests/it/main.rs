@@ -25,6 +25,7 @@ mod secrets;
 mod streams;
 mod tidy;
 mod timers;
+mod trail;
 mod transcript;
 mod usage;
 mod wire;

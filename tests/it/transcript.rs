@@ -134,7 +134,15 @@ impl Masks {
             return Some(("uid:".len() + digits, "uid:<me>".to_string()));
         }
         if let Some(length) = user(text) {
-            return Some((length, "<me> on the machine".to_string()));
+            let (door, gap) = door(&text[length..]).unwrap_or_default();
+            let mask = if door > 0 { "<door>" } else { "" };
+            return Some((length + door, format!("<me> on the machine{gap}{mask}")));
+        }
+        for word in ["socket", "file"] {
+            let member = format!("\"origin\": \"{word}\"");
+            if text.starts_with(&member) {
+                return Some((member.len(), "\"origin\": \"<door>\"".to_string()));
+            }
         }
         time(text).map(|length| (length, "<time>".to_string()))
     }
@@ -160,6 +168,14 @@ fn user(text: &str) -> Option<usize> {
     let digits = name.strip_prefix("user ");
     let fits = name == "root" || digits.is_some_and(|uid| uid.bytes().all(|byte| byte.is_ascii_digit()));
     fits.then_some(name.len() + " on the machine".len())
+}
+
+/// By which door the machine's user came, in the column behind him: its length with the gap before it, and the gap.
+fn door(text: &str) -> Option<(usize, &str)> {
+    let word = text.trim_start_matches([' ', '\t']);
+    let gap = &text[..text.len() - word.len()];
+    let known = ["socket", "file"].into_iter().find(|known| word.starts_with(known))?;
+    (!gap.is_empty()).then_some((gap.len() + known.len(), gap))
 }
 
 /// The length of a point in time at the text's beginning. Ends of days stay, since they were asked for.

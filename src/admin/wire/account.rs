@@ -27,7 +27,11 @@ pub(super) struct AccountJson {
 pub(super) struct EventJson {
     pub(super) id: String,
     object: String,
+    #[serde(default)]
+    sequence: Option<u64>,
     at: String,
+    #[serde(default)]
+    origin: Option<String>,
     actor: String,
     #[serde(default)]
     actor_name: String,
@@ -78,25 +82,32 @@ impl AccountJson {
 
 impl EventJson {
     pub(super) fn all(lines: &[HistoryLine]) -> Vec<Self> {
-        let one = |line: &HistoryLine| Self {
+        lines.iter().map(Self::of).collect()
+    }
+
+    pub(super) fn of(line: &HistoryLine) -> Self {
+        Self {
             id: line.id.to_string(),
             object: "event".to_string(),
+            sequence: line.sequence,
             at: line.at.to_string(),
+            origin: Some(line.origin.to_string()).filter(|origin| !origin.is_empty()),
             actor: line.actor.clone(),
             actor_name: line.actor_name.clone(),
             target: line.target.clone(),
             target_name: line.target_name.clone(),
             action: line.action.clone(),
             detail: line.detail.clone(),
-        };
-        lines.iter().map(one).collect()
+        }
     }
 
     pub(super) fn read_all(events: &[Self]) -> Result<Vec<HistoryLine>, AdminError> {
         let one = |event: &Self| {
             Ok(HistoryLine {
                 id: event.id.parse().map_err(unreadable)?,
+                sequence: event.sequence,
                 at: time(&event.at)?,
+                origin: event.origin.as_deref().unwrap_or_default().parse().map_err(unreadable)?,
                 actor: event.actor.clone(),
                 actor_name: event.actor_name.clone(),
                 target: event.target.clone(),

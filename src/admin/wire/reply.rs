@@ -3,11 +3,12 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::admin::{AdminError, Command, HistoryLine, KeyView, Reply};
+use crate::admin::{AdminError, AuditPage, Command, KeyView, Reply};
 use crate::registry::Page;
 use crate::types::{Account, Key};
 
 use super::account::{AccountJson, EventJson};
+use super::audit::{NewsJson, VerificationJson};
 use super::key::{KeyJson, VerdictJson};
 use super::people::{InviteJson, ResetJson, SessionJson, TokenJson};
 use super::served::{ModelJson, UsageJson};
@@ -31,6 +32,8 @@ pub(super) enum ReplyJson {
     Token(TokenJson),
     Tokens(ListJson<TokenJson>),
     Events(ListJson<EventJson>),
+    News(NewsJson),
+    Verification(VerificationJson),
     Models(ListJson<ModelJson>),
     Usage(UsageJson),
     Status(StatusJson),
@@ -52,6 +55,8 @@ impl ReplyJson {
             | Self::Sessions(_)
             | Self::Tokens(_)
             | Self::Events(_)
+            | Self::News(_)
+            | Self::Verification(_)
             | Self::Models(_)
             | Self::Usage(_)
             | Self::Status(_) => {}
@@ -105,8 +110,12 @@ fn document(reply: &Reply) -> ReplyJson {
         }
         Reply::Audit(page) => {
             let data = EventJson::all(&page.entries);
-            ReplyJson::Events(ListJson::of(data, page.has_more, |event: &EventJson| event.id.clone()))
+            let mut list = ListJson::of(data, page.next.is_some(), |event: &EventJson| event.id.clone());
+            list.last_id = page.next.map(|next| next.to_string()).or(list.last_id);
+            ReplyJson::Events(list)
         }
+        Reply::AuditNews(news) => ReplyJson::News(NewsJson::of(news)),
+        Reply::AuditVerified(found) => ReplyJson::Verification(VerificationJson::of(found)),
         Reply::Models(models) => {
             ReplyJson::Models(whole(models.iter().map(ModelJson::of), |model| model.id.clone()))
         }
@@ -145,6 +154,8 @@ pub(super) fn decode(command: &Command, json: &[u8]) -> Result<Reply, AdminError
         Command::TokenRevoke { .. } => Reply::Token(parse::<TokenJson>(json)?.read()?),
         Command::TokenList => Reply::Tokens(all(json, TokenJson::read)?),
         Command::AuditList { .. } => Reply::Audit(events(&parse(json)?)?),
+        Command::AuditNews { .. } => Reply::AuditNews(parse::<NewsJson>(json)?.read()?),
+        Command::AuditVerify { .. } => Reply::AuditVerified(parse::<VerificationJson>(json)?.read()?),
         Command::Models => {
             Reply::Models(parse::<ListJson<ModelJson>>(json)?.data.into_iter().map(ModelJson::read).collect())
         }
@@ -170,8 +181,9 @@ fn all<T: DeserializeOwned, R>(
     parse::<ListJson<T>>(json)?.data.iter().map(read).collect()
 }
 
-fn events(list: &ListJson<EventJson>) -> Result<Page<HistoryLine>, AdminError> {
-    Ok(Page { entries: EventJson::read_all(&list.data)?, has_more: list.has_more })
+fn events(list: &ListJson<EventJson>) -> Result<AuditPage, AdminError> {
+    let next = list.last_id.as_deref().filter(|_| list.has_more).map(str::parse).transpose();
+    Ok(AuditPage { entries: EventJson::read_all(&list.data)?, next: next.map_err(unreadable)? })
 }
 
 fn accounts(list: &ListJson<AccountJson>) -> Result<Page<Account>, AdminError> {

@@ -205,6 +205,8 @@ pub fn body(command: &Command) -> Result<Option<Vec<u8>>, AdminError> {
         | Command::TokenList
         | Command::TokenRevoke { .. }
         | Command::AuditList { .. }
+        | Command::AuditNews { .. }
+        | Command::AuditVerify { .. }
         | Command::Models
         | Command::Usage { .. }
         | Command::Status => Ok(None),

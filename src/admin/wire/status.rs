@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::{AdminError, ServerStatus, Status, UpstreamStatus};
 use crate::types::Tokens;
 
-use super::time;
+use super::{time, unreadable};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct StatusJson {
@@ -14,6 +14,7 @@ pub(super) struct StatusJson {
     accounts: u64,
     keys: u64,
     denials_owed: bool,
+    audit_head: String,
     server: Option<ServerJson>,
 }
 
@@ -65,6 +66,7 @@ impl StatusJson {
             accounts: status.accounts,
             keys: status.keys,
             denials_owed: status.denials_owed,
+            audit_head: status.audit_head.to_string(),
             server: status.server.as_ref().map(ServerJson::of),
         }
     }
@@ -74,6 +76,7 @@ impl StatusJson {
             accounts: self.accounts,
             keys: self.keys,
             denials_owed: self.denials_owed,
+            audit_head: self.audit_head.parse().map_err(unreadable)?,
             server: self.server.map(ServerJson::read).transpose()?,
         })
     }

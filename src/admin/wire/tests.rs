@@ -1,15 +1,17 @@
 //! The documents as programs see them; a change here is a change of what docs/api.md promises.
 
 use crate::admin::{
-    AccountDetail, Command, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reply, SecretView,
-    ServerStatus, Status, UpstreamStatus, UsageSums, UsageView, Verdict,
+    AccountDetail, AuditNews, AuditPage, Command, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView,
+    Reply, SecretView, ServerStatus, Status, UpstreamStatus, UsageSums, UsageView, Verdict,
 };
 use crate::gate::{Cut, Stop};
-use crate::registry::{AccountChanges, AuditFilter, KeyFilter, NewInvite, NewToken, Page};
+use crate::registry::{
+    AccountChanges, AuditFilter, KeyFilter, NewInvite, NewToken, Page, TrailFault, Verification,
+};
 use crate::types::{
     Account, AccountStatus, Actor, AddressScope, AdminToken, EventId, Invite, Key, KeyHint, KeyStatus, Limit,
-    LimitKind, Limits, ModelScope, Place, Policy, Role, RouteName, RouteScope, Secret, Session, Ticket,
-    TicketKind, Timestamp, Tokens, Weight, network,
+    LimitKind, Limits, ModelScope, Origin, Place, Policy, Role, RouteName, RouteScope, Secret, Session,
+    Ticket, TicketKind, Timestamp, Tokens, TrailHead, Weight, network,
 };
 
 use super::{decode, encode, encode_pretty, encode_without_secret};
@@ -75,7 +77,9 @@ fn key() -> KeyView {
 fn history() -> Vec<HistoryLine> {
     vec![HistoryLine {
         id: "evt_01kaspw4g0000000000000000c".parse::<EventId>().unwrap(),
+        sequence: Some(7),
         at: at("2026-11-23T20:01:00Z"),
+        origin: Origin::address("192.0.2.1".parse().unwrap()),
         actor: "uid:1000".to_string(),
         actor_name: "user 1000 on the machine".to_string(),
         target: KEY_ID.to_string(),
@@ -162,6 +166,7 @@ fn status() -> Status {
         accounts: 2,
         keys: 3,
         denials_owed: false,
+        audit_head: TrailHead { sequence: 3, hash: [0xab; 32] },
         server: Some(ServerStatus {
             version: "0.1.0".to_string(),
             pid: 4711,
@@ -250,7 +255,7 @@ fn a_list_looks_as_documented() {
 
 #[test]
 fn the_status_looks_as_documented() {
-    let golden = r#"{"object":"status","running":true,"accounts":2,"keys":3,"denials_owed":false,"server":{"version":"0.1.0","pid":4711,"started_at":"2026-11-23T20:01:00.000Z","listen":["http://127.0.0.1:7411"],"upstreams":[{"name":"local","healthy":false,"models":1,"in_flight":2,"waiting":3,"detail":"it does not answer"}],"requests":5,"tokens":{"prompt":10,"completion":20,"cached":4}}}"#;
+    let golden = r#"{"object":"status","running":true,"accounts":2,"keys":3,"denials_owed":false,"audit_head":"3:abababababababababababababababababababababababababababababababab","server":{"version":"0.1.0","pid":4711,"started_at":"2026-11-23T20:01:00.000Z","listen":["http://127.0.0.1:7411"],"upstreams":[{"name":"local","healthy":false,"models":1,"in_flight":2,"waiting":3,"detail":"it does not answer"}],"requests":5,"tokens":{"prompt":10,"completion":20,"cached":4}}}"#;
     assert_eq!(encode(&Reply::Status(status())).unwrap(), golden);
     let stopped = encode(&Reply::Status(Status { server: None, ..status() })).unwrap();
     assert!(stopped.contains(r#""running":false"#) && stopped.ends_with(r#""server":null}"#), "{stopped}");
@@ -358,8 +363,8 @@ fn a_token_looks_as_documented_and_is_itself_in_one_document_only() {
 
 #[test]
 fn an_event_looks_as_documented() {
-    let golden = r#"{"id":"evt_01kaspw4g0000000000000000c","object":"event","at":"2026-11-23T20:01:00.000Z","actor":"uid:1000","actor_name":"user 1000 on the machine","target":"key_01kaspw4g0000000000000000a","target_name":"my app","action":"key.created","detail":"prod my app ...Ab12"}"#;
-    let page = encode(&Reply::Audit(Page { entries: history(), has_more: true })).unwrap();
+    let golden = r#"{"id":"evt_01kaspw4g0000000000000000c","object":"event","sequence":7,"at":"2026-11-23T20:01:00.000Z","origin":"192.0.2.1","actor":"uid:1000","actor_name":"user 1000 on the machine","target":"key_01kaspw4g0000000000000000a","target_name":"my app","action":"key.created","detail":"prod my app ...Ab12"}"#;
+    let page = encode(&Reply::Audit(AuditPage { entries: history(), next: Some(history()[0].id) })).unwrap();
     let id = "evt_01kaspw4g0000000000000000c";
     let list = format!(
         r#"{{"object":"list","data":[{golden}],"first_id":"{id}","last_id":"{id}","has_more":true}}"#
@@ -376,6 +381,28 @@ fn models_and_usage_look_as_documented() {
     assert_eq!(encode(&Reply::Models(models())).unwrap(), golden);
     let golden = r#"{"object":"usage","day":{"requests":5,"tokens":{"prompt":10,"completion":20,"cached":4}},"week":{"requests":18446744073709551615,"tokens":{"prompt":10,"completion":20,"cached":4}}}"#;
     assert_eq!(encode(&Reply::Usage(usage())).unwrap(), golden);
+}
+
+#[test]
+fn every_reply_about_the_trail_survives_the_way_back() {
+    let news = Command::AuditNews { filter: AuditFilter::default(), after: None, limit: 1 };
+    let older = HistoryLine { sequence: None, origin: Origin::Unknown, ..history().remove(0) };
+    let entries = vec![older, HistoryLine { origin: Origin::Socket, ..history().remove(0) }];
+    comes_back(&news, &Reply::AuditNews(AuditNews { entries, next: 8, has_more: true }));
+    comes_back(&news, &Reply::AuditNews(AuditNews { entries: Vec::new(), next: 0, has_more: false }));
+    let verify = Command::AuditVerify { noted: None, after: None };
+    for (fault, next) in
+        [(None, Some("1.2.3")), (Some((Some(7), Some("evt_x"))), None), (Some((None, None)), None)]
+    {
+        let fault = fault.map(|(sequence, event): (_, Option<&str>)| TrailFault {
+            sequence,
+            event: event.map(str::to_string),
+            what: "why".to_string(),
+        });
+        let next = next.map(|text| text.parse().unwrap());
+        let found = Verification { checked: 5, head: status().audit_head, anchor: 2, fault, next };
+        comes_back(&verify, &Reply::AuditVerified(found));
+    }
 }
 
 #[test]
@@ -412,7 +439,8 @@ fn every_reply_about_people_survives_the_way_back() {
         comes_back(&Command::SessionList { account: text() }, &Reply::Sessions(vec![session(), session()]));
     }
     let audit = Command::AuditList { filter: AuditFilter::default(), before: None, limit: 1 };
-    comes_back(&audit, &Reply::Audit(Page { entries: history(), has_more: true }));
+    comes_back(&audit, &Reply::Audit(AuditPage { entries: history(), next: Some(history()[0].id) }));
+    comes_back(&audit, &Reply::Audit(AuditPage { entries: Vec::new(), next: Some(history()[0].id) }));
     comes_back(&Command::Models, &Reply::Models(models()));
     comes_back(&Command::Usage { account: None }, &Reply::Usage(usage()));
     for (command, empty) in [
@@ -420,7 +448,7 @@ fn every_reply_about_people_survives_the_way_back() {
         (Command::TokenList, Reply::Tokens(Vec::new())),
         (Command::SessionList { account: text() }, Reply::Sessions(Vec::new())),
         (Command::Models, Reply::Models(Vec::new())),
-        (audit, Reply::Audit(Page { entries: Vec::new(), has_more: false })),
+        (audit, Reply::Audit(AuditPage { entries: Vec::new(), next: None })),
     ] {
         comes_back(&command, &empty);
     }

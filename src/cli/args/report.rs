@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 
+use crate::types::TrailHead;
+
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ModelVerb {
     /// List the models and the servers that have them; needs a running server
@@ -10,7 +12,10 @@ pub(in crate::cli) enum ModelVerb {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ember audit --action key.revoked --search ana@example.com")]
+#[command(
+    after_help = "Examples:\n  ember audit --action key.revoked --search ana@example.com\n  ember audit --follow -o json\n  \
+                  ember audit --verify $(cat head.txt)"
+)]
 pub(in crate::cli) struct AuditOptions {
     /// Only events of this kind: key.created, or key for all about keys
     #[arg(long, value_name = "WORD")]
@@ -21,6 +26,13 @@ pub(in crate::cli) struct AuditOptions {
     /// How many at most
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(in crate::cli) limit: u32,
+    /// Print events as they come, until interrupted; needs a running server
+    #[arg(long, conflicts_with_all = ["limit", "verify"])]
+    pub(in crate::cli) follow: bool,
+    /// Look through the whole trail for what was changed in it; with HEAD, as `ember status` printed it earlier, also for
+    /// what was cut off since
+    #[arg(long, value_name = "HEAD", num_args = 0..=1, conflicts_with_all = ["action", "search", "limit"])]
+    pub(in crate::cli) verify: Option<Option<TrailHead>>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -43,6 +43,8 @@ impl<'a> Fresh<'a> {
             | Reply::Token(_)
             | Reply::Tokens(_)
             | Reply::Audit(_)
+            | Reply::AuditNews(_)
+            | Reply::AuditVerified(_)
             | Reply::Models(_)
             | Reply::Usage(_)
             | Reply::Status(_) => None,

@@ -2,12 +2,13 @@
 
 use crate::admin::{HistoryLine, ModelServer, ModelView, UsageSums, UsageView};
 use crate::cli::moment::Times;
+use crate::registry::Verification;
 use crate::types::{AdminToken, Invite, Session};
 
 pub(super) const INVITES: [&str; 5] = ["EMAIL", "ROLE", "EXPIRES", "CREATED", "ID"];
 pub(super) const SESSIONS: [&str; 5] = ["ADDRESS", "SEEN", "CREATED", "ID", "BROWSER"];
 pub(super) const TOKENS: [&str; 5] = ["NAME", "LAST4", "EXPIRES", "CREATED", "ID"];
-pub(super) const EVENTS: [&str; 5] = ["WHEN", "WHAT", "WHO", "TO", "DETAIL"];
+pub(super) const EVENTS: [&str; 6] = ["WHEN", "WHAT", "WHO", "FROM", "TO", "DETAIL"];
 pub(super) const MODELS: [&str; 2] = ["MODEL", "SERVERS"];
 pub(super) const USAGE: [&str; 5] = ["SINCE", "REQUESTS", "PROMPT", "COMPLETION", "CACHED"];
 
@@ -46,9 +47,15 @@ pub(super) fn event(line: &HistoryLine, times: Times) -> Vec<String> {
         times.absolute(line.at),
         line.action.clone(),
         line.actor_name.clone(),
+        line.origin.to_string(),
         line.target_name.clone(),
         line.detail.clone(),
     ]
+}
+
+pub(super) fn verification(found: &Verification) -> Vec<String> {
+    let fault = found.fault.as_ref().map(|fault| fault.what.clone()).unwrap_or_default();
+    vec![found.checked.to_string(), found.head.to_string(), fault]
 }
 
 pub(super) fn model(model: &ModelView) -> Vec<String> {

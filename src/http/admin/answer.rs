@@ -9,8 +9,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 
 use crate::admin::{AdminError, Desk, run, wire};
-use crate::registry::RegistryError;
-use crate::types::Actor;
+use crate::registry::{Registry, RegistryError};
+use crate::types::{Actor, Origin};
 
 use super::AdminDoor;
 use super::problem::{MEDIA_TYPE, ProblemJson};
@@ -32,6 +32,13 @@ pub(in crate::http) enum Answered {
     },
     /// A copy of the store, and the slot that is held until it was read.
     Copy { file: File, length: u64, slot: OwnedSemaphorePermit },
+}
+
+impl Answered {
+    /// Whether it says that it is not known who asks.
+    pub(in crate::http) fn is_stranger(&self) -> bool {
+        matches!(self, Self::Text { status, .. } if *status == StatusCode::UNAUTHORIZED)
+    }
 }
 
 /// A request whose route is known; its body was not read yet.
@@ -72,10 +79,11 @@ impl AdminDoor {
         }
     }
 
-    /// Carries out what is asked. `base_url` stands at the beginning of links that are made.
+    /// Carries out what is asked, and from where. `base_url` stands at the beginning of links that are made.
     pub(in crate::http) async fn answer(
         self: Arc<Self>,
         actor: Actor,
+        origin: Origin,
         routed: Routed,
         body: Bytes,
         base_url: String,
@@ -98,7 +106,9 @@ impl AdminDoor {
             Ok(Some(command)) => {
                 let done = spawn_blocking(move || {
                     let _slot = slot;
-                    run(&self.desk(&base_url), actor, &command).and_then(|reply| wire::encode(&reply))
+                    let registry = self.registry.asked_from(origin);
+                    run(&self.desk(&registry, &base_url), actor, &command)
+                        .and_then(|reply| wire::encode(&reply))
                 });
                 match done.await {
                     Ok(Ok(json)) => document(StatusCode::OK, JSON, json),
@@ -111,15 +121,9 @@ impl AdminDoor {
         }
     }
 
-    /// What commands are carried out with.
-    pub(in crate::http) fn desk<'a>(&'a self, base_url: &'a str) -> Desk<'a> {
-        Desk {
-            registry: &self.registry,
-            meter: &self.meter,
-            clock: &*self.clock,
-            server: Some(&*self.running),
-            base_url,
-        }
+    /// What commands are carried out with: the registry as it is asked from somewhere.
+    pub(in crate::http) fn desk<'a>(&'a self, registry: &'a Registry, base_url: &'a str) -> Desk<'a> {
+        Desk { registry, meter: &self.meter, clock: &*self.clock, server: Some(&*self.running), base_url }
     }
 
     async fn copy(self: Arc<Self>, actor: Actor, slot: OwnedSemaphorePermit) -> Answered {

@@ -41,6 +41,8 @@ pub(super) enum Operation {
     TokenList,
     TokenRevoke,
     AuditList,
+    AuditNews,
+    AuditVerify,
     Models,
     Usage,
     Status,
@@ -60,7 +62,7 @@ pub(super) struct Row {
     build: Option<Build>,
 }
 
-pub(super) static ROUTES: [Row; 32] = [
+pub(super) static ROUTES: [Row; 34] = [
     row(Operation::AccountCreate, Method::POST, "/admin/v1/accounts", |given| {
         Ok(Command::AccountCreate(wire::account_create(given.body)?))
     }),
@@ -133,6 +135,10 @@ pub(super) static ROUTES: [Row; 32] = [
         Ok(Command::TokenRevoke { token: given.subject() })
     }),
     row(Operation::AuditList, Method::GET, "/admin/v1/audit", audit_list),
+    row(Operation::AuditNews, Method::GET, "/admin/v1/audit/news", audit_news),
+    row(Operation::AuditVerify, Method::GET, "/admin/v1/audit/verify", |given| {
+        Ok(Command::AuditVerify { noted: given.query.parsed("head")?, after: given.query.parsed("after")? })
+    }),
     row(Operation::Models, Method::GET, "/admin/v1/models", |_| Ok(Command::Models)),
     row(Operation::Usage, Method::GET, "/admin/v1/usage", |given| {
         Ok(Command::Usage { account: given.query.take("account") })
@@ -262,6 +268,12 @@ fn audit_list(given: &mut Given<'_>) -> Result<Command, AdminError> {
     Ok(Command::AuditList { filter, before: query.parsed("after")?, limit: query.limit()? })
 }
 
+fn audit_news(given: &mut Given<'_>) -> Result<Command, AdminError> {
+    let query = &mut given.query;
+    let filter = AuditFilter { action: query.take("action"), search: query.take("search") };
+    Ok(Command::AuditNews { filter, after: query.parsed("after")?, limit: query.limit()? })
+}
+
 fn newest_first(query: &mut Query) -> Result<bool, AdminError> {
     match query.take("order").as_deref() {
         None | Some("asc") => Ok(false),
@@ -307,10 +319,15 @@ fn parts(command: &Command) -> Parts {
         Command::TokenList => plain(Operation::TokenList),
         Command::TokenRevoke { token } => on(Operation::TokenRevoke, token.clone()),
         Command::AuditList { filter, before, limit } => {
-            let mut query = page(before.map(|id| id.to_string()), *limit);
-            query.extend(filter.action.clone().map(|action| ("action", action)));
-            query.extend(filter.search.clone().map(|text| ("search", text)));
-            (Operation::AuditList, None, query)
+            (Operation::AuditList, None, audit_query(filter, before.map(|id| id.to_string()), *limit))
+        }
+        Command::AuditNews { filter, after, limit } => {
+            (Operation::AuditNews, None, audit_query(filter, after.map(|number| number.to_string()), *limit))
+        }
+        Command::AuditVerify { noted, after } => {
+            let mut query: Vec<_> = noted.iter().map(|head| ("head", head.to_string())).collect();
+            query.extend(after.map(|after| ("after", after.to_string())));
+            (Operation::AuditVerify, None, query)
         }
         Command::Models => plain(Operation::Models),
         Command::Usage { account } => {
@@ -338,6 +355,13 @@ fn key_query(filter: &KeyFilter, after: Option<String>, limit: usize) -> Vec<(&'
     query.extend(filter.status.map(|one| ("status", one.as_str().to_string())));
     query.extend(filter.search.clone().map(|text| ("search", text)));
     query.push(("order", if filter.newest_first { "desc" } else { "asc" }.to_string()));
+    query
+}
+
+fn audit_query(filter: &AuditFilter, after: Option<String>, limit: usize) -> Vec<(&'static str, String)> {
+    let mut query = page(after, limit);
+    query.extend(filter.action.clone().map(|action| ("action", action)));
+    query.extend(filter.search.clone().map(|text| ("search", text)));
     query
 }
 

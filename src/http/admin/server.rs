@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use crate::admin::Running;
 use crate::meter::Meter;
 use crate::registry::Registry;
-use crate::types::{Actor, Clock};
+use crate::types::{Actor, Clock, Origin};
 
 use super::answer::{Answered, refusal};
 use super::crowd::Crowd;
@@ -119,7 +119,7 @@ async fn answer(door: Arc<AdminDoor>, actor: Actor, request: Request<Incoming>) 
         Err(refused) => return response(refused),
     };
     match whole(request.into_body()).await {
-        Ok(body) => response(door.answer(actor, routed, body, base_url).await),
+        Ok(body) => response(door.answer(actor, Origin::Socket, routed, body, base_url).await),
         Err(refused) => refused,
     }
 }

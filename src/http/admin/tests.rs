@@ -17,7 +17,7 @@ use crate::store::MemoryStore;
 use crate::types::{
     AddressScope, Clock, Environment, EventId, InviteId, Key, KeyId, Limit, LimitKind, Limits, ModelScope,
     Policy, PolicyChanges, Random, RandomUnavailable, Role, RouteName, RouteScope, Secret, SessionId,
-    Timestamp, Tokens, Weight, network,
+    Timestamp, Tokens, TrailHead, Weight, network,
 };
 
 use super::route::{Found, call, command, find};
@@ -137,6 +137,21 @@ fn of_people(account: &str, key_text: &str) -> Vec<Command> {
             filter: AuditFilter { action: Some("key".to_string()), search: Some("a=b".to_string()) },
             before: Some(EventId::generate(Noon.now(), &random()).unwrap()),
             limit: PAGE_MAX,
+        },
+        Command::AuditNews { filter: AuditFilter::default(), after: None, limit: 1 },
+        Command::AuditNews {
+            filter: AuditFilter { action: Some("key".to_string()), search: Some("a=b".to_string()) },
+            after: Some(u64::MAX),
+            limit: PAGE_MAX,
+        },
+        Command::AuditVerify { noted: None, after: None },
+        Command::AuditVerify {
+            noted: Some(TrailHead { sequence: 3, hash: [0xab; 32] }),
+            after: Some(
+                format!("1.9.{}.2:{}", EventId::generate(Noon.now(), &random()).unwrap(), "0".repeat(64))
+                    .parse()
+                    .unwrap(),
+            ),
         },
         Command::Models,
         Command::Usage { account: None },

@@ -36,7 +36,7 @@ impl Dashboard {
     pub(super) fn my_password(&self, visit: &Visit) -> Outcome {
         let (current, new) = (visit.form.secret("current"), visit.form.secret("password"));
         let session = &visit.person()?.session;
-        match self.registry().change_password(session, &current, &new, &visit.place) {
+        match self.registry_for(visit).change_password(session, &current, &new, &visit.place) {
             Ok(signed_in) => Ok(self.entered(visit, &signed_in, "/dashboard/account?done=password")),
             Err(error) => self.my_account_with(visit, &error.into()),
         }

@@ -11,12 +11,14 @@ use super::visit::{PageAnswer, Refused, Visit};
 
 type Outcome = Result<PageAnswer, Refused>;
 
-const ACTIONS: [(&str, &str); 5] = [
+const ACTIONS: [(&str, &str); 7] = [
     ("", "Everything"),
     ("key", "Keys"),
     ("account", "Accounts and sign-ins"),
     ("invite", "Invitations"),
     ("token", "Tokens"),
+    ("refused", "Refused sign-ins"),
+    ("audit", "The log itself"),
 ];
 /// Events on one page.
 const ROWS: usize = 50;
@@ -81,7 +83,8 @@ impl Dashboard {
             query.extend_pairs(words.into_iter().filter(|(_, value)| !value.is_empty()));
             format!("/dashboard/audit?{}", query.finish())
         };
-        let last = page.entries.last().filter(|_| page.has_more).map(|line| line.id.to_string());
+        let Reply::Status(status) = self.ask(visit, &Command::Status)? else { return Err(Refused::Broken) };
+        let next = page.next.map(|id| id.to_string());
         PageAnswer::page(&AuditPage {
             frame: self.frame(visit, "Audit log", "audit"),
             rows: page.entries.iter().map(|line| self.audit_row(visit, line)).collect(),
@@ -89,7 +92,8 @@ impl Dashboard {
             search: search.to_string(),
             is_filtered,
             newest: if before.is_some() { link("") } else { String::new() },
-            older: last.map(|id| link(&id)).unwrap_or_default(),
+            older: next.map(|id| link(&id)).unwrap_or_default(),
+            head: status.audit_head.to_string(),
         })
     }
 
@@ -98,6 +102,7 @@ impl Dashboard {
         let account = || line.target.parse::<AccountId>().ok().and_then(|id| self.account_link(visit, id));
         AuditRow {
             event: self.event(line),
+            origin: line.origin.to_string(),
             target: line.target_name.clone(),
             link: key.or_else(account).unwrap_or_default(),
         }

@@ -32,7 +32,7 @@ impl Dashboard {
             return Ok(PageAnswer::page(&page)?.status(StatusCode::FORBIDDEN));
         }
         let (email, password) = (visit.form.text("email"), visit.form.secret("password"));
-        match self.registry().sign_in(email, &password, &visit.place) {
+        match self.registry_for(visit).sign_in(email, &password, &visit.place) {
             Ok(signed_in) => Ok(self.entered(visit, &signed_in, next)),
             Err(error) => {
                 let error = AdminError::from(error);
@@ -44,7 +44,7 @@ impl Dashboard {
 
     pub(super) fn sign_out(&self, visit: &Visit) -> Outcome {
         let person = visit.person()?;
-        self.registry().end_session(person.actor(), person.session.id)?;
+        self.registry_for(visit).end_session(person.actor(), person.session.id)?;
         let gone = Jar::Session.clear(visit.ground.is_secure);
         Ok(PageAnswer::redirect("/sign-in?done=signed-out").cookie(gone))
     }
@@ -69,7 +69,7 @@ impl Dashboard {
             Ok(newcomer) => newcomer,
             Err(error) => return invalid_sign_up(page, &error),
         };
-        match self.registry().sign_up(&email, &newcomer) {
+        match self.registry_for(visit).sign_up(&email, &newcomer) {
             Ok(()) => Ok(PageAnswer::redirect("/sign-in?done=signed-up")),
             Err(error) => refused_sign_up(page, error.into()),
         }
@@ -92,7 +92,7 @@ impl Dashboard {
             Ok(newcomer) => newcomer,
             Err(error) => return invalid_sign_up(page, &error),
         };
-        match self.registry().accept_invite(&ticket, &newcomer) {
+        match self.registry_for(visit).accept_invite(&ticket, &newcomer) {
             Ok(signed_in) => Ok(self.entered(visit, &signed_in, "/dashboard?done=joined")),
             Err(error) => refused_sign_up(page, error.into()),
         }
@@ -111,7 +111,7 @@ impl Dashboard {
         else {
             return Ok(PageAnswer::page(&page)?.status(link_status(visit, &page.refusal)));
         };
-        match self.registry().redeem_reset(&ticket, &visit.form.secret("password"), &visit.place) {
+        match self.registry_for(visit).redeem_reset(&ticket, &visit.form.secret("password"), &visit.place) {
             Ok(signed_in) => Ok(self.entered(visit, &signed_in, "/dashboard?done=reset")),
             Err(error) => {
                 let error = AdminError::from(error);
@@ -124,7 +124,7 @@ impl Dashboard {
     /// Hands the new session over; the one that the browser had ends.
     pub(super) fn entered(&self, visit: &Visit, signed_in: &SignedIn, next: &str) -> PageAnswer {
         if let Some(person) = &visit.person
-            && let Err(error) = self.registry().end_session(person.actor(), person.session.id)
+            && let Err(error) = self.registry_for(visit).end_session(person.actor(), person.session.id)
         {
             tracing::debug!(%error, "a session that another takes the place of was over already");
         }

@@ -77,6 +77,6 @@ impl Registry {
     /// Nobody else has a restored store open, so nothing is checked.
     fn take_away(&self, writes: Vec<Write>) -> Result<(), RegistryError> {
         let commit = Commit { writes, urgency: Urgency::Denial, ..Commit::default() };
-        self.store.commit(commit).map_err(|error| RegistryError::Store(error.to_string()))
+        self.commit_linked(&commit).map(drop).map_err(|error| RegistryError::Store(error.to_string()))
     }
 }

@@ -72,7 +72,7 @@ fn an_accounts_policy_is_for_administrators_and_its_change_is_told() {
     let events = house.registry.account_history(ana.id).unwrap();
     let last = events.last().unwrap();
     assert_eq!((events.len(), last.action), (2, Action::AccountUpdated));
-    assert_eq!(last.detail, "tokens_per_month: default -> 5000000");
+    assert_eq!(last.detail, "name: none -> Ana; tokens_per_month: default -> 5000000");
 }
 
 #[test]

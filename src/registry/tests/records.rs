@@ -3,12 +3,13 @@
 use proptest::prelude::*;
 
 use super::super::record::{
-    decode_account, decode_event, decode_key, encode_account, encode_event, encode_key,
+    decode_account, decode_key, encode_account, encode_key,
+    event::{decode_event, encode_event, encode_unlinked},
 };
 use super::*;
 use crate::types::{
     AccountId, AccountStatus, AddressScope, EventId, KeyDigest, KeyHint, KeyId, KeySecret, KeyStanding,
-    Limit, LimitKind, Limits, Policy, RouteName, RouteScope, Timestamp, Weight, network,
+    Limit, LimitKind, Limits, Origin, Policy, RouteName, RouteScope, Timestamp, Weight, network,
 };
 
 const ID: [u8; 16] = [7; 16];
@@ -59,8 +60,10 @@ fn revoked() -> KeyRecord {
 fn event(actor: Actor) -> Event {
     Event {
         id: EventId::from_bytes(&ID).unwrap(),
+        sequence: 0,
         at: time(5),
         actor,
+        origin: Origin::Unknown,
         action: Action::KeyRevoked,
         target: [8; 16],
         detail: "why".to_string(),
@@ -172,13 +175,30 @@ fn version_2_of_a_key_never_changes() {
 }
 
 #[test]
+fn version_2_of_an_event_never_changes() {
+    for (origin, golden) in [
+        (Origin::Unknown, "00".to_string()),
+        (Origin::Socket, "01".to_string()),
+        (Origin::File, "02".to_string()),
+        (Origin::address([192, 0, 2, 1].into()), format!("03{}ffffc0000201", "00".repeat(10))),
+        (Origin::address("2001:db8::7".parse().unwrap()), format!("0320010db8{}07", "00".repeat(11))),
+    ] {
+        let event = Event { sequence: 300, origin, ..event(Actor::Ember) };
+        let bytes = encode_event(&event);
+        let rest = format!("0b{}{}03{}", words("key.revoked"), "08".repeat(16), words("why"));
+        assert_eq!(hex(&bytes), format!("02ac020a02{golden}{rest}"));
+        assert_eq!(decode_event(&ID, &bytes).unwrap(), event);
+    }
+}
+
+#[test]
 fn version_1_of_an_event_never_changes() {
     for (actor, golden) in [
         (Actor::Machine { uid: 1000 }, "00e807".to_string()),
         (person(), format!("01{}01", "09".repeat(16))),
         (Actor::Ember, "02".to_string()),
     ] {
-        let bytes = encode_event(&event(actor));
+        let bytes = encode_unlinked(&event(actor));
         let rest = format!("0b{}{}03{}", words("key.revoked"), "08".repeat(16), words("why"));
         assert_eq!(hex(&bytes), format!("010a{golden}{rest}"));
         assert_eq!(decode_event(&ID, &bytes).unwrap(), event(actor));
@@ -212,6 +232,7 @@ fn specimens() -> Vec<(Vec<u8>, Decoder, &'static str)> {
     vec![
         (encode_account(&account()), |id, bytes| decode_account(id, bytes).map(drop), "accounts"),
         (encode_key(&revoked()), |id, bytes| decode_key(id, bytes).map(drop), "keys"),
+        (encode_unlinked(&event(person())), |id, bytes| decode_event(id, bytes).map(drop), "audit"),
         (encode_event(&event(person())), |id, bytes| decode_event(id, bytes).map(drop), "audit"),
     ]
 }

@@ -22,6 +22,7 @@ fn a_name_is_changed_by_its_owner_and_by_administrators() {
         .map(|event| event.actor)
         .collect();
     assert_eq!(by.len(), 3, "what changes nothing is not written down");
+    assert_eq!(renamed.last().unwrap().detail, "name: Ana M -> none");
     house.registry.disable_account(ROOT, ANA).unwrap();
     assert_eq!(rename(ROOT, Some(&name("Ana"))).unwrap().status, crate::types::AccountStatus::Disabled);
     let neighbour = house.neighbour();
@@ -65,8 +66,7 @@ fn the_trail_begins_with_the_newest_and_comes_in_parts() {
     let house = House::new();
     trail(&house);
     let page = |before, limit| house.registry.events(ROOT, &AuditFilter::default(), before, limit).unwrap();
-    let words =
-        |page: &Page<Event>| page.entries.iter().map(|event| event.action.as_str()).collect::<Vec<_>>();
+    let words = |page: &Trail| page.entries.iter().map(|event| event.action.as_str()).collect::<Vec<_>>();
     let expected = [
         "key.revoked",
         "key.created",
@@ -76,15 +76,15 @@ fn the_trail_begins_with_the_newest_and_comes_in_parts() {
         "account.created",
     ];
     let whole = page(None, 6);
-    assert_eq!((words(&whole), whole.has_more), (expected.to_vec(), false));
+    assert_eq!((words(&whole), whole.next.is_some()), (expected.to_vec(), false));
     for limit in 1..=6 {
         let (mut all, mut before) = (Vec::new(), None::<EventId>);
         loop {
             let part = page(before, limit);
-            assert!(part.entries.len() == limit || !part.has_more);
+            assert!(part.entries.len() == limit || part.next.is_none());
             before = part.entries.last().map(|event| event.id);
             all.extend(part.entries);
-            if !part.has_more {
+            if part.next.is_none() {
                 break;
             }
         }
@@ -145,9 +145,9 @@ fn a_filter_looks_through_more_than_one_part_of_the_trail() {
     }
     let filter = AuditFilter { action: Some("account".to_string()), search: None };
     let page = house.registry.events(ROOT, &filter, None, 10).unwrap();
-    assert_eq!((page.entries.len(), page.has_more), (1, false));
+    assert_eq!((page.entries.len(), page.next.is_some()), (1, false));
     let all = house.registry.events(ROOT, &AuditFilter::default(), None, PAGE_MAX).unwrap();
-    assert_eq!((all.entries.len(), all.has_more), (1000, true));
+    assert_eq!((all.entries.len(), all.next.is_some()), (1000, true));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use ::redb::{
-    ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableHandle as _,
-    WriteTransaction,
+    ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableError,
+    TableHandle as _, WriteTransaction,
 };
 
 use super::create::{copy_file, put_sentinel};
@@ -13,7 +13,7 @@ use super::migration::FORMATS;
 use super::open::{Definition, Held, OpenError, Source, contained};
 use super::row::{Birth, META, unseal};
 use super::{RedbStore, StoreOptions};
-use crate::store::Trouble;
+use crate::store::{Table, Trouble};
 
 /// How many rows a table has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,28 @@ pub fn verify(path: &Path) -> Result<Verified, OpenError> {
         })
     })?;
     Ok(Verified { format: sentinel.format, birth: sentinel.birth, tables })
+}
+
+/// One row of a whole file; changes nothing.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn row_of(path: &Path, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, OpenError> {
+    let held = Held::open(&Source::file_to_read(path), &StoreOptions::default())?;
+    held.sentinel(FORMATS.newest)?;
+    let failed = |error: ::redb::Error| OpenError::engine(path, error);
+    contained(path, || {
+        let read = held.database().begin_read().map_err(|error| failed(error.into()))?;
+        let rows = match read.open_table(Definition::new(table.0)) {
+            Ok(rows) => rows,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(failed(error.into())),
+        };
+        let stored = rows.get(key).map_err(|error| failed(error.into()))?;
+        let damaged = || OpenError::damaged(path, format!("in table '{}'", table.0));
+        let read = |stored: &[u8]| unseal(table.0, key, stored).map(<[u8]>::to_vec).ok_or_else(damaged);
+        stored.map(|stored| read(stored.value())).transpose()
+    })
 }
 
 impl RedbStore {

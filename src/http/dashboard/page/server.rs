@@ -68,12 +68,16 @@ pub(in crate::http) struct AuditPage {
     /// Links to the newest and to older events; empty where there is none.
     pub(in crate::http) newest: String,
     pub(in crate::http) older: String,
+    /// Where the chain of the log ends.
+    pub(in crate::http) head: String,
 }
 
 /// A line of the audit log and what it was done to.
 #[derive(Debug, Clone, Default)]
 pub(in crate::http) struct AuditRow {
     pub(in crate::http) event: HistoryRow,
+    /// From where it was done, or empty.
+    pub(in crate::http) origin: String,
     /// A key's or account's name, or its id.
     pub(in crate::http) target: String,
     /// A page of the dashboard about it, or empty.

@@ -6,7 +6,7 @@ use super::super::super::route::Operation;
 use super::super::*;
 use super::ROOT;
 use crate::admin::{Desk, ModelServer, UpstreamStatus, run, wire};
-use crate::types::{Place, SessionId, SignUp};
+use crate::types::{Place, SessionId, SignUp, TrailHead};
 
 /// A server with models behind it.
 struct Busy;
@@ -97,6 +97,9 @@ fn first_act(session: SessionId) -> Vec<Command> {
         Command::TokenRevoke { token: "ci".to_string() },
         Command::TokenCreate(token(Some(Timestamp::from_millis(1_900_000_000_123)))),
         Command::AuditList { filter: AuditFilter::default(), before: None, limit: 100 },
+        Command::AuditNews { filter: AuditFilter::default(), after: Some(0), limit: 100 },
+        Command::AuditVerify { noted: None, after: None },
+        Command::AuditVerify { noted: Some(TrailHead { sequence: 999, hash: [1; 32] }), after: None },
         Command::Models,
         Command::Usage { account: None },
         Command::Status,
