@@ -41,6 +41,9 @@ fn one_request_comes_before_the_second_of_anybody_else() {
         for waiter in 0..200 {
             waits(&mut queue, 'a', waiter);
         }
+        // Those who got their slots without waiting count, too.
+        waits(&mut queue, 'c', 2000);
+        assert_eq!(next(&mut queue), Some(2000), "{slots} slots");
         for waiter in 0..50 {
             assert_eq!(next(&mut queue), Some(waiter));
         }
@@ -117,14 +120,12 @@ fn whoever_does_not_take_a_slot_is_passed_over() {
 #[test]
 fn an_idle_server_has_no_debts() {
     let mut queue = Queue::new(1, 10);
-    for _ in 0..100 {
-        assert!(queue.take('a', 1));
-        assert_eq!(next(&mut queue), None);
-    }
-    assert!(queue.take('b', 1));
+    assert!(queue.take('a', 1));
+    assert_eq!(next(&mut queue), None);
+    assert!(queue.take('b', 100));
+    assert!(matches!(queue.enter('b', 100, 2), Entered::Waits(_, None)));
     waits(&mut queue, 'a', 1);
-    waits(&mut queue, 'b', 2);
-    assert_eq!(next(&mut queue), Some(1));
+    assert_eq!(next(&mut queue), Some(1), "what he had before is forgotten");
 }
 
 #[test]
