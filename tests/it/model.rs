@@ -52,11 +52,6 @@ impl ModelServer {
         self.calls.recv_timeout(PATIENCE).expect("no request came to the model server")
     }
 
-    /// The next request, if it comes within this time.
-    pub fn calls_within(&self, wait: Duration) -> Option<Call> {
-        self.calls.recv_timeout(wait).ok()
-    }
-
     /// The next request, if it is here already.
     pub fn call_by_now(&self) -> Option<Call> {
         self.calls.try_recv().ok()
