@@ -45,6 +45,7 @@ impl Config {
             session_idle: self.dashboard.session_idle,
             session_lifetime: self.dashboard.session_lifetime,
             key_limits: self.limits.key,
+            account_limits: self.limits.account,
         }
     }
 }

@@ -14,6 +14,7 @@ mod once;
 mod overview;
 mod page;
 mod people;
+mod policy;
 mod route;
 mod visit;
 
@@ -151,6 +152,8 @@ impl Dashboard {
             Page::InviteCreate => self.invite_create(visit),
             Page::InviteRevoke => self.invite_revoke(visit),
             Page::Account => self.account(visit),
+            Page::AccountEditForm => self.account_edit_form(visit),
+            Page::AccountEdit => self.account_edit(visit),
             Page::AccountDisable => self.account_disable(visit),
             Page::AccountEnable => self.account_enable(visit),
             Page::AccountReset => self.account_reset(visit),

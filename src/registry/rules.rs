@@ -15,6 +15,8 @@ pub struct Rules {
     pub session_lifetime: Duration,
     /// What a key may use that has no limits of its own.
     pub key_limits: Bounds,
+    /// What an account may use that has no limits of its own.
+    pub account_limits: Bounds,
 }
 
 impl Default for Rules {
@@ -24,6 +26,7 @@ impl Default for Rules {
             session_idle: Duration::from_secs(30 * 60),
             session_lifetime: Duration::from_secs(12 * 60 * 60),
             key_limits: Bounds::default(),
+            account_limits: Bounds::default(),
         }
     }
 }

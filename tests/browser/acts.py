@@ -103,12 +103,12 @@ def revoke_invite(house: House) -> Act:
     return Act(house.admin.caller, f"/dashboard/invites/{made}/revoke", {}, [house.admin])
 
 
-def on_account(verb: str) -> Callable[[House], Act]:
+def on_account(verb: str, **given: str) -> Callable[[House], Act]:
     def act(house: House) -> Act:
         mia = house.member()
         if verb == "enable":
             house.say("account", "disable", mia.id)
-        fields = {"email": mia.email} if verb == "delete" else {}
+        fields = given | ({"email": mia.email} if verb == "delete" else {})
         if verb == "reset":
             fields = {"once": house.admin.caller.get(f"{ACCOUNTS}/{mia.id}").document.value("once")}
         return Act(house.admin.caller, f"{ACCOUNTS}/{mia.id}/{verb}", fields, [mia, house.admin])
@@ -136,6 +136,7 @@ ACTS: dict[str, Callable[[House], Act]] = {
     "accounts": make_account,
     "accounts-invite": invite,
     "invites-revoke": revoke_invite,
+    "accounts-edit": on_account("edit", name="Changed", limit_tokens_per_day="5k"),
     "accounts-disable": on_account("disable"),
     "accounts-enable": on_account("enable"),
     "accounts-reset": on_account("reset"),

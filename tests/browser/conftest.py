@@ -14,7 +14,7 @@ from stack import SDK_PY, Ember, Llama
 from views import Furnished, furnish
 
 UPSTREAM_KEY = "sk-llama-6c9d3f0e8b5a4712"
-SETTINGS = '\n[models]\necho = true\n\n[dashboard]\nsign_up = "{sign_up}"\n'
+SETTINGS = '\n[models]\necho = true\n\n[dashboard]\nsign_up = "{sign_up}"\n\n[limits.key]\ntokens_per_day = 5000000\n'
 CHROMIUM = "/usr/bin/chromium"
 ARGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync""".split()

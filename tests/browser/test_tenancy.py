@@ -11,7 +11,7 @@ from views import ACCOUNTS, KEYS
 NAMES = {"name": "hers"}
 KEY_GETS = ["", "/edit", "/rotate", "/delete"]
 KEY_POSTS = {
-    "/edit": {"name": "his", "scope": "all", "expiry": "never"},
+    "/edit": {"name": "his", "scope": "all", "expiry": "never", "limit_requests_per_minute": "1"},
     "/rotate": {"grace": "now", "once": "{once}"},
     "/disable": {},
     "/enable": {},
@@ -23,6 +23,7 @@ ADMIN_GETS = [
     f"{ACCOUNTS}/new",
     f"{ACCOUNTS}/invite",
     f"{ACCOUNTS}/{{account}}",
+    f"{ACCOUNTS}/{{account}}/edit",
     f"{ACCOUNTS}/{{account}}/delete",
     "/dashboard/models",
     "/dashboard/audit",
@@ -30,6 +31,7 @@ ADMIN_GETS = [
 ADMIN_POSTS = {
     ACCOUNTS: {"email": "his-friend@example.com", "name": "Friend", "role": "admin"},
     f"{ACCOUNTS}/invite": {"email": "his-friend@example.com", "role": "admin", "expiry": "7d"},
+    f"{ACCOUNTS}/{{account}}/edit": {"name": "His", "limit_tokens_per_day": "1"},
     f"{ACCOUNTS}/{{account}}/disable": {},
     f"{ACCOUNTS}/{{account}}/enable": {},
     f"{ACCOUNTS}/{{account}}/reset": {},

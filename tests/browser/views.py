@@ -36,12 +36,15 @@ def furnish(house: House) -> Furnished:
     mia, newcomer, gone = house.member(), house.member("Nobody's-key-yet"), house.member()
     key = house.key(mia, "a-name-of-sixty-four-characters-with-no-space-for-any-line-break", "--env=prod")
     house.key(mia, "translator", "--env=staging", "--expires=90d", "--models=ember/test")
+    limits = ["--routes=models,embeddings", "--addresses=10.0.0.0/8,2001:db8::/32", "--rpm=60", "--tokens-per-month=2M"]
+    limited = house.key(mia, "with-limits", "--allow-browser", "--weight=3", *limits)
     off, revoked = house.key(mia), house.key(mia)
     house.say("key", "disable", off.id)
     house.say("key", "revoke", revoked.id, "--reason", "leaked in a notebook")
     house.say("account", "disable", gone.email)
     places = {
         "key": key.id,
+        "key_limited": limited.id,
         "key_off": off.id,
         "key_revoked": revoked.id,
         "mia": mia.id,
@@ -87,6 +90,12 @@ def makes_account(screen: Screen, places: dict[str, str]) -> None:
     screen.link()
 
 
+def is_refused_limits(screen: Screen, places: dict[str, str]) -> None:
+    path = "/dashboard/keys/{key_limited}/edit".format(**places)
+    screen.send(path, addresses="10.0.0.0/8\nexample.com", limit_tokens_per_day="five", weight="1000")
+    screen.main.get_by_role("alert").wait_for()
+
+
 def is_refused_a_name(screen: Screen, places: dict[str, str]) -> None:
     screen.send("/dashboard/keys", name="two\u2028lines")
     screen.main.get_by_role("alert").wait_for()
@@ -112,9 +121,11 @@ PAGES = [
     View("keys-of-all", "admin", f"{KEYS}?account=all"),
     View("key-new", "mia", f"{KEYS}/new"),
     View("key", "mia", KEY),
+    View("key-limited", "mia", f"{KEYS}/{{key_limited}}"),
     View("key-disabled", "mia", f"{KEYS}/{{key_off}}"),
     View("key-revoked", "mia", f"{KEYS}/{{key_revoked}}"),
     View("key-edit", "mia", f"{KEY}/edit"),
+    View("key-edit-limits", "admin", f"{KEYS}/{{key_limited}}/edit"),
     View("key-rotate", "mia", f"{KEY}/rotate"),
     View("key-delete", "mia", f"{KEY}/delete"),
     View("key-unknown", "mia", f"{KEYS}/{NO_KEY}", status=404),
@@ -123,6 +134,7 @@ PAGES = [
     View("account-new", "admin", f"{ACCOUNTS}/new"),
     View("invite-new", "admin", f"{ACCOUNTS}/invite"),
     View("account", "admin", MIA),
+    View("account-edit", "admin", f"{MIA}/edit"),
     View("account-disabled", "admin", f"{ACCOUNTS}/{{gone}}"),
     View("account-delete", "admin", f"{MIA}/delete"),
     View("models", "admin", "/dashboard/models"),
@@ -135,6 +147,7 @@ PAGES = [
 ANSWERS = [
     View("sign-in-refused", "nobody", "/sign-in", fails_to_sign_in),
     View("key-refused", "mia", f"{KEYS}/new", is_refused_a_name),
+    View("key-limits-refused", "admin", f"{KEYS}/{{key_limited}}/edit", is_refused_limits),
     View("key-issued", "mia", f"{KEYS}/new", issues),
     View("key-rotated", "mia", f"{KEY}/rotate", rotates),
     View("invited", "admin", f"{ACCOUNTS}/invite", invites),
@@ -148,6 +161,7 @@ DIALOGS = [
     View("dialog-key-delete", "mia", KEY, opens(f"{KEY}/delete")),
     View("dialog-account-new", "admin", ACCOUNTS, opens(f"{ACCOUNTS}/new")),
     View("dialog-invite-new", "admin", ACCOUNTS, opens(f"{ACCOUNTS}/invite")),
+    View("dialog-account-edit", "admin", MIA, opens(f"{MIA}/edit")),
     View("dialog-account-delete", "admin", MIA, opens(f"{MIA}/delete")),
 ]
 VIEWS = PAGES + ANSWERS + DIALOGS

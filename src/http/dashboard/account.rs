@@ -8,6 +8,7 @@ use super::Dashboard;
 use super::cookies::Jar;
 use super::frame::{capitalised, choices, with_error};
 use super::page::{MyAccountPage, SessionRow};
+use super::policy;
 use super::visit::{PageAnswer, Refused, Visit};
 
 type Outcome = Result<PageAnswer, Refused>;
@@ -84,6 +85,7 @@ impl Dashboard {
             frame: self.frame(visit, "Account", "account"),
             name: account.name.as_ref().map(ToString::to_string).unwrap_or_default(),
             role: account.role.as_str().to_string(),
+            policy: policy::facts(&account.policy, &self.registry().rules().account_limits),
             themes: choices(&THEMES, &visit.theme),
             sessions: self.session_rows(visit, &account.id.to_string())?,
         })

@@ -5,14 +5,16 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::admin::{AccountDetail, AdminError, Command, Reply};
-use crate::registry::{NewAccount, NewInvite};
+use crate::registry::{AccountChanges, NewAccount, NewInvite};
 use crate::types::{Account, AccountId, DisplayName, Email, Invite, InviteId, Role, Secret, Timestamp};
 
 use super::Dashboard;
-use super::frame::{capitalised, choices, with_error};
+use super::frame::{capitalised, choices, told, with_error};
 use super::page::{
-    AccountDeletePage, AccountNewPage, AccountPage, AccountRow, AccountsPage, InvitePage, InviteRow, LinkPage,
+    AccountDeletePage, AccountEditPage, AccountNewPage, AccountPage, AccountRow, AccountsPage, InvitePage,
+    InviteRow, LinkPage,
 };
+use super::policy;
 use super::visit::{PageAnswer, Refused, Visit};
 
 type Outcome = Result<PageAnswer, Refused>;
@@ -101,10 +103,29 @@ impl Dashboard {
         PageAnswer::page(&AccountPage {
             frame: self.frame(visit, account.email.as_str(), "accounts"),
             account: self.account_row(&account, visit.person()?.account.id),
+            policy: policy::facts(&account.policy, &self.registry().rules().account_limits),
             once: self.mint()?,
             sessions: self.session_rows(visit, &account.id.to_string())?,
             history: self.history(&history),
         })
+    }
+
+    pub(super) fn account_edit_form(&self, visit: &Visit) -> Outcome {
+        PageAnswer::page(&self.account_edit_page(visit, &self.account_of(visit)?.account, None))
+    }
+
+    pub(super) fn account_edit(&self, visit: &Visit) -> Outcome {
+        let account = self.account_of(visit)?.account;
+        let changed = wanted_changes(visit).and_then(|changes| {
+            self.try_ask(visit, &Command::AccountUpdate { account: account.id.to_string(), changes })
+        });
+        match changed {
+            Ok(_) => Ok(to(&account, "account-updated")),
+            Err(error) => {
+                let page = self.account_edit_page(visit, &account, Some(&error));
+                Ok(PageAnswer::page(&page)?.refused(&error))
+            }
+        }
     }
 
     pub(super) fn account_disable(&self, visit: &Visit) -> Outcome {
@@ -225,6 +246,26 @@ impl Dashboard {
         })
     }
 
+    fn account_edit_page(
+        &self,
+        visit: &Visit,
+        account: &Account,
+        error: Option<&AdminError>,
+    ) -> AccountEditPage {
+        let frame = self.frame(visit, &format!("Edit {}", account.email), "accounts");
+        let (served, defaults) = (self.models(), &self.registry().rules().account_limits);
+        let name = account.name.as_ref().map(ToString::to_string).unwrap_or_default();
+        AccountEditPage {
+            id: account.id.to_string(),
+            name: error.map_or(name, |_| visit.form.text("name").to_string()),
+            policy: match error {
+                Some(_) => policy::sent(&visit.form, served, defaults),
+                None => policy::of(&account.policy, served, defaults),
+            },
+            frame: told(frame, error),
+        }
+    }
+
     fn account_delete_page(&self, visit: &Visit, account: &Account) -> AccountDeletePage {
         AccountDeletePage {
             frame: self.frame(visit, &format!("Delete {}", account.email), "accounts"),
@@ -241,6 +282,12 @@ fn wanted_account(visit: &Visit) -> Result<NewAccount, AdminError> {
         role: role(visit)?,
         password: None,
     })
+}
+
+fn wanted_changes(visit: &Visit) -> Result<AccountChanges, AdminError> {
+    let name = visit.form.parsed::<DisplayName>("name").map_err(AdminError::invalid)?;
+    let name = visit.form.has("name").then_some(name);
+    Ok(AccountChanges { name, policy: policy::wanted(&visit.form)? })
 }
 
 fn wanted_invite(visit: &Visit) -> Result<NewInvite, AdminError> {

@@ -32,6 +32,11 @@ impl Fields {
         Secret::new(self.raw(name).to_string())
     }
 
+    /// Whether there is a field of that name, empty or not.
+    pub(in crate::http) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
     /// A value that is not empty.
     pub(in crate::http) fn some(&self, name: &str) -> Option<&str> {
         Some(self.text(name)).filter(|text| !text.is_empty())

@@ -1,6 +1,6 @@
 //! What pages have in common: the frame, points in time, numbers, histories. Never: one page's content.
 
-use crate::admin::HistoryLine;
+use crate::admin::{AdminError, HistoryLine};
 use crate::types::{Timestamp, moment};
 
 use super::asset::ASSETS;
@@ -56,6 +56,14 @@ pub(super) fn with_error(frame: Frame, text: impl Into<String>) -> Frame {
     Frame { notice: Some(Notice { is_error: true, text: text.into() }), ..frame }
 }
 
+/// The frame with what was refused, where something was.
+pub(super) fn told(frame: Frame, error: Option<&AdminError>) -> Frame {
+    match error {
+        Some(error) => with_error(frame, capitalised(&error.detail)),
+        None => frame,
+    }
+}
+
 pub(super) fn choices(options: &[(&str, &str)], chosen: &str) -> Vec<Choice> {
     let choice = |(value, label): &(&str, &str)| Choice {
         value: (*value).to_string(),
@@ -109,7 +117,7 @@ pub(super) fn capitalised(sentence: &str) -> String {
 
 /// What was just done, in fixed words: what stands in a URL is never shown.
 fn done(word: &str) -> Option<Notice> {
-    const WORDS: [(&str, &str); 20] = [
+    const WORDS: [(&str, &str); 21] = [
         ("signed-out", "You are signed out."),
         ("signed-up", "Sign in with the address and the password that you gave."),
         ("key-stored", "The key is ready to use."),
@@ -126,6 +134,7 @@ fn done(word: &str) -> Option<Notice> {
             "account-disabled",
             "The account is disabled. Its keys stopped working and its sessions are signed out.",
         ),
+        ("account-updated", "The account was changed."),
         ("account-enabled", "The account is enabled."),
         ("account-signed-out", "The account is signed out everywhere."),
         ("account-deleted", "The account was deleted and its keys were revoked."),

@@ -1,21 +1,22 @@
 //! One key's life on the dashboard: made, shown once, looked at, changed, rotated, switched off and on, deleted.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::StatusCode;
 
 use crate::admin::{AdminError, Command, KeyDetail, KeyView, Reply};
 use crate::registry::{KeyChanges, NewKey, Rotation};
-use crate::types::{AccountId, Environment, Key, KeyId, KeyName, ModelId, ModelScope, Timestamp, Weight};
+use crate::types::{AccountId, Environment, Key, KeyId, KeyName, ModelScope, Policy, Timestamp, Weight};
 
 use super::Dashboard;
-use super::frame::{capitalised, choices, model_to_copy, with_error};
+use super::frame::{choices, model_to_copy, told, with_error};
 use super::keys::ENVIRONMENTS;
 use super::page::{
-    KeyDeletePage, KeyEditPage, KeyIssuedPage, KeyNewPage, KeyPage, KeyRotatePage, ModelChoice, SecretLine,
+    AccessForm, KeyDeletePage, KeyEditPage, KeyIssuedPage, KeyNewPage, KeyPage, KeyRotatePage, PolicyForm,
+    SecretLine,
 };
-use super::visit::{PageAnswer, Refused, Visit};
+use super::policy;
+use super::visit::{PageAnswer, Person, Refused, Visit};
 
 type Outcome = Result<PageAnswer, Refused>;
 
@@ -63,7 +64,12 @@ impl Dashboard {
         PageAnswer::page(&KeyPage {
             frame: self.frame(visit, key.name.as_str(), "keys"),
             key: self.key_row(&key),
-            models: names(&key.policy.models),
+            policy: policy::facts(&key.policy, &self.registry().rules().key_limits),
+            allow_browser: key.allow_browser,
+            weight: Some(key.weight)
+                .filter(|weight| *weight != Weight::default())
+                .map(|weight| weight.to_string())
+                .unwrap_or_default(),
             secrets: key.secrets.iter().map(secret).collect(),
             revoked: key.revoked_at.map(|at| self.moment(at)),
             reason: key.revoked_reason.clone().unwrap_or_default(),
@@ -181,6 +187,10 @@ impl Dashboard {
         let frame = self.frame(visit, "Create key", "keys");
         let environment = visit.form.text("environment");
         let expiry = visit.form.text("expiry");
+        let (policy, access) = match error {
+            Some(_) => self.limits_sent(visit),
+            None => self.limits_of(visit, &Policy::default(), false, Weight::default()),
+        };
         Ok(KeyNewPage {
             frame: told(frame, error),
             once: self.mint()?,
@@ -189,8 +199,8 @@ impl Dashboard {
                 &ENVIRONMENTS[1..],
                 if environment.is_empty() { "dev" } else { environment },
             ),
-            is_limited: visit.form.text("scope") == "only",
-            models: self.model_choices(&visit.form.all("model").map(str::to_string).collect()),
+            policy,
+            access,
             expiries: choices(&EXPIRIES, if expiry.is_empty() { "never" } else { expiry }),
             date: visit.form.text("date").to_string(),
         })
@@ -198,9 +208,9 @@ impl Dashboard {
 
     fn key_edit_page(&self, visit: &Visit, key: &KeyView, error: Option<&AdminError>) -> KeyEditPage {
         let was_sent = error.is_some();
-        let chosen: BTreeSet<String> = match was_sent {
-            true => visit.form.all("model").map(str::to_string).collect(),
-            false => names(&key.policy.models).into_iter().collect(),
+        let (policy, access) = match was_sent {
+            true => self.limits_sent(visit),
+            false => self.limits_of(visit, &key.policy, key.allow_browser, key.weight),
         };
         let mut expiries = vec![("keep", "As it is")];
         expiries.extend(EXPIRIES);
@@ -209,11 +219,8 @@ impl Dashboard {
             frame: told(self.frame(visit, &format!("Edit {}", key.name), "keys"), error),
             id: key.id.to_string(),
             name: if was_sent { visit.form.text("name").to_string() } else { key.name.to_string() },
-            is_limited: match was_sent {
-                true => visit.form.text("scope") == "only",
-                false => key.policy.models != ModelScope::All,
-            },
-            models: self.model_choices(&chosen),
+            policy,
+            access,
             expiries: choices(&expiries, expiry),
             date: visit.form.text("date").to_string(),
         }
@@ -251,9 +258,9 @@ impl Dashboard {
             account: account.to_string(),
             name: visit.form.text("name").parse::<KeyName>().map_err(invalid)?,
             environment: visit.form.text("environment").parse::<Environment>().map_err(invalid)?,
-            policy: wanted_models(visit)?.into(),
-            allow_browser: false,
-            weight: Weight::default(),
+            policy: policy::wanted(&visit.form)?.applied_to(&Policy::default()),
+            allow_browser: policy::wanted_browser(&visit.form).unwrap_or_default(),
+            weight: policy::wanted_weight(&visit.form)?.unwrap_or_default(),
             expires_at: self.wanted_end(visit)?.flatten(),
         })
     }
@@ -261,9 +268,10 @@ impl Dashboard {
     fn wanted_changes(&self, visit: &Visit) -> Result<KeyChanges, AdminError> {
         Ok(KeyChanges {
             name: Some(visit.form.text("name").parse::<KeyName>().map_err(invalid)?),
-            policy: wanted_models(visit)?.into(),
+            policy: policy::wanted(&visit.form)?,
+            allow_browser: policy::wanted_browser(&visit.form),
+            weight: policy::wanted_weight(&visit.form)?,
             expires_at: self.wanted_end(visit)?,
-            ..KeyChanges::default()
         })
     }
 
@@ -281,10 +289,23 @@ impl Dashboard {
         }
     }
 
-    fn model_choices(&self, chosen: &BTreeSet<String>) -> Vec<ModelChoice> {
-        // A model that is served no more stays chosen until it is taken off.
-        let all: BTreeSet<String> = self.models().into_iter().chain(chosen.iter().cloned()).collect();
-        all.into_iter().map(|name| ModelChoice { is_chosen: chosen.contains(&name), name }).collect()
+    /// The fields about what a key may use, as they were sent.
+    fn limits_sent(&self, visit: &Visit) -> (PolicyForm, AccessForm) {
+        let defaults = &self.registry().rules().key_limits;
+        let policy = policy::sent(&visit.form, self.models(), defaults);
+        (policy, policy::access_sent(&visit.form, is_admin(visit)))
+    }
+
+    /// The same fields about what is.
+    fn limits_of(
+        &self,
+        visit: &Visit,
+        policy: &Policy,
+        allow_browser: bool,
+        weight: Weight,
+    ) -> (PolicyForm, AccessForm) {
+        let form = policy::of(policy, self.models(), &self.registry().rules().key_limits);
+        (form, policy::access_of(allow_browser, weight, is_admin(visit)))
     }
 
     /// How long until then, as `1 hour`.
@@ -293,16 +314,8 @@ impl Dashboard {
     }
 }
 
-fn wanted_models(visit: &Visit) -> Result<ModelScope, AdminError> {
-    if visit.form.text("scope") != "only" {
-        return Ok(ModelScope::All);
-    }
-    let models = visit.form.all("model").map(|name| name.parse::<ModelId>());
-    let models: BTreeSet<ModelId> = models.collect::<Result<_, _>>().map_err(invalid)?;
-    if models.is_empty() {
-        return Err(AdminError::invalid("choose at least one model, or allow them all"));
-    }
-    Ok(ModelScope::Only(models))
+fn is_admin(visit: &Visit) -> bool {
+    visit.person.as_ref().is_some_and(Person::is_admin)
 }
 
 fn rotation(grace: &str) -> Result<Rotation, AdminError> {
@@ -315,22 +328,8 @@ fn rotation(grace: &str) -> Result<Rotation, AdminError> {
     }
 }
 
-fn names(scope: &ModelScope) -> Vec<String> {
-    match scope {
-        ModelScope::All => Vec::new(),
-        ModelScope::Only(models) => models.iter().map(ToString::to_string).collect(),
-    }
-}
-
 fn to(key: &KeyView, done: &str) -> PageAnswer {
     PageAnswer::redirect(format!("/dashboard/keys/{}?done={done}", key.id))
-}
-
-fn told(frame: super::page::Frame, error: Option<&AdminError>) -> super::page::Frame {
-    match error {
-        Some(error) => with_error(frame, capitalised(&error.detail)),
-        None => frame,
-    }
 }
 
 fn invalid(error: impl std::fmt::Display) -> AdminError {

@@ -2,6 +2,7 @@
 
 mod keys;
 mod people;
+mod policy;
 mod server;
 
 use askama::Template;
@@ -11,9 +12,10 @@ pub(super) use keys::{
     ModelChoice, SecretLine,
 };
 pub(super) use people::{
-    AccountDeletePage, AccountNewPage, AccountPage, AccountRow, AccountsPage, InvitePage, InviteRow,
-    LinkPage, MyAccountPage, PasswordPage, SessionRow, SignInPage, SignUpPage,
+    AccountDeletePage, AccountEditPage, AccountNewPage, AccountPage, AccountRow, AccountsPage, InvitePage,
+    InviteRow, LinkPage, MyAccountPage, PasswordPage, SessionRow, SignInPage, SignUpPage,
 };
+pub(super) use policy::{AccessForm, LimitFact, PolicyFacts, PolicyForm, TypedField};
 pub(super) use server::{AuditPage, AuditRow, CheckList, ModelRow, ModelsPage, OverviewPage, ServerRow};
 
 /// What every page has around its content.

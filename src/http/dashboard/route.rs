@@ -43,6 +43,8 @@ pub(in crate::http) enum Page {
     InviteCreate,
     InviteRevoke,
     Account,
+    AccountEditForm,
+    AccountEdit,
     AccountDisable,
     AccountEnable,
     AccountReset,
@@ -58,7 +60,7 @@ pub(in crate::http) enum Page {
 use Authority::{Administrator, Member, Visitor};
 
 /// A fixed segment wins over `{}`, so it stands first; the `*` stands last.
-pub(in crate::http) static PAGES: [Route; 45] = [
+pub(in crate::http) static PAGES: [Route; 47] = [
     get("/", Visitor, Page::Root),
     get("/sign-in", Visitor, Page::SignInForm),
     post("/sign-in", Visitor, Page::SignIn),
@@ -95,6 +97,8 @@ pub(in crate::http) static PAGES: [Route; 45] = [
     post("/dashboard/accounts/invite", Administrator, Page::InviteCreate),
     post("/dashboard/invites/{}/revoke", Administrator, Page::InviteRevoke),
     get("/dashboard/accounts/{}", Administrator, Page::Account),
+    get("/dashboard/accounts/{}/edit", Administrator, Page::AccountEditForm),
+    post("/dashboard/accounts/{}/edit", Administrator, Page::AccountEdit),
     post("/dashboard/accounts/{}/disable", Administrator, Page::AccountDisable),
     post("/dashboard/accounts/{}/enable", Administrator, Page::AccountEnable),
     post("/dashboard/accounts/{}/reset", Administrator, Page::AccountReset),

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::{Choice, Frame, HistoryRow, Moment};
+use super::{AccessForm, Choice, Frame, HistoryRow, Moment, PolicyFacts, PolicyForm};
 
 /// `/dashboard/keys`: a GET form with `search`, `environment`, `status`, `sort` (and `account` for administrators).
 #[derive(Template)]
@@ -61,8 +61,8 @@ pub(in crate::http) struct ModelChoice {
     pub(in crate::http) is_chosen: bool,
 }
 
-/// `/dashboard/keys/new` -> POST `/dashboard/keys`: `name`, `environment`, `scope` (all|only), `model`*, `expiry`
-/// (never, 30d, 90d, 365d, date) and `date` (yyyy-mm-dd), `once`.
+/// `/dashboard/keys/new` -> POST `/dashboard/keys`: `name`, `environment`, `expiry` (never, 30d, 90d, 365d, date) and
+/// `date` (yyyy-mm-dd), `once`, and what stands at `PolicyForm` and `AccessForm`.
 #[derive(Template)]
 #[template(path = "key_new.html")]
 pub(in crate::http) struct KeyNewPage {
@@ -71,8 +71,8 @@ pub(in crate::http) struct KeyNewPage {
     pub(in crate::http) once: String,
     pub(in crate::http) name: String,
     pub(in crate::http) environments: Vec<Choice>,
-    pub(in crate::http) is_limited: bool,
-    pub(in crate::http) models: Vec<ModelChoice>,
+    pub(in crate::http) policy: PolicyForm,
+    pub(in crate::http) access: AccessForm,
     pub(in crate::http) expiries: Vec<Choice>,
     pub(in crate::http) date: String,
 }
@@ -111,8 +111,10 @@ pub(in crate::http) struct SecretLine {
 pub(in crate::http) struct KeyPage {
     pub(in crate::http) frame: Frame,
     pub(in crate::http) key: KeyRow,
-    /// All their names; empty is all models.
-    pub(in crate::http) models: Vec<String>,
+    pub(in crate::http) policy: PolicyFacts,
+    pub(in crate::http) allow_browser: bool,
+    /// Empty where it is that of most keys.
+    pub(in crate::http) weight: String,
     pub(in crate::http) secrets: Vec<SecretLine>,
     pub(in crate::http) revoked: Option<Moment>,
     pub(in crate::http) reason: String,
@@ -126,8 +128,8 @@ pub(in crate::http) struct KeyEditPage {
     pub(in crate::http) frame: Frame,
     pub(in crate::http) id: String,
     pub(in crate::http) name: String,
-    pub(in crate::http) is_limited: bool,
-    pub(in crate::http) models: Vec<ModelChoice>,
+    pub(in crate::http) policy: PolicyForm,
+    pub(in crate::http) access: AccessForm,
     /// keep, never, 30d, 90d, 365d, date.
     pub(in crate::http) expiries: Vec<Choice>,
     pub(in crate::http) date: String,

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::{Choice, Frame, HistoryRow, Moment};
+use super::{Choice, Frame, HistoryRow, Moment, PolicyFacts, PolicyForm};
 
 /// `/sign-in` -> POST there: `email`, `password`, `next` (hidden).
 #[derive(Template)]
@@ -65,6 +65,7 @@ pub(in crate::http) struct MyAccountPage {
     pub(in crate::http) name: String,
     pub(in crate::http) role: String,
     pub(in crate::http) themes: Vec<Choice>,
+    pub(in crate::http) policy: PolicyFacts,
     pub(in crate::http) sessions: Vec<SessionRow>,
 }
 
@@ -142,16 +143,27 @@ pub(in crate::http) struct LinkPage {
 }
 
 /// `/dashboard/accounts/{id}` (administrators): POST `.../disable`, `.../enable`, `.../reset` (answered with a
-/// `LinkPage`); links to `.../delete` and to its keys at `/dashboard/keys?account={id}`.
+/// `LinkPage`); links to `.../edit`, `.../delete` and to its keys at `/dashboard/keys?account={id}`.
 #[derive(Template)]
 #[template(path = "account.html")]
 pub(in crate::http) struct AccountPage {
     pub(in crate::http) frame: Frame,
     pub(in crate::http) account: AccountRow,
+    pub(in crate::http) policy: PolicyFacts,
     /// A hidden field `once` of the form that makes a reset link.
     pub(in crate::http) once: String,
     pub(in crate::http) sessions: Vec<SessionRow>,
     pub(in crate::http) history: Vec<HistoryRow>,
+}
+
+/// `/dashboard/accounts/{id}/edit` (administrators) -> POST there: `name`, and what stands at `PolicyForm`.
+#[derive(Template)]
+#[template(path = "account_edit.html")]
+pub(in crate::http) struct AccountEditPage {
+    pub(in crate::http) frame: Frame,
+    pub(in crate::http) id: String,
+    pub(in crate::http) name: String,
+    pub(in crate::http) policy: PolicyForm,
 }
 
 /// `/dashboard/accounts/{id}/delete` -> POST there: `email`, typed by hand.
