@@ -12,7 +12,7 @@ pub mod wire;
 use std::collections::HashMap;
 
 use crate::gate::{Grant, Owner, Stop};
-use crate::meter::Meter;
+use crate::meter::{KeyTrace, Meter};
 use crate::registry::{DenialTarget, KeyFilter, Page, Registry, RegistryError};
 use crate::types::{
     AccountId, Actor, Clock, Email, Key, KeyId, KeyRecord, KeyStanding, TicketKind, Timestamp,
@@ -140,7 +140,19 @@ impl Desk<'_> {
         let record = self.registry.key(actor, text)?;
         let history = self.lines(self.registry.key_history(record.id)?)?;
         let owner = self.owner(record.account)?;
-        Ok(Reply::KeyDetail(KeyDetail { key: self.view(record, owner)?, history }))
+        let trace = self.trace(&record)?;
+        let spread = trace.spread(self.clock.now());
+        Ok(Reply::KeyDetail(KeyDetail { key: self.view(record, owner)?, history, trace, spread }))
+    }
+
+    /// Who used a key; of its old secret only what concerns the last rotation, while that still works.
+    fn trace(&self, record: &KeyRecord) -> Result<KeyTrace, AdminError> {
+        let mut trace = self.meter.traces().of(record.id).map_err(RegistryError::from)?;
+        let now = self.clock.now();
+        let in_grace = record.secrets.iter().any(|secret| secret.valid_until.is_some_and(|end| end > now));
+        let rotated_at = record.secrets.first().map(|newest| newest.created_at);
+        trace.old_secret = trace.old_secret.filter(|old| in_grace && Some(old.last_at) >= rotated_at);
+        Ok(trace)
     }
 
     fn changed(&self, record: KeyRecord) -> Result<Reply, AdminError> {

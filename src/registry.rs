@@ -22,6 +22,7 @@ mod retention;
 mod rotation;
 mod rules;
 mod session;
+mod surrender;
 mod table;
 mod throttle;
 mod token;
@@ -47,6 +48,7 @@ pub use restore::Carried;
 pub use rotation::Rotation;
 pub use rules::Rules;
 pub use session::SignedIn;
+pub use surrender::Held;
 pub use token::NewToken;
 pub use verify::{TrailCursor, TrailCursorError, TrailFault, Verification};
 

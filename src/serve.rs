@@ -12,6 +12,7 @@ mod settings;
 mod snapshot;
 mod socket_path;
 mod source;
+mod traces;
 mod trail;
 mod usage;
 

@@ -12,6 +12,7 @@ mod served;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use serde::Serialize;
 

@@ -58,6 +58,8 @@ pub struct ServerConfig {
     pub public_url: Option<String>,
     /// Whose X-Forwarded-* headers count.
     pub trusted_proxies: Vec<IpNet>,
+    /// The origins whose pages may use keys that allow it.
+    pub cors_origins: Vec<String>,
     /// How long open requests may go on after a stop is asked for.
     pub drain_timeout: Duration,
     /// Open connections at once.

@@ -101,6 +101,7 @@ impl Judge<'_> {
                 .iter()
                 .filter_map(|text| address::network(text).ok())
                 .collect(),
+            cors_origins: raw.cors_origins.iter().filter_map(|text| address::origin(text).ok()).collect(),
             drain_timeout: raw.drain_timeout.0,
             connections_max: raw.connections_max,
             header_timeout: raw.header_timeout.0,

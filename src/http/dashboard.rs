@@ -15,6 +15,7 @@ mod overview;
 mod page;
 mod people;
 mod route;
+mod seen;
 mod visit;
 
 use std::sync::Arc;

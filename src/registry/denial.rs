@@ -55,7 +55,7 @@ pub trait Door: Send + Sync {
 pub(super) enum Intent {
     RevokeKey { actor: Actor, key: KeyId, reason: Option<String> },
     DisableKey { actor: Actor, key: KeyId },
-    DropSecrets { actor: Actor, key: KeyId, secrets: Vec<KeyDigest> },
+    DropSecrets { actor: Actor, key: KeyId, secrets: Vec<KeyDigest>, detail: String },
     DisableAccount { actor: Actor, account: AccountId },
     DeleteAccount { actor: Actor, account: AccountId },
 }

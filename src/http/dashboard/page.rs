@@ -8,7 +8,7 @@ use askama::Template;
 
 pub(super) use keys::{
     KeyDeletePage, KeyEditPage, KeyIssuedPage, KeyNewPage, KeyPage, KeyRotatePage, KeyRow, KeysPage,
-    ModelChoice, SecretLine,
+    ModelChoice, SecretLine, SeenLines, UserLine,
 };
 pub(super) use people::{
     AccountDeletePage, AccountNewPage, AccountPage, AccountRow, AccountsPage, InvitePage, InviteRow,

@@ -130,6 +130,14 @@ pub(super) fn answers() -> Vec<(Operation, Value)> {
     ask(&Command::AccountCreate(new_account()), true);
     let session = play.sign_in();
     first_act(session).iter().for_each(|command| drop(ask(command, true)));
+    let (open, key) = ("open".to_string(), play.registry.key(ROOT, "open").unwrap().id);
+    let grace = Rotation::Grace(Duration::from_secs(90));
+    ask(&Command::KeyRotate { key: open.clone(), rotation: grace }, true);
+    for agent in ["OpenAI/Python 1.99.9", "curl/8.5.0", "node"] {
+        play.meter.traces().see(key, "192.0.2.7".parse().unwrap(), agent.as_bytes(), true);
+    }
+    play.meter.traces().refuse_browser(key, b"https://app.example.com");
+    ask(&Command::KeyShow { key: open }, true);
     let rotated = ask(&Command::KeyRotate { key: "open".to_string(), rotation: Rotation::Now }, true);
     let verify = || {
         let key = Key::parse(rotated["key"].as_str().unwrap().as_bytes()).unwrap();
