@@ -4,6 +4,7 @@
 mod batch;
 mod flush;
 mod hour;
+mod idle;
 mod ledger;
 mod record;
 mod trace;

@@ -2,6 +2,7 @@
 
 mod data_dir;
 mod first_run;
+mod idle;
 mod ledger;
 mod logging;
 mod machine;

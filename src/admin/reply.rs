@@ -22,6 +22,8 @@ pub enum Reply {
     Key(KeyView),
     /// A page of keys.
     Keys(Page<KeyView>),
+    /// How many keys were revoked.
+    KeysRevoked(u64),
     /// A key with its history.
     KeyDetail(KeyDetail),
     /// A key with its new secret, which is nowhere else.

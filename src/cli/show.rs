@@ -76,6 +76,7 @@ fn for_people(reply: &Reply, now: Timestamp) -> Vec<String> {
         }
         Reply::Key(key) | Reply::Issued { key, .. } => key_sheet(key, now),
         Reply::Keys(_) => table(&KEYS, &rows),
+        Reply::KeysRevoked(count) => sheet(&[("Revoked", count.to_string())]),
         Reply::KeyDetail(detail) => with_history(detail_sheet(detail, now), &detail.history),
         Reply::Verdict(verdict) => verdict_sheet(verdict, now),
         Reply::Invite(_) | Reply::Invited { .. } | Reply::Invites(_) => table(&people::INVITES, &rows),
@@ -102,6 +103,7 @@ fn rows(reply: &Reply, times: Times) -> Vec<Vec<String>> {
             vec![key_row(key, times)]
         }
         Reply::Keys(page) => page.entries.iter().map(|key| key_row(key, times)).collect(),
+        Reply::KeysRevoked(count) => vec![vec![count.to_string()]],
         Reply::Verdict(verdict) => {
             let mut row = vec![verdict.stop.map_or("admitted", stop_words).to_string()];
             row.extend(key_row(&verdict.key, times));

@@ -119,6 +119,8 @@ pub struct KeysConfig {
     pub cached_max: usize,
     /// How long the old secret works after `key rotate`.
     pub rotation_grace: Duration,
+    /// How long nobody may use a key before it expires; for ever, without it.
+    pub unused_expiry: Option<Duration>,
 }
 
 /// `[limits]`.

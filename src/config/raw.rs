@@ -54,6 +54,7 @@ pub(super) struct RawStore {
 pub(super) struct RawKeys {
     pub(super) cached_max: usize,
     pub(super) rotation_grace: Time,
+    pub(super) unused_expiry: Time,
 }
 
 #[derive(Deserialize)]

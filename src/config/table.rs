@@ -91,6 +91,12 @@ pub(super) static SETTINGS: &[Row] = &[
     row("keys.cached_max", Count(1, 100_000_000), "100000", "key records held in memory"),
     row("keys.rotation_grace", Time("1s", "365d"), "24h", "how long the old secret works after `key rotate`"),
     row(
+        "keys.unused_expiry",
+        Time("0s", "3650d"),
+        "0s",
+        "how long nobody may use a key before Ember lets it expire; 0s is for ever",
+    ),
+    row(
         "limits.completion_tokens",
         Count(1, 10_000_000),
         "1024",

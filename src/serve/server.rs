@@ -26,7 +26,7 @@ use super::ledger::{self, DiskLedger};
 use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
 use super::myself::Myself;
 use super::source::RegistrySource;
-use super::{ServeFault, settings, snapshot, socket_path, traces, trail, usage};
+use super::{ServeFault, idle, settings, snapshot, socket_path, traces, trail, usage};
 
 /// What a server is made of: everything open, nothing served yet.
 pub(super) struct Server {
@@ -85,6 +85,9 @@ impl Server {
         let expired = std::mem::replace(&mut built.expired, mpsc::channel(1).1);
         tasks.spawn(ledger::note_expiries(Arc::clone(&built.registry), expired));
         tasks.spawn(traces::write_down(Arc::clone(&built.meter)));
+        if let Some(unused_for) = self.config.keys.unused_expiry {
+            tasks.spawn(idle::expire(Arc::clone(&built.registry), Arc::clone(&built.meter), unused_for));
+        }
         let commands = tokio::spawn(accept_commands(socket, door, closed));
         let stop = Stop::default();
         if let Some(announce) = announce

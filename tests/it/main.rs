@@ -18,6 +18,7 @@ mod http2;
 mod limits;
 mod model;
 mod people;
+mod practice;
 mod queue;
 mod readme;
 mod requests;

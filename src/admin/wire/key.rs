@@ -58,6 +58,18 @@ pub(super) struct VerdictJson {
     record: KeyJson,
 }
 
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeysRevokedJson {
+    object: String,
+    pub(super) revoked: u64,
+}
+
+impl KeysRevokedJson {
+    pub(super) fn of(revoked: u64) -> Self {
+        Self { object: "keys_revoked".to_string(), revoked }
+    }
+}
+
 impl KeyJson {
     pub(super) fn of(key: &KeyView) -> Self {
         Self {

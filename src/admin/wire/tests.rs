@@ -296,7 +296,7 @@ fn every_reply_survives_the_way_back() {
     let detail = AccountDetail { account: account(), history: history() };
     comes_back(&Command::AccountShow { account: text() }, &Reply::AccountDetail(detail));
     comes_back(&Command::KeyEnable { key: text() }, &Reply::Key(open.clone()));
-    let list = Command::KeyList { filter: KeyFilter::default(), after: None, limit: 1 };
+    let list = Command::KeyList { filter: KeyFilter::default(), unused: None, after: None, limit: 1 };
     comes_back(&list, &Reply::Keys(Page { entries: vec![key(), open], has_more: false }));
     comes_back(&Command::KeyShow { key: text() }, &Reply::KeyDetail(key_detail(KeyTrace::default(), None)));
     let user = KeyUser {

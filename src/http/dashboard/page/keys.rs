@@ -17,6 +17,8 @@ pub(in crate::http) struct KeysPage {
     pub(in crate::http) environments: Vec<Choice>,
     /// Empty value is all.
     pub(in crate::http) statuses: Vec<Choice>,
+    /// How long not used; empty value is whether used or not.
+    pub(in crate::http) unused: Vec<Choice>,
     /// created, name, used, expires.
     pub(in crate::http) sorts: Vec<Choice>,
     /// For administrators: `` is own keys, `all` everyone's; empty for members.

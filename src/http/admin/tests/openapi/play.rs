@@ -75,11 +75,16 @@ fn first_act(session: SessionId) -> Vec<Command> {
         Command::KeyShow { key: key() },
         Command::KeyRotate { key: key(), rotation: Rotation::Grace(Duration::from_secs(90)) },
         Command::KeyUpdate { key: key(), changes: KeyChanges::default() },
-        Command::KeyList { filter: KeyFilter::default(), after: None, limit: 1 },
+        Command::KeyList { filter: KeyFilter::default(), unused: None, after: None, limit: 1 },
         Command::KeyDisable { key: key() },
         Command::KeyEnable { key: key() },
         Command::KeyRevoke { key: key(), reason: Some("lost".to_string()) },
         Command::KeyShow { key: key() },
+        Command::KeyRevokeAll {
+            account: account(),
+            environment: Some(crate::types::Environment::Dev),
+            reason: None,
+        },
         Command::AccountShow { account: account() },
         Command::AccountList { after: None, limit: 1 },
         Command::AccountUpdate {
@@ -119,7 +124,7 @@ pub(super) fn answers() -> Vec<(Operation, Value)> {
     };
     let nothing = [
         Command::AccountList { after: None, limit: 1 },
-        Command::KeyList { filter: KeyFilter::default(), after: None, limit: 1 },
+        Command::KeyList { filter: KeyFilter::default(), unused: None, after: None, limit: 1 },
         Command::InviteList,
         Command::TokenList,
         Command::AuditList { filter: AuditFilter::default(), before: None, limit: 1 },
