@@ -18,7 +18,7 @@ use crate::http::{Listener, Parts, Stop, admin};
 use crate::meter::{Ledger, Meter};
 use crate::registry::{Door, Registry, changes};
 use crate::store::{RedbStore, Store};
-use crate::types::{Clock, KeyId};
+use crate::types::{Clock, KeyId, Origin};
 use crate::upstream::Upstreams;
 
 use super::data_dir::DataDir;
