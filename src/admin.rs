@@ -4,6 +4,7 @@
 
 mod command;
 mod error;
+mod idle;
 mod people;
 mod reply;
 mod status;
@@ -12,11 +13,9 @@ pub mod wire;
 use std::collections::HashMap;
 
 use crate::gate::{Grant, Owner, Stop};
-use crate::meter::Meter;
-use crate::registry::{DenialTarget, KeyFilter, Page, Registry, RegistryError};
-use crate::types::{
-    AccountId, Actor, Clock, Email, Key, KeyId, KeyRecord, KeyStanding, TicketKind, Timestamp,
-};
+use crate::meter::{KeyTrace, Meter};
+use crate::registry::{DenialTarget, Page, Registry, RegistryError};
+use crate::types::{AccountId, Actor, Clock, Email, Key, KeyRecord, KeyStanding, TicketKind, Timestamp};
 
 pub use command::Command;
 pub use error::AdminError;
@@ -94,13 +93,19 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
         Command::Models => desk.models(actor)?,
         Command::Usage { account } => desk.usage(actor, account.as_deref())?,
         Command::KeyCreate(new) => desk.issued(registry.create_key(actor, new)?)?,
-        Command::KeyList { filter, after, limit } => desk.keys(actor, filter, *after, *limit)?,
+        Command::KeyList { filter, unused, after, limit } => {
+            let page = desk.page_of_keys(actor, filter, *unused, *after, *limit)?;
+            desk.keys(page)?
+        }
         Command::KeyShow { key } => desk.key(actor, key)?,
         Command::KeyUpdate { key, changes } => desk.changed(registry.update_key(actor, key, changes)?)?,
         Command::KeyDisable { key } => desk.changed(registry.disable_key(actor, key)?)?,
         Command::KeyEnable { key } => desk.changed(registry.enable_key(actor, key)?)?,
         Command::KeyRevoke { key, reason } => {
             desk.changed(registry.revoke_key(actor, key, reason.as_deref())?)?
+        }
+        Command::KeyRevokeAll { account, environment, reason } => {
+            Reply::KeysRevoked(registry.revoke_keys(actor, account, *environment, reason.as_deref())?)
         }
         Command::KeyRotate { key, rotation } => desk.issued(registry.rotate_key(actor, key, *rotation)?)?,
         Command::KeyVerify { key } => desk.verdict(actor, key)?,
@@ -115,14 +120,7 @@ impl Desk<'_> {
         Ok(Reply::AccountDetail(AccountDetail { account, history }))
     }
 
-    fn keys(
-        &self,
-        actor: Actor,
-        filter: &KeyFilter,
-        after: Option<KeyId>,
-        limit: usize,
-    ) -> Result<Reply, AdminError> {
-        let page = self.registry.keys(actor, filter, after, limit)?;
+    fn keys(&self, page: Page<KeyRecord>) -> Result<Reply, AdminError> {
         let mut owners = HashMap::new();
         let mut entries = Vec::with_capacity(page.entries.len());
         for record in page.entries {
@@ -140,7 +138,19 @@ impl Desk<'_> {
         let record = self.registry.key(actor, text)?;
         let history = self.lines(self.registry.key_history(record.id)?)?;
         let owner = self.owner(record.account)?;
-        Ok(Reply::KeyDetail(KeyDetail { key: self.view(record, owner)?, history }))
+        let trace = self.trace(&record)?;
+        let spread = trace.spread(self.clock.now());
+        Ok(Reply::KeyDetail(KeyDetail { key: self.view(record, owner)?, history, trace, spread }))
+    }
+
+    /// Who used a key; of its old secret only what concerns the last rotation, while that still works.
+    fn trace(&self, record: &KeyRecord) -> Result<KeyTrace, AdminError> {
+        let mut trace = self.meter.traces().of(record.id).map_err(RegistryError::from)?;
+        let now = self.clock.now();
+        let in_grace = record.secrets.iter().any(|secret| secret.valid_until.is_some_and(|end| end > now));
+        let rotated_at = record.secrets.first().map(|newest| newest.created_at);
+        trace.old_secret = trace.old_secret.filter(|old| in_grace && Some(old.last_at) >= rotated_at);
+        Ok(trace)
     }
 
     fn changed(&self, record: KeyRecord) -> Result<Reply, AdminError> {

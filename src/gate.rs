@@ -6,6 +6,7 @@ mod flight;
 mod grant;
 mod limiter;
 mod news;
+mod notice;
 mod pass;
 mod signal;
 

@@ -6,6 +6,7 @@ pub mod admin;
 mod allowance;
 mod answer;
 mod body;
+mod browser;
 mod connection;
 mod dashboard;
 mod error;
@@ -21,15 +22,18 @@ mod service;
 mod site;
 mod socket;
 mod stop;
+mod surrender;
 mod v1;
 
 use std::time::Duration;
 
+pub use browser::Origins;
 pub use health::Readiness;
 pub use listen::Listener;
 pub use service::Parts;
 pub use site::Site;
 pub use stop::Stop;
+pub use surrender::Revoker;
 
 /// The bounds of the public door.
 #[derive(Debug, Clone)]

@@ -4,8 +4,12 @@
 mod batch;
 mod flush;
 mod hour;
+mod idle;
 mod ledger;
 mod record;
+mod trace;
+mod trace_record;
+mod traces;
 
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +23,8 @@ use flush::Underway;
 use hour::{Hour, Hours};
 
 pub use ledger::{Holder, Ledger, Spent, Used};
+pub use trace::{BrowserRefusals, HINT_WINDOW, KeyTrace, KeyUser, Spread, USERS_MAX};
+pub use traces::Traces;
 
 /// What one request used, told once, when it has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +84,7 @@ pub struct Meter {
     state: Mutex<State>,
     /// Held during a whole flush, so that there is one at a time.
     flushing: Mutex<()>,
+    traces: Box<Traces>,
 }
 
 #[derive(Default)]
@@ -91,7 +98,14 @@ impl Meter {
     /// A meter that goes on from what is in the store. A store has one meter at a time.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, store: Arc<dyn Store>) -> Self {
-        Self { clock, store, state: Mutex::default(), flushing: Mutex::default() }
+        let traces = Box::new(Traces::new(Arc::clone(&clock), Arc::clone(&store)));
+        Self { clock, store, state: Mutex::default(), flushing: Mutex::default(), traces }
+    }
+
+    /// Who used each key.
+    #[must_use]
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Adds one request, in the hour that the clock shows now.

@@ -2,6 +2,7 @@
 
 mod data_dir;
 mod first_run;
+mod idle;
 mod ledger;
 mod logging;
 mod machine;
@@ -12,6 +13,7 @@ mod settings;
 mod snapshot;
 mod socket_path;
 mod source;
+mod traces;
 mod trail;
 mod usage;
 

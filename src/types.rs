@@ -4,6 +4,7 @@ mod account;
 mod actor;
 mod base62;
 mod branded;
+mod client;
 mod environment;
 mod id;
 mod key;
@@ -27,6 +28,7 @@ mod usage;
 
 pub use account::{Account, AccountStatus, Role};
 pub use actor::Actor;
+pub use client::ClientName;
 pub use environment::{Environment, UnknownEnvironment};
 pub use id::{AccountId, EventId, IdError, InviteId, KeyId, RequestId, SessionId, TokenId};
 pub use key::{Key, KeyDigest, KeyHint, MalformedKey};

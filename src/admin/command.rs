@@ -1,10 +1,12 @@
 //! What can be asked. Never: who asks, or how it is carried out.
 
+use std::time::Duration;
+
 use crate::registry::{
     AccountChanges, AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, Rotation,
     TrailCursor,
 };
-use crate::types::{AccountId, EventId, InviteId, Key, KeyId, Secret, SessionId, TrailHead};
+use crate::types::{AccountId, Environment, EventId, InviteId, Key, KeyId, Secret, SessionId, TrailHead};
 
 /// One thing an operator can ask. Where a key is named, the text is an id, the beginning of one, a name or the last
 /// four characters; where an account is named, its address or id.
@@ -132,6 +134,8 @@ pub enum Command {
     KeyList {
         /// Which of them.
         filter: KeyFilter,
+        /// Only those that were never used for a model, or not for so long.
+        unused: Option<Duration>,
         /// The last one already seen.
         after: Option<KeyId>,
         /// How many, 1 to [`crate::registry::PAGE_MAX`].
@@ -163,6 +167,15 @@ pub enum Command {
     KeyRevoke {
         /// Which.
         key: String,
+        /// Why; for the audit trail.
+        reason: Option<String>,
+    },
+    /// Revoke all keys of an account for good.
+    KeyRevokeAll {
+        /// Whose.
+        account: String,
+        /// Only those of this environment.
+        environment: Option<Environment>,
         /// Why; for the audit trail.
         reason: Option<String>,
     },
@@ -219,6 +232,7 @@ impl Command {
             | Self::KeyDisable { .. }
             | Self::KeyEnable { .. }
             | Self::KeyRevoke { .. }
+            | Self::KeyRevokeAll { .. }
             | Self::KeyRotate { .. } => false,
         }
     }

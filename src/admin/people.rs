@@ -97,6 +97,7 @@ impl Desk<'_> {
                 self.owner(account)?.map_or_else(|| account.to_string(), |email| email.to_string())
             }
             Actor::Token { token } => format!("token {token}"),
+            Actor::Key { .. } => "whoever holds the key".to_string(),
             Actor::Ember => "Ember".to_string(),
         })
     }

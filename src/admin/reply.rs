@@ -1,6 +1,7 @@
 //! What is answered: plain data, and a new key once. Never: how it is written down or shown.
 
 use crate::gate::Stop;
+use crate::meter::{KeyTrace, Spread};
 use crate::registry::{Event, Page, Verification};
 use crate::types::{
     Account, AccountId, AdminToken, Email, Environment, EventId, Invite, Key, KeyHint, KeyId, KeyName,
@@ -21,6 +22,8 @@ pub enum Reply {
     Key(KeyView),
     /// A page of keys.
     Keys(Page<KeyView>),
+    /// How many keys were revoked.
+    KeysRevoked(u64),
     /// A key with its history.
     KeyDetail(KeyDetail),
     /// A key with its new secret, which is nowhere else.
@@ -97,6 +100,10 @@ pub struct KeyDetail {
     pub key: KeyView,
     /// Oldest first.
     pub history: Vec<HistoryLine>,
+    /// Who used it.
+    pub trace: KeyTrace,
+    /// How many different ones did lately, where that looks like more than one application.
+    pub spread: Option<Spread>,
 }
 
 /// A key as it is shown: no digests.

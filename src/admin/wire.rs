@@ -12,6 +12,7 @@ mod served;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use serde::Serialize;
 
@@ -21,7 +22,7 @@ use super::{AdminError, Command, HistoryLine, Reply};
 
 pub use request::{
     account_create, account_update, body, invite_create, key_create, key_revoke, key_rotate, key_update,
-    key_verify, password, token_create,
+    key_verify, keys_revoke, password, token_create,
 };
 
 /// The reply to `command` out of its JSON.

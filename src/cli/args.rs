@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 pub(super) use account::{AccountCreate, AccountVerb};
-pub(super) use key::{KeyCreate, KeyRotate, KeyUpdate, KeyVerb};
+pub(super) use key::{KeyCreate, KeyRevoke, KeyRotate, KeyUpdate, KeyVerb};
 pub(super) use people::{InviteCreate, InviteVerb, TokenCreate, TokenVerb};
 pub(super) use report::{AuditOptions, ModelVerb, UsageOptions};
 pub(super) use scan::ScanOptions;

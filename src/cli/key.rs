@@ -1,5 +1,9 @@
 //! The key commands. Never: rules about keys.
 
+mod revoke_all;
+
+use std::time::Duration;
+
 use crate::admin::{Command, KeyView, Reply};
 use crate::registry::{KeyChanges, KeyFilter, NewKey, PAGE_MAX, Page, Rotation};
 use crate::types::{Key, KeyId, Policy};
@@ -17,11 +21,11 @@ const KEY_BYTES_MAX: usize = 1024;
 pub(super) fn run(verb: &KeyVerb, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
     match verb {
         KeyVerb::Create(args) => create(args, desk, screen),
-        KeyVerb::List { account, env, status, search } => {
+        KeyVerb::List { account, env, status, search, unused } => {
             let (account, search) = (account.clone(), search.clone());
             let filter =
                 KeyFilter { account, environment: *env, status: *status, search, newest_first: false };
-            list(&filter, desk, screen)
+            list(&filter, *unused, desk, screen)
         }
         KeyVerb::Show { key } => {
             let reply = desk.ask(&Command::KeyShow { key: key.clone() })?;
@@ -34,11 +38,14 @@ pub(super) fn run(verb: &KeyVerb, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) 
         KeyVerb::Enable { key } => {
             done(&desk.ask(&Command::KeyEnable { key: key.clone() })?, "enabled", desk, screen)
         }
-        KeyVerb::Revoke { key, reason } => {
-            let key = asked(key, desk, screen)?;
-            let command = Command::KeyRevoke { key, reason: reason.clone() };
-            done(&desk.ask(&command)?, "revoked for good", desk, screen)
-        }
+        KeyVerb::Revoke(args) => match &args.key {
+            Some(key) => {
+                let key = asked(key, desk, screen)?;
+                let command = Command::KeyRevoke { key, reason: args.reason.clone() };
+                done(&desk.ask(&command)?, "revoked for good", desk, screen)
+            }
+            None => revoke_all::run(args, desk, screen),
+        },
         KeyVerb::Rotate(args) => rotate(args, desk, screen),
         KeyVerb::Verify => verify(desk, screen),
     }
@@ -76,11 +83,16 @@ fn update(args: &KeyUpdate, desk: &Desk<'_>) -> Command {
 }
 
 /// Lines are printed page by page; a table needs all rows for its columns, and JSON is one document.
-fn list(filter: &KeyFilter, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+fn list(
+    filter: &KeyFilter,
+    unused: Option<Duration>,
+    desk: &Desk<'_>,
+    screen: &mut Screen<'_, '_>,
+) -> Result<(), CliError> {
     let mut entries: Vec<KeyView> = Vec::new();
     let mut after: Option<KeyId> = None;
     loop {
-        let command = Command::KeyList { filter: filter.clone(), after, limit: PAGE_MAX };
+        let command = Command::KeyList { filter: filter.clone(), unused, after, limit: PAGE_MAX };
         let Reply::Keys(page) = desk.ask(&command)? else { return Err(show::unexpected()) };
         entries.extend(page.entries);
         let is_first = after.is_none();

@@ -1,6 +1,7 @@
 //! Replies as tables, lines or JSON. Never: the words of errors.
 
 mod people;
+mod trace;
 
 use crate::admin::{
     AccountDetail, AuditNews, AuditPage, HistoryLine, KeyDetail, KeyView, Reply, ServerStatus, Status,
@@ -75,7 +76,8 @@ fn for_people(reply: &Reply, now: Timestamp) -> Vec<String> {
         }
         Reply::Key(key) | Reply::Issued { key, .. } => key_sheet(key, now),
         Reply::Keys(_) => table(&KEYS, &rows),
-        Reply::KeyDetail(KeyDetail { key, history }) => with_history(key_sheet(key, now), history),
+        Reply::KeysRevoked(count) => sheet(&[("Revoked", count.to_string())]),
+        Reply::KeyDetail(detail) => with_history(detail_sheet(detail, now), &detail.history),
         Reply::Verdict(verdict) => verdict_sheet(verdict, now),
         Reply::Invite(_) | Reply::Invited { .. } | Reply::Invites(_) => table(&people::INVITES, &rows),
         Reply::Reset { account, expires_at, .. } => {
@@ -101,6 +103,7 @@ fn rows(reply: &Reply, times: Times) -> Vec<Vec<String>> {
             vec![key_row(key, times)]
         }
         Reply::Keys(page) => page.entries.iter().map(|key| key_row(key, times)).collect(),
+        Reply::KeysRevoked(count) => vec![vec![count.to_string()]],
         Reply::Verdict(verdict) => {
             let mut row = vec![verdict.stop.map_or("admitted", stop_words).to_string()];
             row.extend(key_row(&verdict.key, times));
@@ -168,6 +171,18 @@ fn account_sheet(account: &Account, now: Timestamp) -> Vec<String> {
 }
 
 fn key_sheet(key: &KeyView, now: Timestamp) -> Vec<String> {
+    sheet(&key_pairs(key, now))
+}
+
+fn detail_sheet(detail: &KeyDetail, now: Timestamp) -> Vec<String> {
+    let mut pairs = key_pairs(&detail.key, now);
+    pairs.extend(trace::pairs(detail, now));
+    let mut lines = sheet(&pairs);
+    lines.extend(trace::users(detail));
+    lines
+}
+
+fn key_pairs(key: &KeyView, now: Timestamp) -> Vec<(&'static str, String)> {
     let mut pairs = vec![
         ("Name", key.name.to_string()),
         ("Environment", key.environment.to_string()),
@@ -194,7 +209,7 @@ fn key_sheet(key: &KeyView, now: Timestamp) -> Vec<String> {
         pairs.push(("Secret", format!("...{} of {}{until}", secret.last4, absolute(secret.created_at))));
     }
     pairs.push(("Id", key.id.to_string()));
-    sheet(&pairs)
+    pairs
 }
 
 /// What may be used, as pairs; limits only where they are not the configuration's.

@@ -46,6 +46,27 @@ pub(super) fn public_url(text: &str) -> Result<String, String> {
     Ok(format!("{scheme}://{authority}"))
 }
 
+/// `https://app.example.com`: the origin of pages, as browsers write it (RFC 6454, 6.2): scheme and host in lower case, a
+/// port only where it is not the scheme's own, nothing after them.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let refused = |reason: &str| {
+        Err(format!("{}{reason}; write it like https://app.example.com or http://localhost:3000", said(text)))
+    };
+    let url = match public_url(text) {
+        Ok(url) if !text.ends_with('/') => url,
+        Ok(_) => return refused(" has a slash at its end, and an origin has none"),
+        Err(_) => return refused(" is no origin"),
+    };
+    let own_port = if url.starts_with("https://") { ":443" } else { ":80" };
+    if url.ends_with(own_port) {
+        return refused(" names its scheme's own port, which browsers leave out");
+    }
+    if url.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return refused(" has capitals, and browsers send small letters");
+    }
+    Ok(url)
+}
+
 /// An address or a network in CIDR notation (RFC 4632); an IPv4 address is one, however it was written.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let one = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));

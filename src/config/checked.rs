@@ -59,6 +59,8 @@ pub struct ServerConfig {
     pub public_url: Option<String>,
     /// Whose X-Forwarded-* headers count.
     pub trusted_proxies: Vec<IpNet>,
+    /// The origins whose pages may use keys that allow it.
+    pub cors_origins: Vec<String>,
     /// How long open requests may go on after a stop is asked for.
     pub drain_timeout: Duration,
     /// Open connections at once.
@@ -118,6 +120,8 @@ pub struct KeysConfig {
     pub cached_max: usize,
     /// How long the old secret works after `key rotate`.
     pub rotation_grace: Duration,
+    /// How long nobody may use a key before it expires; for ever, without it.
+    pub unused_expiry: Option<Duration>,
 }
 
 /// `[limits]`.

@@ -44,7 +44,11 @@ impl Judge<'_> {
                 cache_bytes: raw.store.cache_bytes.0,
                 ballast_bytes: raw.store.ballast_bytes.0 as u64,
             },
-            keys: KeysConfig { cached_max: raw.keys.cached_max, rotation_grace: raw.keys.rotation_grace.0 },
+            keys: KeysConfig {
+                cached_max: raw.keys.cached_max,
+                rotation_grace: raw.keys.rotation_grace.0,
+                unused_expiry: Some(raw.keys.unused_expiry.0).filter(|time| !time.is_zero()),
+            },
             limits: LimitsConfig {
                 completion_tokens: raw.limits.completion_tokens,
                 key: bounds(&raw.limits.key),
@@ -101,6 +105,7 @@ impl Judge<'_> {
                 .iter()
                 .filter_map(|text| address::network(text).ok())
                 .collect(),
+            cors_origins: raw.cors_origins.iter().filter_map(|text| address::origin(text).ok()).collect(),
             drain_timeout: raw.drain_timeout.0,
             connections_max: raw.connections_max,
             header_timeout: raw.header_timeout.0,

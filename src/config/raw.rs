@@ -28,6 +28,7 @@ pub(super) struct RawServer {
     pub(super) listen: OneOrMany,
     pub(super) public_url: String,
     pub(super) trusted_proxies: Vec<String>,
+    pub(super) cors_origins: Vec<String>,
     pub(super) drain_timeout: Time,
     pub(super) connections_max: usize,
     pub(super) header_timeout: Time,
@@ -53,6 +54,7 @@ pub(super) struct RawStore {
 pub(super) struct RawKeys {
     pub(super) cached_max: usize,
     pub(super) rotation_grace: Time,
+    pub(super) unused_expiry: Time,
 }
 
 #[derive(Deserialize)]

@@ -42,6 +42,7 @@ pub(super) static SETTINGS: &[Row] = &[
     ),
     row("server.public_url", Text(public_url), "", "the URL that callers use: scheme, host and port"),
     row("server.trusted_proxies", Texts(network), "[]", "the proxies in front: addresses or networks"),
+    row("server.cors_origins", Texts(origin), "[]", "the origins whose pages may use keys that allow it"),
     row("server.drain_timeout", Time("10ms", "1h"), "30s", "how long open requests may go on after a stop"),
     row("server.connections_max", Count(1, 1_000_000), "10000", "open connections at once"),
     row(
@@ -89,6 +90,12 @@ pub(super) static SETTINGS: &[Row] = &[
     ),
     row("keys.cached_max", Count(1, 100_000_000), "100000", "key records held in memory"),
     row("keys.rotation_grace", Time("1s", "365d"), "24h", "how long the old secret works after `key rotate`"),
+    row(
+        "keys.unused_expiry",
+        Time("0s", "3650d"),
+        "0s",
+        "how long nobody may use a key before Ember lets it expire; 0s is for ever",
+    ),
     row(
         "limits.completion_tokens",
         Count(1, 10_000_000),
@@ -348,6 +355,10 @@ fn network(text: &str) -> Result<(), String> {
 
 fn retention(text: &str) -> Result<(), String> {
     super::kind::retention(text).map(drop)
+}
+
+fn origin(text: &str) -> Result<(), String> {
+    address::origin(text).map(|_| ())
 }
 
 fn domain(text: &str) -> Result<(), String> {

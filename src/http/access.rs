@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::types::{AccountId, Ending, KeyId};
+use crate::types::{AccountId, Ending, KeyId, Timestamp};
 use crate::upstream::ReportHandle;
 
 /// What is known of a request; printed when dropped.
@@ -18,6 +18,8 @@ pub(super) struct Access {
     pub(super) peer: std::net::IpAddr,
     pub(super) key: Option<KeyId>,
     pub(super) account: Option<AccountId>,
+    /// When the secret that was brought stops, where a newer one is in its place.
+    pub(super) old_until: Option<Timestamp>,
     pub(super) model: Option<String>,
     pub(super) status: Option<StatusCode>,
     /// The word of the refusal, if it is one.
@@ -39,6 +41,7 @@ impl Access {
             peer,
             key: None,
             account: None,
+            old_until: None,
             model: None,
             status: None,
             code: None,

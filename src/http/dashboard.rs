@@ -16,6 +16,7 @@ mod page;
 mod people;
 mod policy;
 mod route;
+mod seen;
 mod visit;
 
 use std::sync::Arc;

@@ -22,6 +22,7 @@ pub(super) enum ApiError {
     AccountDisabled,
     AddressNotAllowed,
     RouteNotAllowed,
+    BrowserNotAllowed,
     ModelNotFound(String),
     ModelsNotRead,
     NotFound,
@@ -51,6 +52,8 @@ pub(super) enum ApiError {
     /// Its own error was passed on; only logs say this.
     UpstreamError,
     Store,
+    /// Denied from now on, but a restart could forget it.
+    NotDurable,
     Stopping,
     Internal,
 }
@@ -76,6 +79,12 @@ const QUOTA: &str = "insufficient_quota";
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
 
+const BROWSER: &str = "API keys do not belong in browsers: whoever opens the page can read the key. Call your own \
+    server from the page, and let that call this API.";
+const UPSTREAM_AUTH: &str = "The model server refuses this service. Your key is fine; tell the operator.";
+const NOT_DURABLE: &str = "The key is denied from now on, but that is not on disk yet: a restart could forget it. Tell \
+    the operator.";
+
 impl ApiError {
     /// The table: status, `type` and `code`.
     const fn row(&self) -> (StatusCode, &'static str, &'static str) {
@@ -92,6 +101,7 @@ impl ApiError {
             Self::RouteNotAllowed => (StatusCode::FORBIDDEN, PERMISSION, "insufficient_permissions"),
             Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, RATE, "rate_limit_exceeded"),
             Self::QuotaSpent(_) => (StatusCode::TOO_MANY_REQUESTS, QUOTA, QUOTA),
+            Self::BrowserNotAllowed => (StatusCode::FORBIDDEN, PERMISSION, "browser_not_allowed"),
             Self::ModelNotFound(_) => (StatusCode::NOT_FOUND, INVALID, "model_not_found"),
             Self::ModelsNotRead => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "upstream_unavailable"),
             Self::NotFound => (StatusCode::NOT_FOUND, INVALID, "not_found"),
@@ -117,6 +127,7 @@ impl ApiError {
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, SERVER, "upstream_timeout"),
             Self::UpstreamError => (StatusCode::BAD_GATEWAY, SERVER, "upstream_error"),
             Self::Store => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "store_unavailable"),
+            Self::NotDurable => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_durable"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
         }
     }
@@ -143,6 +154,7 @@ impl ApiError {
                 "This API key may not use this route. Whoever manages it can allow it.".into()
             }
             Self::RateLimited(limited) | Self::QuotaSpent(limited) => limited_words(limited),
+            Self::BrowserNotAllowed => BROWSER.into(),
             Self::ModelNotFound(model) => {
                 format!(
                     "The model '{model}' does not exist or this API key may not use it. See GET /v1/models."
@@ -175,12 +187,11 @@ impl ApiError {
             Self::Stopping => "The service is restarting. Try again in a moment.".into(),
             Self::Unavailable => "The model server can't be reached or broke off. Try again.".into(),
             Self::UpstreamInvalid => "The model server's answer made no sense. Tell the operator.".into(),
-            Self::UpstreamAuth => {
-                "The model server refuses this service. Your key is fine; tell the operator.".into()
-            }
+            Self::UpstreamAuth => UPSTREAM_AUTH.into(),
             Self::UpstreamTimeout => "The model server took too long. Try again, or ask for less.".into(),
             Self::UpstreamError => "The model server answered with an error of its own.".into(),
             Self::Store => "Keys can't be checked right now. Try again in a moment.".into(),
+            Self::NotDurable => NOT_DURABLE.into(),
             Self::Internal => "Something went wrong here. Give the operator the request id.".into(),
         }
     }
@@ -350,6 +361,7 @@ mod tests {
             ApiError::RateLimited(limited(LimitKind::ConcurrentRequests, None, true)),
             ApiError::QuotaSpent(limited(LimitKind::TokensPerDay, Some(3_600_000), true)),
             ApiError::QuotaSpent(limited(LimitKind::TokensTotal, None, true)),
+            ApiError::BrowserNotAllowed,
             ApiError::ModelNotFound("m\"1".to_string()),
             ApiError::ModelsNotRead,
             ApiError::NotFound,
@@ -371,6 +383,7 @@ mod tests {
             ApiError::UpstreamTimeout,
             ApiError::UpstreamError,
             ApiError::Store,
+            ApiError::NotDurable,
             ApiError::Stopping,
             ApiError::Internal,
         ]

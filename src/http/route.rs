@@ -32,6 +32,7 @@ pub(super) enum Target {
     Model,
     Key,
     Relay(Endpoint),
+    KeyRevoke,
     Admin,
     OpenApi,
     Asset,
@@ -47,7 +48,7 @@ pub(super) struct Route {
     pub(super) target: Target,
 }
 
-pub(super) static ROUTES: [Route; 15] = [
+pub(super) static ROUTES: [Route; 16] = [
     Route { method: Method::GET, pattern: "/healthz", authority: Authority::Anyone, target: Target::Health },
     Route { method: Method::GET, pattern: "/readyz", authority: Authority::Anyone, target: Target::Ready },
     Route {
@@ -67,6 +68,12 @@ pub(super) static ROUTES: [Route; 15] = [
     relay("/v1/completions", Endpoint::Completions),
     relay("/v1/embeddings", Endpoint::Embeddings),
     relay("/v1/responses", Endpoint::Responses),
+    Route {
+        method: Method::POST,
+        pattern: "/v1/key/revoke",
+        authority: Authority::Bearer,
+        target: Target::KeyRevoke,
+    },
     Route { method: Method::GET, pattern: "/assets/{}", authority: Authority::Anyone, target: Target::Asset },
     Route {
         method: Method::GET,

@@ -9,27 +9,31 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
-use crate::gate::{Gate, Limited};
+use crate::gate::{Caller, Gate, Limited};
 use crate::types::{Clock, Ending, Measure, Random};
 use crate::upstream::{ReportHandle, Upstreams};
 
 use super::access::Access;
 use super::admin::{AdminDoor, OPENAPI};
 use super::answer::{AnswerBody, Content};
+use super::browser::{self, Cors, Origins};
 use super::dashboard::Dashboard;
 use super::error::ApiError;
 use super::health::{self, Readiness};
 use super::pages::{self, Knock};
 use super::pulse::OpenRequest;
-use super::route::{self, Authority, Found, Target};
+use super::route::{self, Authority, Found, Route, Target};
 use super::site::Site;
 use super::stop::StopWatch;
+use super::surrender::{self, Revoker};
 use super::{Limits, allowance, operator, request, v1};
 
 /// What the public door is built from.
@@ -50,6 +54,10 @@ pub struct Parts {
     pub admin: Arc<AdminDoor>,
     /// Where Ember is reached.
     pub site: Site,
+    /// Whose pages may use keys that allow it.
+    pub origins: Origins,
+    /// Takes a key away from everyone who holds it.
+    pub revoke: Revoker,
 }
 
 /// Where a request comes from.
@@ -118,14 +126,19 @@ impl Service {
         let text = String::from_utf8_lossy(id.as_bytes()).into_owned();
         let client = self.parts.site.client(request.headers(), peer.0);
         let mut access = Access::begin(text, request.method().clone(), client);
-        let asked = v1::Asked { id: id.clone(), open: &open, stop };
+        let cors = self.parts.origins.cors(request.uri().path(), request.headers());
+        let asked = v1::Asked { id: id.clone(), open: &open, stop, cors: cors.clone() };
         if request.body().is_end_stream() {
             open.body_done();
         }
         let version = request.version();
         let drafted = contained(self.draft(request, asked, &mut access, peer)).await;
         let draft = drafted.unwrap_or_else(|error| refusal(&error, &mut access));
-        seal(draft, id, access, open, version)
+        let old_until = access.old_until;
+        let mut answer = seal(draft, id, access, open, version);
+        cors.mark(answer.headers_mut());
+        surrender::warn(old_until, answer.headers_mut());
+        answer
     }
 
     /// The whole answer, head and all, to bytes that are no request: what hyper would answer by itself has neither a
@@ -169,8 +182,21 @@ impl Service {
                 return self.keyless(request, &found, asked, access, peer).await;
             }
         }
+        if let Some(preflight) = asked.cors.preflight(request.method(), request.headers(), &found) {
+            request::check(&request, asked.open, self.limits())?;
+            return Ok(preflight);
+        }
         let caller = v1::identify(self, request.headers(), access).await?;
+        // Whoever holds a key may take it away from wherever he is.
+        let is_surrender = matches!(found, Found::Route(Route { target: Target::KeyRevoke, .. }, _));
+        if !is_surrender {
+            v1::refuse_address(&caller, access)?;
+        }
         request::check(&request, asked.open, self.limits())?;
+        if !is_surrender {
+            self.refuse_browser(&caller, request.headers(), &asked.cors)?;
+        }
+        self.notice(&caller, request.headers(), access);
         match found {
             Found::Odd => {
                 Err(ApiError::BadRequest("its path has empty, dotted or escaped parts".to_string()))
@@ -182,6 +208,7 @@ impl Service {
                 Target::Model => v1::model(self, &caller, rest, access),
                 Target::Key => v1::key::show(self, &caller, access).await,
                 Target::Relay(endpoint) => v1::relay(self, caller, endpoint, request, asked, access).await,
+                Target::KeyRevoke => surrender::revoke(self, caller, request, asked, access).await,
                 Target::Health
                 | Target::Ready
                 | Target::Admin
@@ -190,6 +217,20 @@ impl Service {
                 | Target::Page(_) => Err(ApiError::NotFound),
             },
         }
+    }
+
+    /// A key in a page can be read by everyone who opens it.
+    fn refuse_browser(&self, caller: &Caller, headers: &HeaderMap, cors: &Cors) -> Result<(), ApiError> {
+        if !browser::made(headers) || (caller.allows_browser() && cors.is_allowed()) {
+            return Ok(());
+        }
+        self.parts.gate.notice_browser(caller, browser::named(headers));
+        Err(ApiError::BrowserNotAllowed)
+    }
+
+    fn notice(&self, caller: &Caller, headers: &HeaderMap, access: &Access) {
+        let agent = headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+        self.parts.gate.notice(caller, access.peer, agent);
     }
 
     /// What takes no key: it tells nothing about anyone, or asks for something else than a key.
@@ -220,7 +261,9 @@ impl Service {
                 let knock = Knock { route, page, subject: subject.to_string(), peer };
                 pages::answer(self, request, knock, asked, access).await
             }
-            Target::Models | Target::Model | Target::Key | Target::Relay(_) => Err(ApiError::NotFound),
+            Target::Models | Target::Model | Target::Key | Target::KeyRevoke | Target::Relay(_) => {
+                Err(ApiError::NotFound)
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::upstream::{BYTES_PER_TOKEN, Endpoint, RelayRequest, ReportHandle};
 use super::access::Access;
 use super::allowance;
 use super::answer::Content;
+use super::browser::Cors;
 use super::error::ApiError;
 use super::pulse::OpenRequest;
 use super::service::{Draft, Service};
@@ -26,6 +27,7 @@ pub(super) struct Asked<'a> {
     pub(super) id: HeaderValue,
     pub(super) open: &'a OpenRequest,
     pub(super) stop: StopWatch,
+    pub(super) cors: Cors,
 }
 
 /// Whose key the request brings.
@@ -39,8 +41,13 @@ pub(super) async fn identify(
     let caller = caller.map_err(|refusal| ApiError::of_refusal(&refusal, ""))?;
     access.key = Some(caller.key());
     access.account = Some(caller.account());
-    caller.may_come_from(access.peer).map_err(|refusal| ApiError::of_refusal(&refusal, ""))?;
+    access.old_until = caller.replaced_at();
     Ok(caller)
+}
+
+/// A key is for the addresses on its list.
+pub(super) fn refuse_address(caller: &Caller, access: &Access) -> Result<(), ApiError> {
+    caller.may_come_from(access.peer).map_err(|refusal| ApiError::of_refusal(&refusal, ""))
 }
 
 #[derive(Serialize)]

@@ -11,6 +11,8 @@ pub(super) fn may_touch(actor: Actor, owner: AccountId) -> bool {
             true
         }
         Actor::Person { account, admin: false } => account == owner,
+        // A key is touched by its holder in one way only: he gives it up.
+        Actor::Key { .. } => false,
     }
 }
 
@@ -19,7 +21,7 @@ impl Registry {
     pub(super) fn pace(&self, actor: Actor) -> Result<(), RegistryError> {
         match actor {
             Actor::Person { account, .. } => self.throttle.write(account, self.clock.now()),
-            Actor::Machine { .. } | Actor::Token { .. } | Actor::Ember => Ok(()),
+            Actor::Machine { .. } | Actor::Token { .. } | Actor::Key { .. } | Actor::Ember => Ok(()),
         }
     }
 }
@@ -39,7 +41,7 @@ pub(super) fn administrators_only(actor: Actor) -> Result<(), RegistryError> {
         Actor::Machine { .. } | Actor::Token { .. } | Actor::Ember | Actor::Person { admin: true, .. } => {
             Ok(())
         }
-        Actor::Person { admin: false, .. } => {
+        Actor::Person { admin: false, .. } | Actor::Key { .. } => {
             Err(RegistryError::NotAllowed("only an administrator may do this; ask one".to_string()))
         }
     }

@@ -369,7 +369,11 @@ pub(super) fn refuse_own(actor: Actor, account: AccountId) -> Result<(), Registr
             "this is your own account; ask another administrator, or use the command line on the machine"
                 .to_string(),
         )),
-        Actor::Person { .. } | Actor::Machine { .. } | Actor::Token { .. } | Actor::Ember => Ok(()),
+        Actor::Person { .. }
+        | Actor::Machine { .. }
+        | Actor::Token { .. }
+        | Actor::Key { .. }
+        | Actor::Ember => Ok(()),
     }
 }
 

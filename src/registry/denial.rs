@@ -55,7 +55,7 @@ pub trait Door: Send + Sync {
 pub(super) enum Intent {
     RevokeKey { actor: Actor, key: KeyId, reason: Option<String> },
     DisableKey { actor: Actor, key: KeyId },
-    DropSecrets { actor: Actor, key: KeyId, secrets: Vec<KeyDigest> },
+    DropSecrets { actor: Actor, key: KeyId, secrets: Vec<KeyDigest>, detail: String },
     DisableAccount { actor: Actor, account: AccountId },
     DeleteAccount { actor: Actor, account: AccountId },
 }
@@ -152,16 +152,48 @@ impl Registry {
         self.deny(intent);
         match (write_down(), &self.door) {
             (Err(RegistryError::Store(reason) | RegistryError::NotDurable(reason)), Some(_)) => {
-                let is_new = self.owed().add(intent, self.origin);
-                if !is_new {
-                    self.lift(intent);
-                }
+                self.owe(intent);
                 Err(RegistryError::NotDurable(reason))
             }
             (outcome, _) => {
                 self.lift(intent);
                 outcome
             }
+        }
+    }
+
+    /// The same for many: all are denied before the first is written down, and they are written down part by part.
+    pub(super) fn deny_all_while(
+        &self,
+        intents: &[Intent],
+        part_max: usize,
+        write_down: impl Fn(&[Intent]) -> Result<u64, RegistryError>,
+    ) -> Result<u64, RegistryError> {
+        intents.iter().for_each(|intent| self.deny(intent));
+        let mut count = 0;
+        for (number, part) in intents.chunks(part_max).enumerate() {
+            match (write_down(part), &self.door) {
+                (Ok(more), _) => {
+                    part.iter().for_each(|intent| self.lift(intent));
+                    count += more;
+                }
+                (Err(RegistryError::Store(reason) | RegistryError::NotDurable(reason)), Some(_)) => {
+                    intents[number * part_max..].iter().for_each(|intent| self.owe(intent));
+                    return Err(RegistryError::NotDurable(reason));
+                }
+                (Err(error), _) => {
+                    intents[number * part_max..].iter().for_each(|intent| self.lift(intent));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Keeps a denial until it is on disk. Where the same waits already, that one's will do.
+    fn owe(&self, intent: &Intent) {
+        if !self.owed().add(intent, self.origin) {
+            self.lift(intent);
         }
     }
 

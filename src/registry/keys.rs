@@ -421,7 +421,7 @@ pub(super) fn refuse_past(end: Option<Timestamp>, now: Timestamp) -> Result<(), 
     }
 }
 
-fn checked_reason(text: &str) -> Result<String, RegistryError> {
+pub(super) fn checked_reason(text: &str) -> Result<String, RegistryError> {
     if Key::may_be_in(text) {
         let sentence =
             "a reason is kept for good and must not hold a key; name the key by its last 4 characters";

@@ -80,6 +80,7 @@ enum ActorV1 {
     Person { account: [u8; 16], admin: bool },
     Ember,
     Token { token: [u8; 16] },
+    Key { key: [u8; 16] },
 }
 
 impl ActorV1 {
@@ -88,6 +89,7 @@ impl ActorV1 {
             Actor::Machine { uid } => Self::Machine { uid },
             Actor::Person { account, admin } => Self::Person { account: *account.as_bytes(), admin },
             Actor::Token { token } => Self::Token { token: *token.as_bytes() },
+            Actor::Key { key } => Self::Key { key: *key.as_bytes() },
             Actor::Ember => Self::Ember,
         }
     }
@@ -99,6 +101,7 @@ impl ActorV1 {
                 Actor::Person { account: AccountId::from_bytes(&account)?, admin }
             }
             Self::Token { token } => Actor::Token { token: TokenId::from_bytes(&token)? },
+            Self::Key { key } => Actor::Key { key: KeyId::from_bytes(&key)? },
             Self::Ember => Actor::Ember,
         })
     }

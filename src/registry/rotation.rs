@@ -50,7 +50,8 @@ impl Registry {
             Rotation::Now => {
                 self.refuse_unrotatable(&key, self.clock.now())?;
                 let secrets = key.secrets.iter().map(|old| old.digest).collect();
-                let intent = Intent::DropSecrets { actor, key: key.id, secrets };
+                let detail = "old secrets dropped".to_string();
+                let intent = Intent::DropSecrets { actor, key: key.id, secrets, detail };
                 self.deny_then(&intent, || {
                     let (old, bytes) = self.load_key(key.id)?;
                     self.refuse_unrotatable(&old, self.clock.now())?;
@@ -68,7 +69,7 @@ impl Registry {
 
     /// Writes down that some secrets of a key are gone, when a rotation could not.
     pub(super) fn drop_secrets(&self, intent: &Intent) -> Result<(), RegistryError> {
-        let Intent::DropSecrets { actor, key, secrets } = intent else {
+        let Intent::DropSecrets { actor, key, secrets, detail } = intent else {
             return Err(RegistryError::Invalid("this does not drop secrets".to_string()));
         };
         self.deny_then(intent, || {
@@ -78,8 +79,7 @@ impl Registry {
             if new == old {
                 return Ok(Attempt::Nothing(()));
             }
-            let detail = "old secrets dropped".to_string();
-            let commit = self.key_replacement(*actor, Action::KeyRotated, &new, bytes, detail)?;
+            let commit = self.key_replacement(*actor, Action::KeyRotated, &new, bytes, detail.clone())?;
             Ok(Attempt::denial(commit, ()))
         })
     }

@@ -7,6 +7,7 @@ mod bounds;
 mod chain;
 mod denial;
 mod find;
+mod idle;
 mod invites;
 mod keys;
 mod lists;

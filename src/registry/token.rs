@@ -117,6 +117,7 @@ impl Registry {
     pub(super) fn still_administers(&self, by: Actor) -> Result<bool, RegistryError> {
         match by {
             Actor::Machine { .. } | Actor::Ember => Ok(true),
+            Actor::Key { .. } => Ok(false),
             Actor::Person { account, .. } => {
                 let (account, _) =
                     self.load_account(account)?.ok_or(Trouble::Damaged { table: ACCOUNTS.0 })?;

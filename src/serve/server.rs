@@ -18,7 +18,7 @@ use crate::http::{Listener, Parts, Stop, admin};
 use crate::meter::{Ledger, Meter};
 use crate::registry::{Door, Registry, changes};
 use crate::store::{RedbStore, Store};
-use crate::types::{Clock, KeyId};
+use crate::types::{Clock, KeyId, Origin};
 use crate::upstream::Upstreams;
 
 use super::data_dir::DataDir;
@@ -26,7 +26,7 @@ use super::ledger::{self, DiskLedger};
 use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
 use super::myself::Myself;
 use super::source::RegistrySource;
-use super::{ServeFault, settings, snapshot, socket_path, trail, usage};
+use super::{ServeFault, idle, settings, snapshot, socket_path, traces, trail, usage};
 
 /// What a server is made of: everything open, nothing served yet.
 pub(super) struct Server {
@@ -84,6 +84,10 @@ impl Server {
         tasks.spawn(ledger::write_down(Arc::clone(&built.limiter), Arc::clone(&built.clock)));
         let expired = std::mem::replace(&mut built.expired, mpsc::channel(1).1);
         tasks.spawn(ledger::note_expiries(Arc::clone(&built.registry), expired));
+        tasks.spawn(traces::write_down(Arc::clone(&built.meter)));
+        if let Some(unused_for) = self.config.keys.unused_expiry {
+            tasks.spawn(idle::expire(Arc::clone(&built.registry), Arc::clone(&built.meter), unused_for));
+        }
         let commands = tokio::spawn(accept_commands(socket, door, closed));
         let stop = Stop::default();
         if let Some(announce) = announce
@@ -106,6 +110,7 @@ impl Server {
             if let Err(error) = built.limiter.close(built.clock.now()).await {
                 tracing::error!(%error, "what was used of limits since was not written down");
             }
+            traces::write_down_once(&built.meter, false).await;
         }
         Ok(end)
     }
@@ -135,6 +140,8 @@ impl Server {
         Parts {
             admin: door,
             site: settings::site(&self.config.server),
+            origins: settings::origins(&self.config.server),
+            revoke: revoker(Arc::clone(&built.registry)),
             gate: Arc::clone(&built.gate),
             upstreams: Arc::clone(&built.upstreams),
             clock: Arc::clone(&built.clock),
@@ -205,6 +212,10 @@ impl Server {
                 .with_user(self.dir.owner());
         Ok((listener, Arc::new(door)))
     }
+}
+
+fn revoker(registry: Arc<Registry>) -> crate::http::Revoker {
+    Arc::new(move |held| registry.asked_from(Origin::address(held.address)).give_up(held))
 }
 
 fn readiness(store: Arc<RedbStore>) -> crate::http::Readiness {

@@ -3,7 +3,7 @@
 use crate::config::{
     LimitsConfig, LogConfig, LogFormat, LogLevel, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
 };
-use crate::http::{Limits, Site};
+use crate::http::{Limits, Origins, Site};
 use crate::store::StoreOptions;
 use crate::upstream::echo::EchoSettings;
 use crate::upstream::{Address, ServerSettings};
@@ -30,6 +30,10 @@ pub(super) fn limits(server: &ServerConfig, limits: &LimitsConfig) -> Limits {
 
 pub(super) fn site(server: &ServerConfig) -> Site {
     Site { public_url: server.public_url.clone(), trusted_proxies: server.trusted_proxies.clone() }
+}
+
+pub(super) fn origins(server: &ServerConfig) -> Origins {
+    Origins::new(&server.cors_origins)
 }
 
 pub(super) fn store(store: &StoreConfig) -> StoreOptions {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{AccountId, TokenId};
+use super::{AccountId, KeyId, TokenId};
 
 /// Whoever a change is written down to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,11 @@ pub enum Actor {
         /// The token.
         token: TokenId,
     },
+    /// Whoever holds a key, known by nothing else.
+    Key {
+        /// The key.
+        key: KeyId,
+    },
     /// Ember itself, doing what it was configured to do.
     Ember,
 }
@@ -34,6 +39,7 @@ impl fmt::Display for Actor {
             Self::Machine { uid } => write!(f, "uid:{uid}"),
             Self::Person { account, .. } => write!(f, "{account}"),
             Self::Token { token } => write!(f, "{token}"),
+            Self::Key { key } => write!(f, "{key}"),
             Self::Ember => f.write_str("ember"),
         }
     }

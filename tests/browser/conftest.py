@@ -60,8 +60,8 @@ def open_house(tmp_path_factory, llama) -> Iterator[House]:
     yield from serve(tmp_path_factory.mktemp("open"), llama, "open")
 
 
-def serve(home, llama: Llama, sign_up: str) -> Iterator[House]:
-    server = Ember(home, llama.url, llama.key_file, SETTINGS.format(sign_up=sign_up))
+def serve(home, llama: Llama, sign_up: str, more: str = "") -> Iterator[House]:
+    server = Ember(home, llama.url, llama.key_file, SETTINGS.format(sign_up=sign_up), more)
     yield House(server)
     assert server.child.end() == 0, "SIGTERM drains and exits 0"
 

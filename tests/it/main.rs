@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "the modules of one test binary share what they need")]
 
 mod backup;
+mod browser;
 mod cli;
 mod config;
 mod crash;
@@ -17,12 +18,14 @@ mod http2;
 mod limits;
 mod model;
 mod people;
+mod practice;
 mod queue;
 mod readme;
 mod requests;
 mod scan;
 mod secrets;
 mod streams;
+mod surrender;
 mod tidy;
 mod timers;
 mod trail;

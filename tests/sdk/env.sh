@@ -1,5 +1,5 @@
 #!/bin/sh
-# Owns target/py: one Python environment per requirements file, and the test model. Knows nothing of the tests.
+# Owns target/py: one Python environment per requirements file, the Node SDK, and the test model. Knows nothing of the tests.
 #
 #   tests/sdk/env.sh            makes what is missing or out of date; a second run changes nothing
 #   PYTHON=python3.13 tests/sdk/env.sh
@@ -35,6 +35,21 @@ make_env() {
     echo "$mark" >"$here/.complete"
 }
 
+make_node() {
+    list=tests/sdk/node/package-lock.json
+    here=$py/node
+    command -v npm >/dev/null || { echo "sdk: install nodejs and npm with your package manager" >&2; exit 1; }
+    mark=$({ node --version; cat "$list"; } | sha256sum)
+    [ "$(cat "$here/.complete" 2>/dev/null)" = "$mark" ] && return
+    echo "sdk: making $here" >&2
+    rm -rf "$here"
+    mkdir -p "$here"
+    cp tests/sdk/node/package.json "$list" "$here"
+    (cd "$here" && npm ci --ignore-scripts --no-audit --no-fund >&2) ||
+        { echo "sdk: could not install $list into $here; the lines above say why" >&2; exit 1; }
+    echo "$mark" >"$here/.complete"
+}
+
 need_python
 mkdir -p "$py"
 exec 9>"$py/.lock"
@@ -42,6 +57,7 @@ flock 9
 for list in tests/sdk/requirements/*.txt; do
     make_env "$(basename "$list" .txt)"
 done
+make_node
 model=$py/ember-test.gguf
 if [ ! -e "$model" ] || [ tests/sdk/write_model.py -nt "$model" ] || [ "$py/llama/.complete" -nt "$model" ]; then
     "$py/llama/bin/python" tests/sdk/write_model.py "$model"

@@ -125,9 +125,10 @@ pub(super) fn actor(text: &str) -> Result<Actor, AdminError> {
     let uid = text.strip_prefix("uid:").and_then(|uid| uid.parse().ok());
     let account = text.parse().ok().map(|account| Actor::Person { account, admin: false });
     let token = text.parse().ok().map(|token| Actor::Token { token });
+    let key = text.parse().ok().map(|key| Actor::Key { key });
     let ember = (text == "ember").then_some(Actor::Ember);
     let machine = uid.map(|uid| Actor::Machine { uid });
-    machine.or(account).or(token).or(ember).ok_or_else(|| unreadable("no such actor"))
+    machine.or(account).or(token).or(key).or(ember).ok_or_else(|| unreadable("no such actor"))
 }
 
 /// The role a word names.

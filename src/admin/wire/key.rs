@@ -8,6 +8,7 @@ use crate::types::{Key, KeyHint, KeyStatus, Weight};
 
 use super::account::EventJson;
 use super::policy::PolicyJson;
+use super::trace::TraceJson;
 use super::{time, time_or_none, unreadable};
 
 #[derive(Serialize, Deserialize)]
@@ -38,6 +39,8 @@ pub(super) struct KeyJson {
     pub(super) key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     history: Option<Vec<EventJson>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    seen: Option<TraceJson>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +56,18 @@ pub(super) struct VerdictJson {
     admitted: bool,
     reason: Option<String>,
     record: KeyJson,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeysRevokedJson {
+    object: String,
+    pub(super) revoked: u64,
+}
+
+impl KeysRevokedJson {
+    pub(super) fn of(revoked: u64) -> Self {
+        Self { object: "keys_revoked".to_string(), revoked }
+    }
 }
 
 impl KeyJson {
@@ -77,11 +92,16 @@ impl KeyJson {
             secrets: key.secrets.iter().map(SecretJson::of).collect(),
             key: None,
             history: None,
+            seen: None,
         }
     }
 
     pub(super) fn of_detail(detail: &KeyDetail) -> Self {
-        Self { history: Some(EventJson::all(&detail.history)), ..Self::of(&detail.key) }
+        Self {
+            history: Some(EventJson::all(&detail.history)),
+            seen: Some(TraceJson::of(&detail.trace, detail.spread)),
+            ..Self::of(&detail.key)
+        }
     }
 
     /// The only document that has the key itself.
@@ -112,7 +132,9 @@ impl KeyJson {
 
     pub(super) fn read_detail(&self) -> Result<KeyDetail, AdminError> {
         let history = EventJson::read_all(self.history.as_deref().unwrap_or_default())?;
-        Ok(KeyDetail { key: self.read()?, history })
+        let seen = self.seen.as_ref().map(TraceJson::read).transpose()?;
+        let (trace, spread) = seen.unwrap_or_default();
+        Ok(KeyDetail { key: self.read()?, history, trace, spread })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::types::{Account, Key};
 
 use super::account::{AccountJson, EventJson};
 use super::audit::{NewsJson, VerificationJson};
-use super::key::{KeyJson, VerdictJson};
+use super::key::{KeyJson, KeysRevokedJson, VerdictJson};
 use super::people::{InviteJson, ResetJson, SessionJson, TokenJson};
 use super::served::{ModelJson, UsageJson};
 use super::status::StatusJson;
@@ -23,6 +23,7 @@ pub(super) enum ReplyJson {
     Accounts(ListJson<AccountJson>),
     Key(KeyJson),
     Keys(ListJson<KeyJson>),
+    KeysRevoked(KeysRevokedJson),
     Verdict(VerdictJson),
     Invite(InviteJson),
     Invites(ListJson<InviteJson>),
@@ -49,6 +50,7 @@ impl ReplyJson {
             Self::Account(_)
             | Self::Accounts(_)
             | Self::Keys(_)
+            | Self::KeysRevoked(_)
             | Self::Verdict(_)
             | Self::Invites(_)
             | Self::Session(_)
@@ -88,6 +90,7 @@ fn document(reply: &Reply) -> ReplyJson {
             let data = page.entries.iter().map(KeyJson::of).collect();
             ReplyJson::Keys(ListJson::of(data, page.has_more, |key: &KeyJson| key.id.clone()))
         }
+        Reply::KeysRevoked(count) => ReplyJson::KeysRevoked(KeysRevokedJson::of(*count)),
         Reply::KeyDetail(detail) => ReplyJson::Key(KeyJson::of_detail(detail)),
         Reply::Issued { key, secret } => ReplyJson::Key(KeyJson::of_issued(key, secret)),
         Reply::Verdict(verdict) => ReplyJson::Verdict(VerdictJson::of(verdict)),
@@ -141,6 +144,7 @@ pub(super) fn decode(command: &Command, json: &[u8]) -> Result<Reply, AdminError
         | Command::KeyDisable { .. }
         | Command::KeyEnable { .. }
         | Command::KeyRevoke { .. } => Reply::Key(parse::<KeyJson>(json)?.read()?),
+        Command::KeyRevokeAll { .. } => Reply::KeysRevoked(parse::<KeysRevokedJson>(json)?.revoked),
         Command::KeyVerify { .. } => Reply::Verdict(parse::<VerdictJson>(json)?.read()?),
         Command::AccountReset { .. } => parse::<ResetJson>(json)?.read()?,
         Command::InviteCreate(_) => parse::<InviteJson>(json)?.read_new()?,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::admin::{AdminError, Command};
 use crate::registry::{KeyChanges, NewAccount, NewKey, Rotation};
-use crate::types::{Key, Secret, Timestamp, Weight};
+use crate::types::{Environment, Key, Secret, Timestamp, Weight};
 
 use super::policy::{LimitsJson, PolicyChangesJson, PolicyJson};
 
@@ -75,6 +75,15 @@ struct KeyUpdateJson {
 #[derive(Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct RevokeJson {
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RevokeAllJson {
+    #[serde(default)]
+    environment: Option<String>,
     #[serde(default)]
     reason: Option<String>,
 }
@@ -182,6 +191,10 @@ pub fn body(command: &Command) -> Result<Option<Vec<u8>>, AdminError> {
         Command::KeyCreate(new) => write(&KeyCreateJson::of(new)),
         Command::KeyUpdate { changes, .. } => write(&KeyUpdateJson::of(changes)),
         Command::KeyRevoke { reason, .. } => write(&RevokeJson { reason: reason.clone() }),
+        Command::KeyRevokeAll { environment, reason, .. } => write(&RevokeAllJson {
+            environment: environment.map(|environment| environment.to_string()),
+            reason: reason.clone(),
+        }),
         Command::KeyRotate { rotation, .. } => write(&match rotation {
             Rotation::Grace(grace) => RotateJson { grace_seconds: Some(grace.as_secs()), now: None },
             Rotation::Now => RotateJson { grace_seconds: None, now: Some(true) },
@@ -249,6 +262,15 @@ pub fn key_update(json: &[u8]) -> Result<KeyChanges, AdminError> {
 /// [`AdminError`] names the member at fault.
 pub fn key_revoke(json: &[u8]) -> Result<Option<String>, AdminError> {
     if json.is_empty() { Ok(None) } else { parse::<RevokeJson>(json).map(|read| read.reason) }
+}
+
+/// Which keys of an account are revoked and why; nothing at all is every key and no reason.
+///
+/// # Errors
+/// [`AdminError`] names the member at fault.
+pub fn keys_revoke(json: &[u8]) -> Result<(Option<Environment>, Option<String>), AdminError> {
+    let read: RevokeAllJson = if json.is_empty() { RevokeAllJson::default() } else { parse(json)? };
+    Ok((read.environment.map(|word| word.parse()).transpose().map_err(invalid)?, read.reason))
 }
 
 /// What becomes of a key's old secret.

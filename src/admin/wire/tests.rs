@@ -5,13 +5,14 @@ use crate::admin::{
     Reply, SecretView, ServerStatus, Status, UpstreamStatus, UsageSums, UsageView, Verdict,
 };
 use crate::gate::{Cut, Stop};
+use crate::meter::{BrowserRefusals, KeyTrace, KeyUser, Spread};
 use crate::registry::{
     AccountChanges, AuditFilter, KeyFilter, NewInvite, NewToken, Page, TrailFault, Verification,
 };
 use crate::types::{
-    Account, AccountStatus, Actor, AddressScope, AdminToken, EventId, Invite, Key, KeyHint, KeyStatus, Limit,
-    LimitKind, Limits, ModelScope, Origin, Place, Policy, Role, RouteName, RouteScope, Secret, Session,
-    Ticket, TicketKind, Timestamp, Tokens, TrailHead, Weight, network,
+    Account, AccountStatus, Actor, AddressScope, AdminToken, ClientName, EventId, Invite, Key, KeyHint,
+    KeyStatus, Limit, LimitKind, Limits, ModelScope, Origin, Place, Policy, Role, RouteName, RouteScope,
+    Secret, Session, Ticket, TicketKind, Timestamp, Tokens, TrailHead, Weight, network,
 };
 
 use super::{decode, encode, encode_pretty, encode_without_secret};
@@ -89,11 +90,16 @@ fn history() -> Vec<HistoryLine> {
     }]
 }
 
-fn actors() -> [Actor; 4] {
+fn key_detail(trace: KeyTrace, spread: Option<Spread>) -> KeyDetail {
+    KeyDetail { key: key(), history: history(), trace, spread }
+}
+
+fn actors() -> [Actor; 5] {
     [
         Actor::Machine { uid: 1000 },
         Actor::Person { account: ACCOUNT_ID.parse().unwrap(), admin: false },
         Actor::Token { token: "tok_01kaspw4g0000000000000000f".parse().unwrap() },
+        Actor::Key { key: KEY_ID.parse().unwrap() },
         Actor::Ember,
     ]
 }
@@ -290,12 +296,21 @@ fn every_reply_survives_the_way_back() {
     let detail = AccountDetail { account: account(), history: history() };
     comes_back(&Command::AccountShow { account: text() }, &Reply::AccountDetail(detail));
     comes_back(&Command::KeyEnable { key: text() }, &Reply::Key(open.clone()));
-    let list = Command::KeyList { filter: KeyFilter::default(), after: None, limit: 1 };
+    let list = Command::KeyList { filter: KeyFilter::default(), unused: None, after: None, limit: 1 };
     comes_back(&list, &Reply::Keys(Page { entries: vec![key(), open], has_more: false }));
-    comes_back(
-        &Command::KeyShow { key: text() },
-        &Reply::KeyDetail(KeyDetail { key: key(), history: history() }),
-    );
+    comes_back(&Command::KeyShow { key: text() }, &Reply::KeyDetail(key_detail(KeyTrace::default(), None)));
+    let user = KeyUser {
+        address: "2001:db8::7".parse().unwrap(),
+        client: ClientName::of(b"OpenAI/Python 1.99.9"),
+        first_at: at("2026-11-23T20:01:00Z"),
+        last_at: at("2026-11-23T20:02:00Z"),
+        requests: 7,
+    };
+    let browsers =
+        BrowserRefusals { requests: 2, last_at: at("2026-11-23T20:01:00Z"), origin: "https://a.test".into() };
+    let trace = KeyTrace { users: vec![user.clone()], browsers: Some(browsers), old_secret: Some(user) };
+    let seen = Reply::KeyDetail(key_detail(trace, Some(Spread { clients: 3, networks: 1 })));
+    comes_back(&Command::KeyShow { key: text() }, &seen);
     let stops =
         [Cut::Revoked, Cut::Disabled, Cut::Replaced, Cut::AccountDisabled].map(|cut| Some(Stop::Cut(cut)));
     for stop in stops.into_iter().chain([Some(Stop::Expired), None]) {

@@ -35,6 +35,9 @@ pub(in crate::cli) enum KeyVerb {
         /// Only with this text in the name, these last 4 characters, or this beginning of the id
         #[arg(long, value_name = "TEXT")]
         search: Option<String>,
+        /// Only those never used for a model, or not for this long, such as 30d; revoked ones only with --status
+        #[arg(long, value_parser = duration, value_name = "TIME", allow_hyphen_values = true)]
+        unused: Option<Duration>,
     },
     /// Show a key and what was done to it
     #[command(after_help = "Example:\n  ember key show my-app")]
@@ -59,15 +62,11 @@ pub(in crate::cli) enum KeyVerb {
         #[arg(help = KEY_HELP)]
         key: String,
     },
-    /// Revoke a key for good, now; what runs on it is cut
-    #[command(after_help = "Example:\n  ember key revoke my-app --reason \"left in a public repository\" -y")]
-    Revoke {
-        #[arg(help = KEY_HELP)]
-        key: String,
-        /// Why; kept in its history
-        #[arg(long)]
-        reason: Option<String>,
-    },
+    /// Revoke a key for good, now, or all of an account; what runs on it is cut
+    #[command(
+        after_help = "Examples:\n  ember key revoke my-app --reason \"left in a public repository\" -y\n  ember key revoke --account ana@example.com --env staging --all"
+    )]
+    Revoke(KeyRevoke),
     /// Give a key a new secret, shown once; the old one works until the grace is over
     #[command(after_help = "Example:\n  ember key rotate my-app --grace 24h")]
     Rotate(KeyRotate),
@@ -122,6 +121,24 @@ pub(in crate::cli) struct KeyUpdate {
     pub(in crate::cli) weight: Option<Weight>,
     #[command(flatten)]
     pub(in crate::cli) policy: PolicyArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct KeyRevoke {
+    #[arg(help = KEY_HELP, required_unless_present = "all", conflicts_with = "all")]
+    pub(in crate::cli) key: Option<String>,
+    /// Why; kept in its history
+    #[arg(long)]
+    pub(in crate::cli) reason: Option<String>,
+    /// Every key of an account that is not revoked yet
+    #[arg(long, requires = "account")]
+    pub(in crate::cli) all: bool,
+    /// With --all: whose (address or id)
+    #[arg(long, requires = "all")]
+    pub(in crate::cli) account: Option<String>,
+    /// With --all: only those of this environment: dev, staging, prod
+    #[arg(long, requires = "all")]
+    pub(in crate::cli) env: Option<Environment>,
 }
 
 #[derive(Debug, clap::Args)]

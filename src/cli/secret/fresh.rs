@@ -47,6 +47,7 @@ impl<'a> Fresh<'a> {
             | Reply::AuditVerified(_)
             | Reply::Models(_)
             | Reply::Usage(_)
+            | Reply::KeysRevoked(_)
             | Reply::Status(_) => None,
         }
     }

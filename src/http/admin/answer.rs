@@ -90,7 +90,7 @@ impl AdminDoor {
     ) -> Answered {
         let underway = match actor {
             Actor::Person { account, .. } => self.crowd.enter(account).map(Some),
-            Actor::Machine { .. } | Actor::Token { .. } | Actor::Ember => Ok(None),
+            Actor::Machine { .. } | Actor::Token { .. } | Actor::Key { .. } | Actor::Ember => Ok(None),
         };
         let _underway = match underway {
             Ok(underway) => underway,

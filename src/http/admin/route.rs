@@ -1,6 +1,8 @@
 //! One table of what can be asked for: method and path to a command and back, so that the two sides can't drift.
 //! Never: who asks.
 
+use std::time::Duration;
+
 use http::Method;
 
 use crate::admin::{AdminError, Command, wire};
@@ -28,6 +30,7 @@ pub(super) enum Operation {
     KeyDisable,
     KeyEnable,
     KeyRevoke,
+    KeyRevokeAll,
     KeyRotate,
     AccountUpdate,
     AccountReset,
@@ -62,7 +65,7 @@ pub(super) struct Row {
     build: Option<Build>,
 }
 
-pub(super) static ROUTES: [Row; 34] = [
+pub(super) static ROUTES: [Row; 35] = [
     row(Operation::AccountCreate, Method::POST, "/admin/v1/accounts", |given| {
         Ok(Command::AccountCreate(wire::account_create(given.body)?))
     }),
@@ -103,6 +106,10 @@ pub(super) static ROUTES: [Row; 34] = [
     }),
     row(Operation::KeyRevoke, Method::POST, "/admin/v1/keys/{}/revoke", |given| {
         Ok(Command::KeyRevoke { key: given.subject(), reason: wire::key_revoke(given.body)? })
+    }),
+    row(Operation::KeyRevokeAll, Method::POST, "/admin/v1/accounts/{}/keys/revoke", |given| {
+        let (environment, reason) = wire::keys_revoke(given.body)?;
+        Ok(Command::KeyRevokeAll { account: given.subject(), environment, reason })
     }),
     row(Operation::KeyRotate, Method::POST, "/admin/v1/keys/{}/rotate", |given| {
         Ok(Command::KeyRotate { key: given.subject(), rotation: wire::key_rotate(given.body)? })
@@ -255,7 +262,8 @@ fn key_list(given: &mut Given<'_>) -> Result<Command, AdminError> {
         search: query.take("search"),
         newest_first: newest_first(query)?,
     };
-    Ok(Command::KeyList { filter, after: query.parsed("after")?, limit: query.limit()? })
+    let unused = query.parsed::<u64>("unused_seconds")?.map(Duration::from_secs);
+    Ok(Command::KeyList { filter, unused, after: query.parsed("after")?, limit: query.limit()? })
 }
 
 fn sessions_end(given: &mut Given<'_>) -> Result<Command, AdminError> {
@@ -334,14 +342,17 @@ fn parts(command: &Command) -> Parts {
             (Operation::Usage, None, account.iter().map(|account| ("account", account.clone())).collect())
         }
         Command::KeyCreate(_) => plain(Operation::KeyCreate),
-        Command::KeyList { filter, after, limit } => {
-            (Operation::KeyList, None, key_query(filter, after.map(|id| id.to_string()), *limit))
+        Command::KeyList { filter, unused, after, limit } => {
+            let mut query = key_query(filter, after.map(|id| id.to_string()), *limit);
+            query.extend(unused.map(|since| ("unused_seconds", since.as_secs().to_string())));
+            (Operation::KeyList, None, query)
         }
         Command::KeyShow { key } => on(Operation::KeyShow, key.clone()),
         Command::KeyUpdate { key, .. } => on(Operation::KeyUpdate, key.clone()),
         Command::KeyDisable { key } => on(Operation::KeyDisable, key.clone()),
         Command::KeyEnable { key } => on(Operation::KeyEnable, key.clone()),
         Command::KeyRevoke { key, .. } => on(Operation::KeyRevoke, key.clone()),
+        Command::KeyRevokeAll { account, .. } => on(Operation::KeyRevokeAll, account.clone()),
         Command::KeyRotate { key, .. } => on(Operation::KeyRotate, key.clone()),
         Command::KeyVerify { .. } => plain(Operation::KeyVerify),
         Command::Status => plain(Operation::Status),

@@ -55,7 +55,9 @@ impl Dashboard {
     }
 
     pub(super) fn key(&self, visit: &Visit) -> Outcome {
-        let KeyDetail { key, history } = self.key_of(visit)?;
+        let detail = self.key_of(visit)?;
+        let seen = self.seen_lines(&detail);
+        let KeyDetail { key, history, .. } = detail;
         let secret = |one: &crate::admin::SecretView| SecretLine {
             last4: one.last4.to_string(),
             created: self.moment(one.created_at),
@@ -74,6 +76,7 @@ impl Dashboard {
             revoked: key.revoked_at.map(|at| self.moment(at)),
             reason: key.revoked_reason.clone().unwrap_or_default(),
             history: self.history(&history),
+            seen,
         })
     }
 

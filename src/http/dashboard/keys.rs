@@ -1,6 +1,7 @@
 //! The table of keys: filtered, searched, sorted, page by page. Never: one key's life.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use crate::admin::{Command, KeyView, Reply};
 use crate::registry::{KeyFilter, PAGE_MAX};
@@ -23,6 +24,7 @@ struct Wish<'a> {
     status: &'a str,
     sort: &'a str,
     account: &'a str,
+    unused: &'a str,
     page: usize,
 }
 
@@ -44,8 +46,12 @@ impl Dashboard {
             search: Some(wish.search.to_string()).filter(|text| !text.is_empty()),
             newest_first: true,
         };
-        let is_filtered = filter.environment.is_some() || filter.status.is_some() || filter.search.is_some();
-        let command = Command::KeyList { filter, after: None, limit: PAGE_MAX };
+        let unused = UNUSED.iter().find(|(word, _)| *word == wish.unused).and_then(|(word, _)| days(word));
+        let is_filtered = unused.is_some()
+            || filter.environment.is_some()
+            || filter.status.is_some()
+            || filter.search.is_some();
+        let command = Command::KeyList { filter, unused, after: None, limit: PAGE_MAX };
         let Reply::Keys(page) = self.ask(visit, &command)? else { return Err(Refused::Broken) };
         let (mut keys, has_more) = (page.entries, page.has_more);
         sort(&mut keys, wish.sort);
@@ -57,6 +63,7 @@ impl Dashboard {
             search: wish.search.to_string(),
             environments: choices(&ENVIRONMENTS, wish.environment),
             statuses: choices(&STATUSES, wish.status),
+            unused: choices(&UNUSED, wish.unused),
             sorts: choices(&SORTS, wish.sort),
             owners: owners(person.is_admin(), wish.account),
             shows_owner,
@@ -111,6 +118,8 @@ const STATUSES: [(&str, &str); 5] = [
     ("expired", "Expired"),
     ("revoked", "Revoked"),
 ];
+const UNUSED: [(&str, &str); 4] =
+    [("", "Used or not"), ("7d", "Not for 7 days"), ("30d", "Not for 30 days"), ("90d", "Not for 90 days")];
 const SORTS: [(&str, &str); 4] =
     [("created", "Newest"), ("name", "Name"), ("used", "Last used"), ("expires", "Expiry")];
 
@@ -124,6 +133,7 @@ impl<'a> Wish<'a> {
             status: query.text("status"),
             sort: if sort.is_empty() { "created" } else { sort },
             account: query.text("account"),
+            unused: query.text("unused"),
             page: query.text("page").parse().unwrap_or(1).max(1),
         }
     }
@@ -137,6 +147,7 @@ impl<'a> Wish<'a> {
             ("status", self.status),
             ("sort", self.sort),
             ("account", self.account),
+            ("unused", self.unused),
         ];
         for (name, value) in words.into_iter().filter(|(_, value)| !value.is_empty()) {
             query.append_pair(name, value);
@@ -144,6 +155,12 @@ impl<'a> Wish<'a> {
         query.append_pair("page", &page.to_string());
         format!("/dashboard/keys?{}", query.finish())
     }
+}
+
+/// So many days, from a word like `30d`.
+fn days(word: &str) -> Option<Duration> {
+    let days: u64 = word.strip_suffix('d')?.parse().ok()?;
+    Some(Duration::from_secs(days * 24 * 60 * 60))
 }
 
 fn owners(is_admin: bool, chosen: &str) -> Vec<Choice> {

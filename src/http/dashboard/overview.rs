@@ -117,7 +117,7 @@ impl Dashboard {
     /// How many keys of an account work, or of all.
     fn active_keys(&self, visit: &Visit, account: Option<String>) -> Result<String, Refused> {
         let active = KeyFilter { account, status: Some(KeyStatus::Active), ..KeyFilter::default() };
-        let command = Command::KeyList { filter: active, after: None, limit: PAGE_MAX };
+        let command = Command::KeyList { filter: active, unused: None, after: None, limit: PAGE_MAX };
         let Reply::Keys(page) = self.ask(visit, &command)? else { return Err(Refused::Broken) };
         let more = if page.has_more { "+" } else { "" };
         Ok(format!("{}{more}", grouped(page.entries.len() as u64)))

@@ -9,7 +9,7 @@ use askama::Template;
 
 pub(super) use keys::{
     KeyDeletePage, KeyEditPage, KeyIssuedPage, KeyNewPage, KeyPage, KeyRotatePage, KeyRow, KeysPage,
-    ModelChoice, SecretLine,
+    ModelChoice, SecretLine, SeenLines, UserLine,
 };
 pub(super) use people::{
     AccountDeletePage, AccountEditPage, AccountNewPage, AccountPage, AccountRow, AccountsPage, InvitePage,

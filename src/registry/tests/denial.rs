@@ -5,10 +5,19 @@ use crate::types::{AccountStatus, KeyStanding};
 
 type Deed = fn(&Registry) -> Result<(), RegistryError>;
 
+/// As whoever holds the key's newest secret.
+pub(super) fn give_up(registry: &Registry, reason: Option<&str>) -> Result<(), RegistryError> {
+    let key = registry.key(ROOT, "ci")?;
+    let (secret, address) = (key.secrets[0].digest, "203.0.113.9".parse().unwrap());
+    let reason = reason.map(str::to_string);
+    registry.give_up(&Held { key: key.id, secret, is_old: false, address, reason })
+}
+
 /// Everything that takes a right away, and the reason the door hears.
 fn takings() -> Vec<(&'static str, Deed, DenialReason)> {
     vec![
         ("revoke", |registry| registry.revoke_key(ROOT, "ci", None).map(drop), DenialReason::Revoked),
+        ("give up", |registry| give_up(registry, None), DenialReason::Revoked),
         ("disable", |registry| registry.disable_key(ROOT, "ci").map(drop), DenialReason::Disabled),
         (
             "rotate",

@@ -197,6 +197,7 @@ fn version_1_of_an_event_never_changes() {
         (Actor::Machine { uid: 1000 }, "00e807".to_string()),
         (person(), format!("01{}01", "09".repeat(16))),
         (Actor::Ember, "02".to_string()),
+        (Actor::Key { key: KeyId::from_bytes(&[7; 16]).unwrap() }, format!("04{}", "07".repeat(16))),
     ] {
         let bytes = encode_unlinked(&event(actor));
         let rest = format!("0b{}{}03{}", words("key.revoked"), "08".repeat(16), words("why"));

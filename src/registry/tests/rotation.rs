@@ -50,6 +50,46 @@ fn a_second_rotation_waits_for_the_grace_or_ends_both() {
 }
 
 #[test]
+fn whoever_holds_an_old_secret_gives_up_that_one_alone() {
+    let house = House::new();
+    let (key, first) = house.key("ana@example.com", "ci");
+    let (_, second) = house.registry.rotate_key(ROOT, "ci", Rotation::Grace(DAY)).unwrap();
+    house.log();
+    // What memory said of it was older than the rotation.
+    let address = "203.0.113.9".parse().unwrap();
+    let reason = Some(" seen in a log ".to_string());
+    let held = Held { key: key.id, secret: first.digest(), is_old: false, address, reason };
+    house.registry.give_up(&held).unwrap();
+    assert_eq!(house.log(), ["deny Replaced", "commit", "lift Replaced"]);
+    let now = house.registry.key(ROOT, "ci").unwrap();
+    assert_eq!((digests(&now), &now.standing), (vec![second.digest()], &KeyStanding::Active));
+    let last = house.registry.key_history(key.id).unwrap().pop().unwrap();
+    assert_eq!((last.actor, last.action), (Actor::Key { key: key.id }, crate::registry::Action::KeyRotated));
+    let said = "the old secret was revoked by whoever held it, from 203.0.113.9: seen in a log";
+    assert_eq!(last.detail, said);
+    house.registry.give_up(&held).unwrap();
+    assert_eq!(house.registry.key(ROOT, "ci").unwrap(), now, "twice is once");
+    let newest = Held { secret: second.digest(), reason: None, ..held };
+    house.registry.give_up(&newest).unwrap();
+    let KeyStanding::Revoked { reason, .. } = house.registry.key(ROOT, "ci").unwrap().standing else {
+        panic!()
+    };
+    assert_eq!(reason.as_deref(), Some("revoked by whoever held it, from 203.0.113.9"));
+}
+
+#[test]
+fn a_holders_reason_is_bounded_and_holds_no_key() {
+    let house = House::new();
+    let (_, key) = house.key("ana@example.com", "ci");
+    let control = "a\u{1b}b".to_string();
+    for reason in ["x".repeat(101), format!("see {}", key.expose()), control] {
+        assert_eq!(problem(super::denial::give_up(&house.registry, Some(&reason))), Problem::Invalid);
+    }
+    assert!(house.denied().is_empty());
+    super::denial::give_up(&house.registry, Some(&"x".repeat(100))).unwrap();
+}
+
+#[test]
 fn once_the_grace_is_over_a_rotation_is_free_again() {
     let house = House::new();
     let (_, first) = house.key("ana@example.com", "ci");

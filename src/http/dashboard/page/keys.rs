@@ -17,6 +17,8 @@ pub(in crate::http) struct KeysPage {
     pub(in crate::http) environments: Vec<Choice>,
     /// Empty value is all.
     pub(in crate::http) statuses: Vec<Choice>,
+    /// How long not used; empty value is whether used or not.
+    pub(in crate::http) unused: Vec<Choice>,
     /// created, name, used, expires.
     pub(in crate::http) sorts: Vec<Choice>,
     /// For administrators: `` is own keys, `all` everyone's; empty for members.
@@ -119,6 +121,31 @@ pub(in crate::http) struct KeyPage {
     pub(in crate::http) revoked: Option<Moment>,
     pub(in crate::http) reason: String,
     pub(in crate::http) history: Vec<HistoryRow>,
+    pub(in crate::http) seen: SeenLines,
+}
+
+/// Who used a key.
+#[derive(Debug, Clone, Default)]
+pub(in crate::http) struct SeenLines {
+    /// The most recent first.
+    pub(in crate::http) users: Vec<UserLine>,
+    /// Browsers that were refused, in a sentence; else empty.
+    pub(in crate::http) browsers: String,
+    /// The last use of the old secret, in a sentence; else empty.
+    pub(in crate::http) old_secret: String,
+    /// That it may be shared by applications, in a sentence; else empty.
+    pub(in crate::http) hint: String,
+}
+
+/// An address and a client that used a key.
+#[derive(Debug, Clone, Default)]
+pub(in crate::http) struct UserLine {
+    pub(in crate::http) client: String,
+    pub(in crate::http) address: String,
+    /// `12 requests`.
+    pub(in crate::http) requests: String,
+    pub(in crate::http) first: Moment,
+    pub(in crate::http) last: Moment,
 }
 
 /// `/dashboard/keys/{id}/edit` -> POST there: as `KeyNewPage` without `environment` and `once`.

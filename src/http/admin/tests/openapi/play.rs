@@ -75,11 +75,16 @@ fn first_act(session: SessionId) -> Vec<Command> {
         Command::KeyShow { key: key() },
         Command::KeyRotate { key: key(), rotation: Rotation::Grace(Duration::from_secs(90)) },
         Command::KeyUpdate { key: key(), changes: KeyChanges::default() },
-        Command::KeyList { filter: KeyFilter::default(), after: None, limit: 1 },
+        Command::KeyList { filter: KeyFilter::default(), unused: None, after: None, limit: 1 },
         Command::KeyDisable { key: key() },
         Command::KeyEnable { key: key() },
         Command::KeyRevoke { key: key(), reason: Some("lost".to_string()) },
         Command::KeyShow { key: key() },
+        Command::KeyRevokeAll {
+            account: account(),
+            environment: Some(crate::types::Environment::Dev),
+            reason: None,
+        },
         Command::AccountShow { account: account() },
         Command::AccountList { after: None, limit: 1 },
         Command::AccountUpdate {
@@ -119,7 +124,7 @@ pub(super) fn answers() -> Vec<(Operation, Value)> {
     };
     let nothing = [
         Command::AccountList { after: None, limit: 1 },
-        Command::KeyList { filter: KeyFilter::default(), after: None, limit: 1 },
+        Command::KeyList { filter: KeyFilter::default(), unused: None, after: None, limit: 1 },
         Command::InviteList,
         Command::TokenList,
         Command::AuditList { filter: AuditFilter::default(), before: None, limit: 1 },
@@ -130,6 +135,14 @@ pub(super) fn answers() -> Vec<(Operation, Value)> {
     ask(&Command::AccountCreate(new_account()), true);
     let session = play.sign_in();
     first_act(session).iter().for_each(|command| drop(ask(command, true)));
+    let (open, key) = ("open".to_string(), play.registry.key(ROOT, "open").unwrap().id);
+    let grace = Rotation::Grace(Duration::from_secs(90));
+    ask(&Command::KeyRotate { key: open.clone(), rotation: grace }, true);
+    for agent in ["OpenAI/Python 1.99.9", "curl/8.5.0", "node"] {
+        play.meter.traces().see(key, "192.0.2.7".parse().unwrap(), agent.as_bytes(), true);
+    }
+    play.meter.traces().refuse_browser(key, b"https://app.example.com");
+    ask(&Command::KeyShow { key: open }, true);
     let rotated = ask(&Command::KeyRotate { key: "open".to_string(), rotation: Rotation::Now }, true);
     let verify = || {
         let key = Key::parse(rotated["key"].as_str().unwrap().as_bytes()).unwrap();

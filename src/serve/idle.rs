@@ -1,0 +1,55 @@
+//! Lets keys expire that nobody uses, where the operator wants that. Never: which these are (the registry's rule).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::meter::Meter;
+use crate::registry::{KeyFilter, Registry, RegistryError};
+use crate::types::{Actor, KeyId, KeyStatus};
+
+/// How often all keys are looked at. The first time is as long after the start, so that they can be used before.
+const EVERY: Duration = Duration::from_secs(60 * 60);
+/// Keys looked at in one step; between two steps, others have the disk.
+const STEP_KEYS: usize = 200;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Goes on for ever.
+pub(super) async fn expire(registry: Arc<Registry>, meter: Arc<Meter>, unused_for: Duration) {
+    loop {
+        sleep(EVERY.min(unused_for.max(Duration::from_secs(1)))).await;
+        let mut after = None;
+        loop {
+            let (registry, meter) = (Arc::clone(&registry), Arc::clone(&meter));
+            let done = tokio::task::spawn_blocking(move || step(&registry, &meter, unused_for, after)).await;
+            match done {
+                Ok(Ok(next @ Some(_))) => after = next,
+                Ok(Ok(None)) => break,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "keys that nobody uses could not be looked for; tried again later");
+                    break;
+                }
+                Err(_) => break,
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Looks at some keys; the last of them, if there are more.
+fn step(
+    registry: &Registry,
+    meter: &Meter,
+    unused_for: Duration,
+    after: Option<KeyId>,
+) -> Result<Option<KeyId>, RegistryError> {
+    let active = KeyFilter { status: Some(KeyStatus::Active), ..KeyFilter::default() };
+    let page = registry.keys(Actor::Ember, &active, after, STEP_KEYS)?;
+    for key in &page.entries {
+        if meter.is_unused(key.id, unused_for)? {
+            registry.expire_unused(key.id, meter.last_used(key.id)?, unused_for)?;
+        }
+    }
+    Ok(page.entries.last().map(|key| key.id).filter(|_| page.has_more))
+}
