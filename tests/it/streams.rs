@@ -174,7 +174,7 @@ fn law_11_headers_cross_by_a_list_of_those_that_may() {
                     OpenAI-Beta: x\r\n";
     let staying = "Cookie: a=b\r\nX-Api-Key: secret\r\nApi-Key: secret\r\nX-Forwarded-For: 10.0.0.1\r\nForwarded: for=x\r\n\
                    Accept-Encoding: gzip\r\nX-Stainless-Lang: python\r\nProxy-Authorization: Basic x\r\nTE: trailers\r\n\
-                   Referer: http://a\r\nOrigin: http://a\r\nExpect: 100-continue\r\nUpgrade: h2c\r\nX-Other: x\r\n";
+                   Referer: http://a\r\nExpect: 100-continue\r\nUpgrade: h2c\r\nX-Other: x\r\n";
     let query = format!("{CHAT}?api-version=1&key=secret");
     let mut wire = scene.ask_as(&query, r#"{"model":"m"}"#, "1.1", &format!("{crossing}{staying}"));
     let mut call = scene.model.call();
