@@ -7,6 +7,7 @@ mod error;
 mod people;
 mod reply;
 mod status;
+mod usage;
 pub mod wire;
 
 use std::collections::HashMap;
@@ -15,16 +16,17 @@ use crate::gate::{Grant, Owner, Stop};
 use crate::meter::Meter;
 use crate::registry::{DenialTarget, KeyFilter, Page, Registry, RegistryError};
 use crate::types::{
-    AccountId, Actor, Clock, Email, Key, KeyId, KeyRecord, KeyStanding, TicketKind, Timestamp,
+    AccountId, Actor, Clock, Email, Key, KeyId, KeyRecord, KeyStanding, Prices, TicketKind, Timestamp,
 };
 
-pub use command::Command;
+pub use command::{Command, UsageAsk};
 pub use error::AdminError;
 pub use reply::{
     AccountDetail, AuditNews, AuditPage, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reply,
-    SecretView, UsageSums, UsageView, Verdict,
+    SecretView, UsageProof, UsageReport, UsageRow, UsageSums, UsageView, Verdict, WrongCounter,
 };
 pub use status::{ServerStatus, Status, UpstreamStatus};
+pub use usage::lately;
 
 /// What a command is carried out with.
 pub struct Desk<'a> {
@@ -38,6 +40,8 @@ pub struct Desk<'a> {
     pub server: Option<&'a dyn Running>,
     /// Scheme, host and port of the links that are made, with no slash at the end.
     pub base_url: &'a str,
+    /// What tokens cost.
+    pub prices: &'a Prices,
 }
 
 /// A server that runs, as it tells of itself.
@@ -93,6 +97,8 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
         }
         Command::Models => desk.models(actor)?,
         Command::Usage { account } => desk.usage(actor, account.as_deref())?,
+        Command::UsageReport(ask) => desk.usage_report(actor, ask)?,
+        Command::UsageVerify => desk.usage_verify(actor)?,
         Command::KeyCreate(new) => desk.issued(registry.create_key(actor, new)?)?,
         Command::KeyList { filter, after, limit } => desk.keys(actor, filter, *after, *limit)?,
         Command::KeyShow { key } => desk.key(actor, key)?,
@@ -151,7 +157,7 @@ impl Desk<'_> {
     fn issued(&self, (record, secret): (KeyRecord, Key)) -> Result<Reply, AdminError> {
         // The key is out: a failure to say more about it must not lose it.
         let owner = self.owner(record.account).ok().flatten();
-        let last_used_at = self.meter.last_used(record.id).ok().flatten();
+        let last_used_at = self.meter.last_used(record.account, record.id).ok().flatten();
         Ok(Reply::Issued { key: self.view_used(record, owner, last_used_at), secret })
     }
 
@@ -186,7 +192,7 @@ impl Desk<'_> {
     }
 
     fn view(&self, record: KeyRecord, owner: Option<Email>) -> Result<KeyView, AdminError> {
-        let last_used_at = self.meter.last_used(record.id).map_err(RegistryError::from)?;
+        let last_used_at = self.meter.last_used(record.account, record.id).map_err(RegistryError::from)?;
         Ok(self.view_used(record, owner, last_used_at))
     }
 

@@ -16,6 +16,7 @@ mod origin;
 mod period;
 mod place;
 mod policy;
+mod price;
 mod secret;
 mod session;
 mod sighting;
@@ -41,6 +42,7 @@ pub use policy::{
     AddressScope, NetworkError, Policy, PolicyChanges, RouteName, RouteScope, UnknownRoute, Weight,
     WeightError, network,
 };
+pub use price::{Cost, ModelPrice, Price, PriceError, Prices};
 pub use secret::Secret;
 pub use session::{AdminToken, Invite, Session};
 pub use sighting::{SeenSecret, Sighting};
@@ -48,7 +50,7 @@ pub use sign_up::SignUp;
 pub use ticket::{Ticket, TicketDigest, TicketKind};
 pub use time::{Clock, DateError, Stopwatch, Timestamp};
 pub use trail::{TrailHead, TrailHeadError};
-pub use usage::{Ending, Tokens, TokensSource};
+pub use usage::{AnswerKind, Ending, Tokens, TokensSource};
 
 /// A source of random bytes. The real one is the operating system's; tests bring their own.
 pub trait Random: Send + Sync {

@@ -47,6 +47,8 @@ impl<'a> Fresh<'a> {
             | Reply::AuditVerified(_)
             | Reply::Models(_)
             | Reply::Usage(_)
+            | Reply::UsageReport(_)
+            | Reply::UsageProof(_)
             | Reply::Status(_) => None,
         }
     }
