@@ -8,6 +8,7 @@ mod idle;
 mod people;
 mod reply;
 mod status;
+mod usage;
 pub mod wire;
 
 use std::collections::HashMap;
@@ -15,15 +16,18 @@ use std::collections::HashMap;
 use crate::gate::{Grant, Owner, Stop};
 use crate::meter::{KeyTrace, Meter};
 use crate::registry::{DenialTarget, Page, Registry, RegistryError};
-use crate::types::{AccountId, Actor, Clock, Email, Key, KeyRecord, KeyStanding, TicketKind, Timestamp};
+use crate::types::{
+    AccountId, Actor, Clock, Email, Key, KeyRecord, KeyStanding, Prices, TicketKind, Timestamp,
+};
 
-pub use command::Command;
+pub use command::{Command, UsageAsk};
 pub use error::AdminError;
 pub use reply::{
     AccountDetail, AuditNews, AuditPage, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reply,
-    SecretView, UsageSums, UsageView, Verdict,
+    SecretView, UsageProof, UsageReport, UsageRow, UsageSums, UsageView, Verdict, WrongCounter,
 };
 pub use status::{ServerStatus, Status, UpstreamStatus};
+pub use usage::lately;
 
 /// What a command is carried out with.
 pub struct Desk<'a> {
@@ -37,6 +41,8 @@ pub struct Desk<'a> {
     pub server: Option<&'a dyn Running>,
     /// Scheme, host and port of the links that are made, with no slash at the end.
     pub base_url: &'a str,
+    /// What tokens cost.
+    pub prices: &'a Prices,
 }
 
 /// A server that runs, as it tells of itself.
@@ -92,6 +98,8 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
         }
         Command::Models => desk.models(actor)?,
         Command::Usage { account } => desk.usage(actor, account.as_deref())?,
+        Command::UsageReport(ask) => desk.usage_report(actor, ask)?,
+        Command::UsageVerify => desk.usage_verify(actor)?,
         Command::KeyCreate(new) => desk.issued(registry.create_key(actor, new)?)?,
         Command::KeyList { filter, unused, after, limit } => {
             let page = desk.page_of_keys(actor, filter, *unused, *after, *limit)?;
@@ -161,7 +169,7 @@ impl Desk<'_> {
     fn issued(&self, (record, secret): (KeyRecord, Key)) -> Result<Reply, AdminError> {
         // The key is out: a failure to say more about it must not lose it.
         let owner = self.owner(record.account).ok().flatten();
-        let last_used_at = self.meter.last_used(record.id).ok().flatten();
+        let last_used_at = self.meter.last_used(record.account, record.id).ok().flatten();
         Ok(Reply::Issued { key: self.view_used(record, owner, last_used_at), secret })
     }
 
@@ -196,7 +204,7 @@ impl Desk<'_> {
     }
 
     fn view(&self, record: KeyRecord, owner: Option<Email>) -> Result<KeyView, AdminError> {
-        let last_used_at = self.meter.last_used(record.id).map_err(RegistryError::from)?;
+        let last_used_at = self.meter.last_used(record.account, record.id).map_err(RegistryError::from)?;
         Ok(self.view_used(record, owner, last_used_at))
     }
 

@@ -45,7 +45,7 @@ pub use args::{Color, Format, Global, ServeOptions, UpOptions};
 pub use error::{CliError, Exit, OpenError};
 pub use terminal::{Screen, Terminal};
 
-use args::{Args, ModelVerb, Verb};
+use args::{Args, ModelVerb, UsageOptions, Verb};
 use desk::Desk;
 use terminal::clean;
 
@@ -88,7 +88,7 @@ pub struct Opened {
     /// Where the rules are.
     pub registry: Arc<Registry>,
     /// What was used.
-    pub meter: Meter,
+    pub meter: Arc<Meter>,
     /// Makes a copy of it.
     pub snapshot: Snapshot,
 }
@@ -117,6 +117,12 @@ pub fn run(
 
 fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) -> Result<(), CliError> {
     let global = &args.global;
+    if global.output == Format::Csv && !matches!(args.verb, Verb::Usage(UsageOptions { verb: None, .. })) {
+        return Err(CliError::new(
+            Exit::Usage,
+            "csv is there for `ember usage` only; use table, json or plain",
+        ));
+    }
     match &args.verb {
         Verb::Up(options) => services.up(settings::for_up(global, options, screen)?, global, options),
         Verb::Serve(options) => {
@@ -151,7 +157,7 @@ fn desk<'s>(
 fn version(screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
     match screen.format {
         Format::Table => screen.data(&format!("ember {VERSION}")),
-        Format::Plain => screen.data(VERSION),
+        Format::Plain | Format::Csv => screen.data(VERSION),
         Format::Json => {
             let json = serde_json::json!({ "object": "version", "version": VERSION });
             screen.data(&format!("{json:#}"))

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use checked::{
     AuditConfig, Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat, LogLevel,
-    ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
+    ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig, UsageConfig,
 };
 pub use fault::{Fault, Faults};
 

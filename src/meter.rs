@@ -1,43 +1,43 @@
 //! Counts what requests used: in memory at once, in the store a moment later. Never: refuses anyone, knows what a key
 //! may do.
 
-mod batch;
+mod begin;
+mod figures;
 mod flush;
 mod hour;
 mod idle;
 mod ledger;
+mod line;
+mod open;
+mod read;
 mod record;
+mod report;
+mod retain;
 mod trace;
 mod trace_record;
 mod traces;
+mod verify;
 
-use std::ops::Bound;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::store::{Store, Trouble};
 use crate::types::{AccountId, Clock, Ending, KeyId, Timestamp, Tokens};
 
-use batch::Batch;
-use flush::Underway;
+use flush::{Flusher, Taken};
 use hour::{Hour, Hours};
+use line::{Line, Lines, Owner, Share};
+use read::Whose;
 
+pub use figures::{Course, Figures, Use};
 pub use ledger::{Holder, Ledger, Spent, Used};
+pub use open::{OpenUse, Progress};
+pub use report::{Ask, Group, Report, ReportError, ReportLine, Step};
 pub use trace::{BrowserRefusals, HINT_WINDOW, KeyTrace, KeyUser, Spread, USERS_MAX};
 pub use traces::Traces;
-
-/// What one request used, told once, when it has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Use {
-    /// Whose request it was.
-    pub key: KeyId,
-    /// The account that owns the key.
-    pub account: AccountId,
-    /// What was used, if anything is known.
-    pub tokens: Option<Tokens>,
-    /// How it ended.
-    pub ending: Ending,
-}
+pub use verify::{Proof, Wrong};
 
 /// Sums since this process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,39 +59,29 @@ pub struct Sums {
     pub tokens: Tokens,
 }
 
-impl Sums {
-    /// Both together.
-    #[must_use]
-    pub const fn plus(self, other: Self) -> Self {
-        Self {
-            requests: self.requests.saturating_add(other.requests),
-            tokens: self.tokens.plus(other.tokens),
-        }
-    }
-}
-
-/// How long the sums of an hour are kept.
-pub const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
-/// How often sums are read anew because some were written down meanwhile.
-const READS_MAX: usize = 64;
+/// How long records are kept where nothing else is said.
+pub const RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// Takes each use once and keeps the sums, and when each key was last used. What it takes is in memory, and seen by
 /// every reader, until [`Meter::flush`] has written it down.
 pub struct Meter {
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
+    retention: Duration,
     state: Mutex<State>,
     /// Held during a whole flush, so that there is one at a time.
-    flushing: Mutex<()>,
+    flushing: Mutex<Flusher>,
+    begun: AtomicBool,
     traces: Box<Traces>,
 }
 
 #[derive(Default)]
 struct State {
     totals: Totals,
-    pending: Batch,
-    underway: Option<Underway>,
+    pending: Lines,
+    taken: Option<Taken>,
+    open: HashMap<u64, Progress>,
+    opened: u64,
 }
 
 impl Meter {
@@ -99,7 +89,8 @@ impl Meter {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, store: Arc<dyn Store>) -> Self {
         let traces = Box::new(Traces::new(Arc::clone(&clock), Arc::clone(&store)));
-        Self { clock, store, state: Mutex::default(), flushing: Mutex::default(), traces }
+        let (state, flushing, begun) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Self { clock, store, retention: RETENTION, state, flushing, begun, traces }
     }
 
     /// Who used each key.
@@ -108,19 +99,40 @@ impl Meter {
         &self.traces
     }
 
-    /// Adds one request, in the hour that the clock shows now.
+    /// The same meter, keeping records for so long.
+    #[must_use]
+    pub fn keeping(self, retention: Duration) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// A request begins. It is counted when it ends; until then its progress is written down, so that it is counted
+    /// even if this process is killed.
+    #[must_use]
+    pub fn open(self: &Arc<Self>, key: KeyId, account: AccountId) -> OpenUse {
+        let progress = Progress::new(Owner::of(account, key), self.clock.now());
+        let number = {
+            let mut state = self.state();
+            state.opened += 1;
+            let number = state.opened;
+            state.open.insert(number, progress.clone());
+            number
+        };
+        OpenUse::new(Arc::clone(self), number, key, account, progress)
+    }
+
+    /// Adds one request that has ended, in the hour that the clock shows now.
     pub fn record(&self, used: &Use) {
-        let tokens = used.tokens.unwrap_or_default();
         let mut state = self.state();
-        state.totals.requests += 1;
-        state.totals.unfinished += u64::from(used.ending != Ending::Done);
-        state.totals.tokens = state.totals.tokens.plus(tokens);
+        state.record(used, self.clock.now(), Vec::new());
+    }
+
+    /// Adds one that was under way.
+    fn close(&self, number: u64, progress: &Progress, used: &Use) {
+        let mut state = self.state();
+        state.open.remove(&number);
+        let closes = if progress.is_listed() { vec![number] } else { Vec::new() };
         // Read while nobody else records, so that the last use noted is the last one.
-        let now = self.clock.now();
-        state.pending.note(used.key, now);
-        for subject in [None, Some(used.account)] {
-            state.pending.add(Hour::of(now), subject, Sums { requests: 1, tokens });
-        }
+        state.record(used, self.clock.now(), closes);
     }
 
     /// The time by the clock that uses are counted by.
@@ -139,40 +151,40 @@ impl Meter {
     ///
     /// # Errors
     /// [`Trouble`] of the store, which is asked only when the use is not in memory.
-    pub fn last_used(&self, key: KeyId) -> Result<Option<Timestamp>, Trouble> {
+    pub fn last_used(&self, account: AccountId, key: KeyId) -> Result<Option<Timestamp>, Trouble> {
+        let owner = Owner::of(account, key);
         // Memory first: what leaves it meanwhile is in the store by then.
-        if let Some(at) = self.state().noted(key) {
+        if let Some(at) = self.state().last_used(owner) {
             return Ok(Some(at));
         }
-        let stored = self.store.get(record::LAST_USED, key.as_bytes())?;
-        stored.as_deref().map(record::decode_last_used).transpose()
+        if let Some(row) = self.store.get(record::KEYS, owner.as_bytes())? {
+            return Ok(Some(record::decode_tally(record::KEYS, &row)?.at));
+        }
+        let old = self.store.get(record::LAST_USED, key.as_bytes())?;
+        old.as_deref().map(record::decode_last_used).transpose()
     }
 
-    /// The sums of the hours that began within the last `since` ([`KEPT`] at most), the present one with all that is
-    /// not written down yet: 24 hours make 24 sums. Of one account, or of the whole server.
+    /// The sums of the hours that began within the last `since`, the present one with all that is not written down
+    /// yet: 24 hours make 24 sums. Of one account, or of the whole server.
     ///
     /// # Errors
     /// [`Trouble`] of the store.
-    pub fn sums(&self, subject: Option<AccountId>, since: Duration) -> Result<Sums, Trouble> {
-        let hours = Hours::within(self.clock.now(), since);
-        for _ in 0..READS_MAX {
-            // A batch and the count of batches are one commit. While the count stands still, so does what is in the
-            // store, and the count tells whether the batch under way is a part of it.
-            let written = self.batches_written()?;
-            let in_memory = self.state().sums_not_among(written, subject, hours);
-            let in_store = self.stored(subject, hours)?;
-            if self.batches_written()? == written {
-                return Ok(in_store.plus(in_memory));
-            }
-        }
-        Err(Trouble::Unavailable("usage was written down over and over while it was read".to_string()))
+    pub fn sums(&self, account: Option<AccountId>, since: Duration) -> Result<Sums, Trouble> {
+        let whose = account.map_or(Whose::Whole, Whose::Account);
+        let mut sum = Figures::default();
+        self.read(whose, Hours::within(self.clock.now(), since), &mut |_, figures| {
+            sum = sum.plus(*figures);
+            Ok::<_, Trouble>(())
+        })?;
+        Ok(Sums { requests: sum.requests, tokens: sum.tokens })
     }
 
-    fn stored(&self, subject: Option<AccountId>, hours: Hours) -> Result<Sums, Trouble> {
-        let (first, last) = (record::hour_row(subject, hours.first), record::hour_row(subject, hours.last));
-        let (from, to) = (Bound::Included(&first[..]), Bound::Included(&last[..]));
-        let rows = self.store.scan(record::USAGE_HOURS, from, to, hours.count())?;
-        rows.iter().try_fold(Sums::default(), |sum, (_, value)| Ok(sum.plus(record::decode_sums(value)?)))
+    /// Whether something is not written down yet, or may be.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        let state = self.state();
+        let is_idle = state.taken.is_none() && state.pending.is_empty() && state.open.is_empty();
+        !is_idle || !self.begun.load(Ordering::Acquire)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -181,20 +193,32 @@ impl Meter {
 }
 
 impl State {
-    fn noted(&self, key: KeyId) -> Option<Timestamp> {
-        let underway = self.underway.as_ref().map(|underway| &*underway.batch);
-        self.pending.last_used(key).or_else(|| underway?.last_used(key))
+    fn record(&mut self, used: &Use, now: Timestamp, closes: Vec<u64>) {
+        let totals = &mut self.totals;
+        totals.requests += 1;
+        totals.unfinished += u64::from(used.ending != Ending::Done);
+        totals.tokens = totals.tokens.plus(used.tokens.unwrap_or_default());
+        let (model, upstream) = (used.model.clone(), used.upstream.clone());
+        let owner = Owner::of(used.account, used.key);
+        let line = Line { hour: Hour::of(now), owner, model, upstream };
+        self.pending.add(line, Share { figures: Figures::of(used), at: now, closes });
     }
 
-    /// The sums that are not in the first `written` batches.
-    fn sums_not_among(&self, written: u64, subject: Option<AccountId>, hours: Hours) -> Sums {
-        let pending = self.pending.sums(subject, hours);
-        match &self.underway {
-            Some(underway) if !underway.is_among(written) => {
-                pending.plus(underway.batch.sums(subject, hours))
-            }
-            Some(_) | None => pending,
-        }
+    fn last_used(&self, owner: Owner) -> Option<Timestamp> {
+        let taken = || self.taken.as_ref().and_then(|taken| taken.lines.last_used(owner));
+        self.pending.last_used(owner).or_else(taken)
+    }
+
+    /// Calls with each line that is not in the first `written` batches.
+    fn each_not_among(&self, written: u64, mut each: impl FnMut(&Line, &Figures)) {
+        let taken = self.taken.iter().flat_map(|taken| taken.lines.iter().skip(taken.gone(written)));
+        self.pending.iter().chain(taken).for_each(|(line, share)| each(line, &share.figures));
+    }
+
+    /// The oldest hour that something is to be added to.
+    fn oldest(&self) -> Option<Hour> {
+        let taken = self.taken.as_ref().and_then(|taken| taken.lines.oldest());
+        self.pending.oldest().into_iter().chain(taken).min()
     }
 }
 

@@ -17,6 +17,7 @@ mod origin;
 mod period;
 mod place;
 mod policy;
+mod price;
 mod secret;
 mod session;
 mod sighting;
@@ -43,6 +44,7 @@ pub use policy::{
     AddressScope, NetworkError, Policy, PolicyChanges, RouteName, RouteScope, UnknownRoute, Weight,
     WeightError, network,
 };
+pub use price::{Cost, ModelPrice, Price, PriceError, Prices};
 pub use secret::Secret;
 pub use session::{AdminToken, Invite, Session};
 pub use sighting::{SeenSecret, Sighting};
@@ -50,7 +52,7 @@ pub use sign_up::SignUp;
 pub use ticket::{Ticket, TicketDigest, TicketKind};
 pub use time::{Clock, DateError, Stopwatch, Timestamp};
 pub use trail::{TrailHead, TrailHeadError};
-pub use usage::{Ending, Tokens, TokensSource};
+pub use usage::{AnswerKind, Ending, Tokens, TokensSource};
 
 /// A source of random bytes. The real one is the operating system's; tests bring their own.
 pub trait Random: Send + Sync {

@@ -2,11 +2,31 @@
 
 use std::time::Duration;
 
+use crate::meter::{Group, Step};
 use crate::registry::{
     AccountChanges, AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, Rotation,
     TrailCursor,
 };
-use crate::types::{AccountId, Environment, EventId, InviteId, Key, KeyId, Secret, SessionId, TrailHead};
+use crate::types::{
+    AccountId, Environment, EventId, InviteId, Key, KeyId, Secret, SessionId, Timestamp, TrailHead,
+};
+
+/// What a report of use is to be about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsageAsk {
+    /// By whom; by everyone, without it.
+    pub account: Option<String>,
+    /// With which key.
+    pub key: Option<String>,
+    /// From the hour that this lies in; without it, the last 7 days.
+    pub since: Option<Timestamp>,
+    /// Up to the hour that this lies in; without it, up to now.
+    pub until: Option<Timestamp>,
+    /// What the lines are kept apart by; one line for all without both.
+    pub group: Option<Group>,
+    /// A line for each day or hour.
+    pub step: Option<Step>,
+}
 
 /// One thing an operator can ask. Where a key is named, the text is an id, the beginning of one, a name or the last
 /// four characters; where an account is named, its address or id.
@@ -128,6 +148,10 @@ pub enum Command {
         /// By whom; by everyone, without it.
         account: Option<String>,
     },
+    /// What was used in a time, by key, account, model, server, day or hour.
+    UsageReport(UsageAsk),
+    /// Whether the records of what was used add up to the counters.
+    UsageVerify,
     /// Issue a key.
     KeyCreate(NewKey),
     /// Keys in the order they were made.
@@ -213,6 +237,8 @@ impl Command {
             | Self::AuditVerify { .. }
             | Self::Models
             | Self::Usage { .. }
+            | Self::UsageReport(_)
+            | Self::UsageVerify
             | Self::Status => true,
             Self::AccountCreate(_)
             | Self::AccountDisable { .. }

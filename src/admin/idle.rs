@@ -44,6 +44,6 @@ impl Desk<'_> {
         if is_revoked && filter.status.is_none() {
             return Ok(false);
         }
-        Ok(self.meter.is_unused(key.id, since).map_err(RegistryError::from)?)
+        Ok(self.meter.is_unused(key.account, key.id, since).map_err(RegistryError::from)?)
     }
 }

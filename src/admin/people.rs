@@ -1,12 +1,11 @@
 //! What is asked about people, and of the trail of what they did. Never: rules.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use crate::registry::{AuditFilter, Event, RegistryError};
+use crate::registry::{AuditFilter, Event};
 use crate::types::{AccountId, Actor, EventId, KeyId, Secret, Ticket, TicketKind};
 
-use super::{AdminError, AuditNews, AuditPage, Desk, HistoryLine, Reply, Running, UsageSums, UsageView};
+use super::{AdminError, AuditNews, AuditPage, Desk, HistoryLine, Reply, Running};
 
 impl Desk<'_> {
     pub(super) fn reset(&self, actor: Actor, account: &str) -> Result<Reply, AdminError> {
@@ -46,21 +45,6 @@ impl Desk<'_> {
     pub(super) fn models(&self, actor: Actor) -> Result<Reply, AdminError> {
         self.registry.administrators_only(actor)?;
         Ok(Reply::Models(self.server.map(Running::models).unwrap_or_default()))
-    }
-
-    /// What was used. Members ask for their own.
-    pub(super) fn usage(&self, actor: Actor, account: Option<&str>) -> Result<Reply, AdminError> {
-        let account = match (account, actor) {
-            (Some(text), _) => Some(self.registry.account(actor, text)?.id),
-            (None, Actor::Person { account, admin: false }) => Some(account),
-            (None, _) => None,
-        };
-        let sums = |hours: u64| {
-            let since = Duration::from_secs(hours * 60 * 60);
-            let sums = self.meter.sums(account, since).map_err(RegistryError::from)?;
-            Ok::<_, AdminError>(UsageSums { requests: sums.requests, tokens: sums.tokens })
-        };
-        Ok(Reply::Usage(UsageView { day: sums(24)?, week: sums(7 * 24)? }))
     }
 
     /// Events with their actors as people know them.

@@ -1,10 +1,10 @@
 //! What is answered: plain data, and a new key once. Never: how it is written down or shown.
 
 use crate::gate::Stop;
-use crate::meter::{KeyTrace, Spread};
+use crate::meter::{Figures, Group, KeyTrace, Spread, Step};
 use crate::registry::{Event, Page, Verification};
 use crate::types::{
-    Account, AccountId, AdminToken, Email, Environment, EventId, Invite, Key, KeyHint, KeyId, KeyName,
+    Account, AccountId, AdminToken, Cost, Email, Environment, EventId, Invite, Key, KeyHint, KeyId, KeyName,
     KeySecret, KeyStatus, Origin, Policy, Secret, Session, Ticket, Timestamp, Tokens, Weight,
 };
 
@@ -80,6 +80,10 @@ pub enum Reply {
     Models(Vec<ModelView>),
     /// What was used.
     Usage(UsageView),
+    /// What was used, line by line.
+    UsageReport(Box<UsageReport>),
+    /// Whether records and counters agree.
+    UsageProof(UsageProof),
     /// How Ember is.
     Status(Status),
 }
@@ -235,6 +239,72 @@ pub struct UsageSums {
     pub requests: u64,
     /// Their tokens.
     pub tokens: Tokens,
+}
+
+/// What was used in a time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsageReport {
+    /// The beginning of the first hour.
+    pub since: Timestamp,
+    /// The end of what was asked for.
+    pub until: Timestamp,
+    /// What the rows are kept apart by.
+    pub group: Option<Group>,
+    /// The length of time that the rows are kept apart by.
+    pub step: Option<Step>,
+    /// The word behind costs.
+    pub currency: Option<String>,
+    /// By time, then the most requests first.
+    pub rows: Vec<UsageRow>,
+    /// All rows together.
+    pub total: UsageRow,
+}
+
+/// A line of a report.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsageRow {
+    /// When its day or hour began.
+    pub start: Option<Timestamp>,
+    /// The key's or account's id.
+    pub id: Option<String>,
+    /// The key's, model's or server's name, the account's address. None: nobody knows, or there was none.
+    pub name: Option<String>,
+    /// The address of the key's owner.
+    pub owner: Option<String>,
+    /// The sums.
+    pub figures: Figures,
+    /// What the tokens cost; none when no model among them has a price.
+    pub cost: Option<Cost>,
+}
+
+/// Whether records and counters agree.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsageProof {
+    /// Accounts looked at.
+    pub accounts: u64,
+    /// Keys looked at.
+    pub keys: u64,
+    /// Records added up.
+    pub records: u64,
+    /// Requests that the whole server's counter has.
+    pub requests: u64,
+    /// Counters that are not the sum of their parts.
+    pub faults: u64,
+    /// The first 100 of them.
+    pub wrong: Vec<WrongCounter>,
+}
+
+/// A counter that is not the sum of its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrongCounter {
+    /// `the whole server`, an account's address or id, a key's name or id with its account's.
+    pub of: String,
+    /// The key's or account's id; none for the whole server.
+    pub id: Option<String>,
+    /// Requests and tokens that the counter has.
+    pub counted: (u64, u64),
+    /// Requests and tokens that it should have.
+    pub found: (u64, u64),
 }
 
 /// What a whole key is good for now.

@@ -13,12 +13,15 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod usage;
 
 use serde::Serialize;
 
 use crate::types::Timestamp;
 
 use super::{AdminError, Command, HistoryLine, Reply};
+
+pub use usage::{by, by_words, csv as usage_csv};
 
 pub use request::{
     account_create, account_update, body, invite_create, key_create, key_revoke, key_rotate, key_update,

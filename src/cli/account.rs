@@ -129,7 +129,7 @@ fn done(reply: &Reply, what: &str, desk: &Desk<'_>, screen: &mut Screen<'_, '_>)
             screen.note(&format!("Account {} ({}) is {what}.", account.email, account.id));
             Ok(())
         }
-        Format::Json | Format::Plain => show::reply(reply, desk.now(), screen),
+        Format::Json | Format::Plain | Format::Csv => show::reply(reply, desk.now(), screen),
     }
 }
 

@@ -15,7 +15,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 pub(super) use account::{AccountCreate, AccountVerb};
 pub(super) use key::{KeyCreate, KeyRevoke, KeyRotate, KeyUpdate, KeyVerb};
 pub(super) use people::{InviteCreate, InviteVerb, TokenCreate, TokenVerb};
-pub(super) use report::{AuditOptions, ModelVerb, UsageOptions};
+pub(super) use report::{AuditOptions, ModelVerb, UsageOptions, UsageVerb};
 pub(super) use scan::ScanOptions;
 pub(super) use service::ConfigVerb;
 pub use service::{ServeOptions, UpOptions};
@@ -29,6 +29,8 @@ pub enum Format {
     Json,
     /// For scripts: one line each, cells parted by tabs, no heading.
     Plain,
+    /// For spreadsheets; only `ember usage` has it.
+    Csv,
 }
 
 /// When to use colour.
@@ -103,7 +105,7 @@ pub(super) enum Verb {
     Model(ModelVerb),
     /// What was done, by whom: the newest events first
     Audit(AuditOptions),
-    /// What was used in the last day and week
+    /// What was used: in the last day and week, or by key, model, day and more
     Usage(UsageOptions),
     /// Find keys that lie in files, in a git history or on stdin, and say which of them are live
     Scan(ScanOptions),

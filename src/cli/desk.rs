@@ -133,6 +133,7 @@ impl<'s> Desk<'s> {
             clock: self.services.clock(),
             server: None,
             base_url: &self.settings.base_url,
+            prices: &self.settings.prices,
         };
         Ok(admin::run(&desk, self.actor(), command)?)
     }

@@ -36,6 +36,6 @@ fn revoked(reply: &Reply, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Resul
             screen.note(&format!("The invitation of {} ({}) is taken back.", invite.email, invite.id));
             Ok(())
         }
-        Format::Json | Format::Plain => show::reply(reply, desk.now(), screen),
+        Format::Json | Format::Plain | Format::Csv => show::reply(reply, desk.now(), screen),
     }
 }

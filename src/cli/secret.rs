@@ -82,7 +82,7 @@ fn on_stdout(reply: &Reply, fresh: &Fresh<'_>, screen: &mut Screen<'_, '_>) -> R
             lines.extend(sheet(&fresh.facts));
             screen.data(&lines.join("\n"))
         }
-        Format::Table | Format::Plain => {
+        Format::Table | Format::Plain | Format::Csv => {
             screen.data(fresh.text)?;
             sheet(&fresh.facts).iter().for_each(|line| screen.note(line));
             Ok(())

@@ -65,6 +65,8 @@ fn done(
             });
             Ok(())
         }
-        Format::Json | Format::Plain => show::reply(&Reply::Sessions(ended), desk.now(), screen),
+        Format::Json | Format::Plain | Format::Csv => {
+            show::reply(&Reply::Sessions(ended), desk.now(), screen)
+        }
     }
 }

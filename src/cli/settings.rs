@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::{self, Faults, Flags, Loaded, ServerConfig, Sources};
 use crate::registry::Rules;
+use crate::types::Prices;
 
 use super::args::{ConfigVerb, Format, Global, ServeOptions, UpOptions};
 use super::error::{CliError, Exit};
@@ -19,6 +20,7 @@ pub(super) struct Settings {
     pub(super) rules: Rules,
     /// Scheme, host and port of the links that commands make.
     pub(super) base_url: String,
+    pub(super) prices: Prices,
 }
 
 /// The grace of a rotation where no configuration can say it.
@@ -42,6 +44,7 @@ pub(super) fn for_command(global: &Global, screen: &mut Screen<'_, '_>) -> Resul
             Ok(Settings {
                 rules: config.rules(),
                 base_url: base_url(&config.server),
+                prices: config.usage.prices,
                 data: config.data,
                 rotation_grace: config.keys.rotation_grace,
             })
@@ -53,6 +56,7 @@ pub(super) fn for_command(global: &Global, screen: &mut Screen<'_, '_>) -> Resul
                 rotation_grace: ROTATION_GRACE,
                 rules: Rules::default(),
                 base_url: BASE_URL.to_string(),
+                prices: Prices::default(),
             })
         }
         (Err(faults), None) => Err(wrong(&faults).hint("give --data DIR to go on without the configuration")),
@@ -141,7 +145,7 @@ fn print(loaded: &Loaded, origin: bool, screen: &mut Screen<'_, '_>) -> Result<(
             let line = |setting: &config::Setting| format!("{} = {}", setting.path, setting.value.trim());
             screen.data(&clean(&settings.iter().map(line).collect::<Vec<_>>().join("\n")))
         }
-        Format::Plain => screen.data(&plain(&rows()).join("\n")),
+        Format::Plain | Format::Csv => screen.data(&plain(&rows()).join("\n")),
         Format::Json => {
             let one = |setting: &config::Setting| serde_json::json!({ "setting": setting.path, "value": setting.value.trim(), "origin": setting.origin });
             let data: Vec<_> = settings.iter().map(one).collect();

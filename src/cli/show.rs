@@ -2,6 +2,7 @@
 
 mod people;
 mod trace;
+mod usage;
 
 use crate::admin::{
     AccountDetail, AuditNews, AuditPage, HistoryLine, KeyDetail, KeyView, Reply, ServerStatus, Status,
@@ -26,7 +27,7 @@ pub(super) fn reply(reply: &Reply, now: Timestamp, screen: &mut Screen<'_, '_>) 
     let lines = match screen.format {
         Format::Json => return screen.data(&wire::encode_pretty(reply)?),
         Format::Table => for_people(reply, now),
-        Format::Plain => plain(&rows(reply, Times::Exact)),
+        Format::Plain | Format::Csv => plain(&rows(reply, Times::Exact)),
     };
     if lines.is_empty() {
         screen.note("There are none.");
@@ -48,7 +49,7 @@ pub(super) fn events(
     let lines = match screen.format {
         Format::Json => events.iter().map(wire::encode_event).collect::<Result<_, _>>()?,
         Format::Table => table(&people::EVENTS, &rows(Times::ReadAt(now))).split_off(1),
-        Format::Plain => plain(&rows(Times::Exact)),
+        Format::Plain | Format::Csv => plain(&rows(Times::Exact)),
     };
     screen.data(&lines.join("\n"))
 }
@@ -89,6 +90,8 @@ fn for_people(reply: &Reply, now: Timestamp) -> Vec<String> {
         Reply::AuditVerified(found) => verification_sheet(found),
         Reply::Models(_) => table(&people::MODELS, &rows),
         Reply::Usage(_) => table(&people::USAGE, &rows),
+        Reply::UsageReport(report) => usage::report_table(report),
+        Reply::UsageProof(proof) => usage::proof_sheet(proof),
         Reply::Status(status) => status_sheet(status, now),
     }
 }
@@ -124,6 +127,8 @@ fn rows(reply: &Reply, times: Times) -> Vec<Vec<String>> {
         Reply::AuditVerified(found) => vec![people::verification(found)],
         Reply::Models(models) => models.iter().map(people::model).collect(),
         Reply::Usage(usage) => people::usage(usage),
+        Reply::UsageReport(report) => usage::report_rows(report, times),
+        Reply::UsageProof(proof) => usage::proof_rows(proof),
         Reply::Status(status) => status_rows(status),
     }
 }

@@ -95,7 +95,7 @@ impl House {
         let store = Arc::new(RedbStore::open(file, options())?);
         let registry = Registry::new(store.clone(), self.clock.clone(), self.random.clone(), None);
         let registry = registry.with_rules(rules);
-        let meter = Meter::new(self.clock.clone(), store.clone());
+        let meter = Arc::new(Meter::new(self.clock.clone(), store.clone()));
         let copy = file.with_file_name("copy.tmp");
         let snapshot = Box::new(move || {
             store.snapshot_to(&copy).unwrap();
@@ -236,7 +236,7 @@ impl House {
         let registry = Arc::clone(&opened.registry);
         let door = AdminDoor::new(
             opened.registry,
-            Arc::new(opened.meter),
+            opened.meter,
             self.clock.clone(),
             Arc::new(Seventh),
             opened.snapshot,

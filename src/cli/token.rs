@@ -50,6 +50,6 @@ fn revoked(reply: &Reply, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Resul
             screen.note(&format!("Token {} ({}) is revoked for good.", token.name, token.id));
             Ok(())
         }
-        Format::Json | Format::Plain => show::reply(reply, desk.now(), screen),
+        Format::Json | Format::Plain | Format::Csv => show::reply(reply, desk.now(), screen),
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 
+use crate::admin::{lately, wire};
+use crate::meter::{Group, Step};
 use crate::types::{
     AddressScope, DisplayName, KeyStatus, ModelId, ModelScope, NameError, RouteName, RouteScope, Timestamp,
     network,
@@ -53,6 +55,52 @@ impl FromStr for Expiry {
         } else {
             Err("it is 1 minute at least and 10 years (3653d) at most; or write never".to_string())
         }
+    }
+}
+
+/// What the lines of a report are kept apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct By(pub(super) Option<Group>, pub(super) Option<Step>);
+
+/// The words for that.
+pub(super) fn by(text: &str) -> Result<By, String> {
+    match wire::by(text) {
+        Ok((None, None)) => Err("name at least one of key, account, model, upstream, day, hour".to_string()),
+        Ok((group, step)) => Ok(By(group, step)),
+        Err(error) => Err(error.detail.replace("'by' is", "write")),
+    }
+}
+
+/// When a report is to begin, as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// So long ago.
+    Ago(Duration),
+    At(Timestamp),
+}
+
+impl Beginning {
+    /// The point in time it means.
+    pub(super) fn point(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Ago(since) => lately(now, since),
+            Self::At(point) => point,
+        }
+    }
+}
+
+impl FromStr for Beginning {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(point) = Timestamp::parse_start_of(text) {
+            return Ok(Self::At(point));
+        }
+        let ago = duration(text).ok().filter(|ago| !ago.is_zero());
+        ago.map(Self::Ago).ok_or_else(|| {
+            "write a time ago such as 24h or 7d, or a date such as 2027-01-31 (the beginning of that day in UTC)"
+                .to_string()
+        })
     }
 }
 
@@ -140,6 +188,25 @@ mod tests {
         for text in ["", "soon", "-5d", "5d ago", "59s", "3654d", "20y", "1mo", "0d", "90", "2027-13-01"] {
             assert!(text.parse::<Expiry>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_report_begins_a_time_ago_or_with_a_day() {
+        let now: Timestamp = "2027-01-31T12:34:56Z".parse().unwrap();
+        for (text, point) in [
+            ("24h", "2027-01-30T13:00:00Z"),
+            ("7d", "2027-01-24T13:00:00Z"),
+            ("2027-01-30", "2027-01-30T00:00:00Z"),
+            ("2027-01-30T06:00:00Z", "2027-01-30T06:00:00Z"),
+        ] {
+            let beginning = text.parse::<Beginning>().map(|beginning| beginning.point(now));
+            assert_eq!(beginning, Ok(point.parse().unwrap()), "{text}");
+        }
+        for text in ["", "0s", "-1d", "yesterday"] {
+            assert!(text.parse::<Beginning>().is_err(), "{text}");
+        }
+        assert_eq!(by("day,key"), Ok(By(Some(Group::Key), Some(Step::Day))));
+        assert!(by("").is_err() && by("week").is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::registry::Rules;
-use crate::types::{Bounds, ModelId, Secret, SignUp};
+use crate::types::{Bounds, ModelId, Prices, Secret, SignUp};
 
 /// All settings. Made by [`load`](super::load).
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Config {
     pub audit: AuditConfig,
     /// The catalogue of models.
     pub models: ModelsConfig,
+    /// Records of what was used.
+    pub usage: UsageConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// The model servers, in the order written; with `models.echo` the last one is [`UpstreamConfig::echo`].
@@ -151,6 +153,15 @@ pub struct DashboardConfig {
 pub struct AuditConfig {
     /// How long events are kept; for ever, without it.
     pub retention: Option<Duration>,
+}
+
+/// `[usage]`, and what `[models.prices]` says.
+#[derive(Debug)]
+pub struct UsageConfig {
+    /// How long records are kept.
+    pub retention: Duration,
+    /// What tokens cost.
+    pub prices: Prices,
 }
 
 /// `[models]`.

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use super::checked::{
     AuditConfig, Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat, LogLevel,
-    ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
+    ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig, UsageConfig,
 };
 use super::fault::{Faults, Place};
 use super::layer::{Layers, resolved};
-use super::raw::{Raw, RawDashboard, RawLog, RawServer, RawUpstream};
+use super::raw::{Raw, RawDashboard, RawLog, RawPrice, RawServer, RawUpstream, RawUsage};
 use super::secret::{self, variable};
 use super::{address, kind};
-use crate::types::{Bounds, LimitKind, ModelId, Secret, SignUp};
+use crate::types::{Bounds, LimitKind, ModelId, ModelPrice, Prices, Secret, SignUp};
 
 /// What the rules need to look at.
 pub(super) struct Judge<'a> {
@@ -57,6 +57,7 @@ impl Judge<'_> {
             dashboard: self.dashboard(raw.dashboard),
             audit: AuditConfig { retention: kind::retention(&raw.audit.retention).ok().flatten() },
             models: ModelsConfig { echo: raw.models.echo, refresh: raw.models.refresh.0 },
+            usage: self.usage(&raw.usage, &raw.models.prices),
             log: log(&raw.log),
             upstreams,
         };
@@ -215,6 +216,16 @@ impl Judge<'_> {
         })
     }
 
+    fn usage(&mut self, usage: &RawUsage, prices: &BTreeMap<String, RawPrice>) -> UsageConfig {
+        let models = prices.iter().filter_map(|(model, raw)| {
+            let named = self.model(&["models", "prices", model], model)?;
+            Some((named, price(raw)))
+        });
+        let models = models.collect();
+        let currency = Some(usage.currency.clone()).filter(|word| !word.is_empty());
+        UsageConfig { retention: usage.retention.0, prices: Prices { models, currency } }
+    }
+
     fn model(&mut self, trail: &[&str], name: &str) -> Option<ModelId> {
         let parsed = name.parse::<ModelId>();
         if let Err(error) = parsed {
@@ -263,6 +274,14 @@ fn bounds(typed: &BTreeMap<String, u64>) -> Bounds {
         bounds.set(kind, typed.get(kind.as_str()).copied().and_then(NonZeroU64::new));
     }
     bounds
+}
+
+/// What is not said costs nothing, but for cached tokens: they cost what others do.
+fn price(raw: &RawPrice) -> ModelPrice {
+    let price = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+    let prompt = price(&raw.prompt).unwrap_or_default();
+    let completion = price(&raw.completion).unwrap_or_default();
+    ModelPrice { prompt, completion, cached: price(&raw.cached).unwrap_or(prompt) }
 }
 
 fn log(raw: &RawLog) -> LogConfig {

@@ -17,6 +17,7 @@ pub(super) struct Raw {
     pub(super) dashboard: RawDashboard,
     pub(super) audit: RawAudit,
     pub(super) models: RawModels,
+    pub(super) usage: RawUsage,
     pub(super) log: RawLog,
     /// By number: `[[upstream]]` sections from 0, then flags.
     #[serde(default)]
@@ -82,6 +83,22 @@ pub(super) struct RawAudit {
 pub(super) struct RawModels {
     pub(super) echo: bool,
     pub(super) refresh: Time,
+    /// By public name.
+    #[serde(default)]
+    pub(super) prices: BTreeMap<String, RawPrice>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawPrice {
+    pub(super) prompt: Option<String>,
+    pub(super) completion: Option<String>,
+    pub(super) cached: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawUsage {
+    pub(super) retention: Time,
+    pub(super) currency: String,
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@ use super::kind::{
     Kind::{self, Any, Count, Size, Switch, Text, TextOrTexts, Texts, Time, Word},
     shown,
 };
-use crate::types::{Limit, ModelId};
+use crate::types::{Limit, ModelId, Price, is_control};
 
 /// Longer ones resemble nothing.
 const TYPED_MAX: usize = 200;
@@ -215,6 +215,15 @@ pub(super) static SETTINGS: &[Row] = &[
         "30s",
         "how often the model lists of the servers are read again",
     ),
+    bare("models.prices.*.prompt", Text(price), "the price of a million tokens read"),
+    bare("models.prices.*.completion", Text(price), "the price of a million tokens written"),
+    bare(
+        "models.prices.*.cached",
+        Text(price),
+        "the price of a million tokens read that the server had cached",
+    ),
+    row("usage.retention", Time("1d", "3653d"), "90d", "how long records of what was used are kept"),
+    row("usage.currency", Text(currency), "", "the word behind amounts of money"),
     row(
         "log.level",
         Word(&["error", "warn", "info", "debug", "trace"]),
@@ -371,6 +380,19 @@ fn upstream(text: &str) -> Result<(), String> {
 
 fn model(text: &str) -> Result<(), String> {
     text.parse::<ModelId>().map(|_| ()).map_err(|error| format!("{}: {error}", shown(text)))
+}
+
+fn price(text: &str) -> Result<(), String> {
+    text.parse::<Price>().map(|_| ()).map_err(|error| format!("{}: {error}", shown(text)))
+}
+
+fn currency(text: &str) -> Result<(), String> {
+    const CHARS_MAX: usize = 8;
+    if text.chars().count() <= CHARS_MAX && !text.chars().any(is_control) {
+        Ok(())
+    } else {
+        Err(format!("{} is not a word of at most {CHARS_MAX} characters", shown(text)))
+    }
 }
 
 fn name(text: &str) -> Result<(), String> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::meter::{Meter, Use};
+use crate::meter::{Meter, OpenUse};
 use crate::types::{AccountId, Ending, KeyId, ModelId, ModelScope, Policy, RouteName, Tokens};
 
 use super::cache::Entry;
@@ -109,14 +109,15 @@ impl Caller {
 pub struct Pass {
     caller: Caller,
     model: ModelId,
-    meter: Arc<Meter>,
+    open: OpenUse,
     settled: bool,
     hold: Hold,
 }
 
 impl Pass {
     pub(super) fn new(caller: Caller, model: ModelId, meter: Arc<Meter>, hold: Hold) -> Self {
-        Self { caller, model, meter, settled: false, hold }
+        let open = meter.open(caller.key(), caller.account());
+        Self { caller, model, open, settled: false, hold }
     }
 
     /// Whose request it is.
@@ -137,14 +138,24 @@ impl Pass {
         self.hold.allowances()
     }
 
+    /// The request as the meter sees it: where its progress is told.
+    #[must_use]
+    pub fn open(&self) -> &OpenUse {
+        &self.open
+    }
+
+    /// The same, to say how the request went before it is settled.
+    pub fn open_mut(&mut self) -> &mut OpenUse {
+        &mut self.open
+    }
+
     /// Says what the request used and how it ended; only the first word counts.
     pub fn settle(&mut self, tokens: Option<Tokens>, ending: Ending) {
         if !std::mem::replace(&mut self.settled, true) {
-            let (key, account) = (self.caller.key(), self.caller.account());
-            self.meter.record(&Use { key, account, tokens, ending });
+            self.open.settle(tokens, ending);
             // What Ember itself refused after all took nothing.
             let used = (ending != Ending::Refused).then(|| tokens.unwrap_or_default());
-            self.hold.settle(used, self.meter.now());
+            self.hold.settle(used, self.open.now());
         }
     }
 }

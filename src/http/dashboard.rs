@@ -4,6 +4,7 @@
 mod account;
 mod accounts;
 mod asset;
+mod chart;
 mod cookies;
 mod csrf;
 mod fields;
@@ -17,6 +18,7 @@ mod people;
 mod policy;
 mod route;
 mod seen;
+mod usage;
 mod visit;
 
 use std::sync::Arc;
@@ -163,6 +165,8 @@ impl Dashboard {
             Page::AccountDelete => self.account_delete(visit),
             Page::Models => self.models_page(visit),
             Page::Audit => self.audit(visit),
+            Page::Usage => self.usage(visit),
+            Page::UsageCsv => self.usage_csv(visit),
             Page::Nothing => Err(Refused::NotFound),
         }
     }

@@ -1,62 +1,71 @@
 //! Writes down what the meter has in memory, each use once. Never: when.
 
-use std::ops::Bound;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
 
-use crate::store::{Check, Commit, CommitError, Trouble, Write};
+use crate::store::{Check, Commit, CommitError, Table, Trouble, Write};
+use crate::types::Timestamp;
 
-use super::batch::{Batch, Subject};
-use super::hour::Hour;
-use super::record::{self, LAST_USED, USAGE_BATCHES, USAGE_HOURS, WRITTEN};
+use super::figures::Figures;
+use super::line::{Line, Lines, Owner, Share};
+use super::open::Progress;
+use super::record::{self, ACCOUNTS, KEYS, OPEN, OpenRow, Tally, USAGE, USAGE_BATCHES, WRITTEN};
 use super::{Meter, State};
 
-/// Rows of one batch; a denial that must get to disk waits for no more than one.
-const BATCH_ROWS_MAX: usize = 1000;
+/// Lines of one commit, each of which is up to three rows; a denial that must get to disk waits for no more than one.
+pub(super) const LINES_OF_A_COMMIT: usize = 2500;
 
-/// Rows past their time that are deleted for one new row. Far fewer become so in an hour.
-const OLD_ROWS_MAX: usize = 24;
+/// Rows about open requests of one commit.
+const OPEN_OF_A_COMMIT: usize = 5000;
 
-/// A batch on its way into the store. It is there as soon as more than `number` batches are.
-pub(super) struct Underway {
-    number: u64,
-    pub(super) batch: Arc<Batch>,
+/// Lines on their way into the store.
+pub(super) struct Taken {
+    pub(super) lines: Arc<Lines>,
+    /// So many of them are there.
+    done: usize,
+    /// So many more are under way, in the batch of this number. They are there as soon as more batches are.
+    chunk: Option<(u64, usize)>,
 }
 
-impl Underway {
-    pub(super) fn is_among(&self, written: u64) -> bool {
-        written > self.number
+/// What only a flush knows.
+#[derive(Default)]
+pub(super) struct Flusher {
+    /// The requests that stand in the store as open, as they stand there.
+    open: HashMap<u64, OpenRow>,
+}
+
+/// Rows about open requests that are to be written.
+type Changes = Vec<(u64, OpenRow)>;
+
+impl Taken {
+    /// How many of the lines are there when so many batches are.
+    pub(super) fn gone(&self, written: u64) -> usize {
+        let chunk = self.chunk.filter(|(number, _)| written > *number);
+        self.done + chunk.map_or(0, |(_, length)| length)
     }
 }
 
 impl Meter {
-    /// Writes down what was recorded so far, in as many commits as it takes. What the disk does not take stays in
-    /// memory for the next time. Blocks.
+    /// Writes down what was recorded so far and what open requests have used, in as many commits as it takes. What
+    /// the disk does not take stays in memory for the next time. Blocks.
     ///
     /// # Errors
     /// [`CommitError`], when something was not written down or that is not known.
     pub fn flush(&self) -> Result<(), CommitError> {
-        let _alone = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.owes() {
-            // Each commit counts itself, so when one ended with an error, the count tells whether it happened; and
-            // the check keeps it from happening twice.
-            let written = self.batches_written()?;
-            let batch = self.state().begin(written);
-            if !batch.is_empty() {
-                self.store.commit(self.commit_of(written, &batch)?)?;
-                self.state().underway = None;
-            }
-            if batch.rows() < BATCH_ROWS_MAX {
-                break;
-            }
+        let mut flusher = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.owes() {
+            return Ok(());
+        }
+        self.begin_alone()?;
+        // What a flush that failed has left; only then is it known which requests are open and not among it.
+        self.write_lines(&mut flusher, &mut Changes::new())?;
+        let open = self.state().take();
+        let mut changes = flusher.changes(&open, self.clock.now());
+        self.write_lines(&mut flusher, &mut changes)?;
+        while !changes.is_empty() {
+            self.commit(&mut flusher, Commit::default(), &mut changes, &[])?;
         }
         Ok(())
-    }
-
-    /// Whether something is not written down yet.
-    #[must_use]
-    pub fn owes(&self) -> bool {
-        let state = self.state();
-        state.underway.is_some() || !state.pending.is_empty()
     }
 
     pub(super) fn batches_written(&self) -> Result<u64, Trouble> {
@@ -64,48 +73,181 @@ impl Meter {
         row.as_deref().map_or(Ok(0), record::decode_batches)
     }
 
-    fn commit_of(&self, written: u64, batch: &Batch) -> Result<Commit, Trouble> {
-        let (table, key) = (USAGE_BATCHES, WRITTEN.to_vec());
-        let check = match written {
-            0 => Check::Absent { table, key: key.clone() },
-            _ => Check::Equals { table, key: key.clone(), value: record::encode_batches(written) },
-        };
-        let mut writes = vec![Write::Put { table, key, value: record::encode_batches(written + 1) }];
-        writes.extend(batch.all_last_used().map(|(key, at)| Write::Put {
-            table: LAST_USED,
-            key: key.as_bytes().to_vec(),
-            value: record::encode_last_used(at),
-        }));
-        for (hour, subject, mut sums) in batch.all_sums() {
-            let key = record::hour_row(subject, hour);
-            match self.store.get(USAGE_HOURS, &key)? {
-                Some(stored) => sums = sums.plus(record::decode_sums(&stored)?),
-                None => writes.extend(self.deletes_before(subject, hour.first_kept())?),
-            }
-            writes.push(Write::Put { table: USAGE_HOURS, key, value: record::encode_sums(sums) });
+    /// Writes the lines that are taken, and as many of the changes as fit beside them.
+    fn write_lines(&self, flusher: &mut Flusher, changes: &mut Changes) -> Result<(), CommitError> {
+        while self.state().taken.is_some() {
+            // Each commit counts itself, so when one ended with an error, the count tells whether it happened; and
+            // the check keeps it from happening twice.
+            let written = self.batches_written()?;
+            let Some((lines, from, length)) = self.state().next_chunk(written) else { break };
+            let chunk: Vec<_> = lines.iter().skip(from).take(length).collect();
+            let closes: Vec<u64> = chunk.iter().flat_map(|(_, share)| share.closes.iter().copied()).collect();
+            let commit = self.commit_of(written, chunk.into_iter())?;
+            self.commit(flusher, commit, changes, &closes)?;
+            self.state().chunk_is_there();
         }
-        Ok(Commit { checks: vec![check], writes, ..Commit::default() })
+        Ok(())
     }
 
-    fn deletes_before(&self, subject: Subject, hour: Hour) -> Result<Vec<Write>, Trouble> {
-        let (first, end) = (record::hour_row(subject, Hour::FIRST), record::hour_row(subject, hour));
-        let (from, to) = (Bound::Included(&first[..]), Bound::Excluded(&end[..]));
-        let rows = self.store.scan(USAGE_HOURS, from, to, OLD_ROWS_MAX)?;
-        Ok(rows.into_iter().map(|(key, _)| Write::Delete { table: USAGE_HOURS, key }).collect())
+    /// Commits with as many changes as fit. Whether those of a failed commit are there is not known, so they are
+    /// written again; that they stand there once is up to their keys.
+    fn commit(
+        &self,
+        flusher: &mut Flusher,
+        mut commit: Commit,
+        changes: &mut Changes,
+        closes: &[u64],
+    ) -> Result<(), CommitError> {
+        let some = changes.split_off(changes.len().saturating_sub(OPEN_OF_A_COMMIT));
+        closes.iter().for_each(|number| drop(flusher.open.remove(number)));
+        for (number, row) in &some {
+            flusher.open.remove(number);
+            let value = record::encode_open(row);
+            commit.writes.push(Write::Put { table: OPEN, key: open_key(*number), value });
+        }
+        self.store.commit(commit)?;
+        flusher.open.extend(some);
+        Ok(())
+    }
+
+    /// Adds the lines to their rows and to everything that sums them up.
+    pub(super) fn commit_of<'a>(
+        &self,
+        written: u64,
+        lines: impl Iterator<Item = (&'a Line, &'a Share)>,
+    ) -> Result<Commit, Trouble> {
+        let mut sums = Sums::default();
+        let mut writes = vec![Write::Put {
+            table: USAGE_BATCHES,
+            key: WRITTEN.to_vec(),
+            value: record::encode_batches(written + 1),
+        }];
+        for (line, share) in lines {
+            sums.add(line, share);
+            let closed = share.closes.iter().map(|number| open_key(*number));
+            writes.extend(closed.map(|key| Write::Delete { table: OPEN, key }));
+        }
+        for (line, figures) in &sums.rows {
+            writes.push(self.row_with(line, figures)?);
+        }
+        for (owner, (figures, at)) in &sums.keys {
+            writes.push(self.tally_with(KEYS, owner.as_bytes(), figures, *at)?);
+        }
+        for (account, (figures, at)) in &sums.accounts {
+            writes.push(self.tally_with(ACCOUNTS, account, figures, *at)?);
+        }
+        Ok(Commit { checks: vec![self.check(written)], writes, ..Commit::default() })
+    }
+
+    fn check(&self, written: u64) -> Check {
+        let (table, key) = (USAGE_BATCHES, WRITTEN.to_vec());
+        match written {
+            0 => Check::Absent { table, key },
+            _ => Check::Equals { table, key, value: record::encode_batches(written) },
+        }
+    }
+
+    fn row_with(&self, line: &Line, figures: &Figures) -> Result<Write, Trouble> {
+        let key = record::line_key(line);
+        let stored = self.store.get(USAGE, &key)?.as_deref().map(record::decode_figures).transpose()?;
+        let value = record::encode_figures(&stored.unwrap_or_default().plus(*figures));
+        Ok(Write::Put { table: USAGE, key, value })
+    }
+
+    fn tally_with(
+        &self,
+        table: Table,
+        key: &[u8],
+        figures: &Figures,
+        at: Timestamp,
+    ) -> Result<Write, Trouble> {
+        let Tally { at: before, total, removed } = self.tally(table, key)?;
+        let value = record::encode_tally(&Tally { at: at.max(before), total: total.plus(*figures), removed });
+        Ok(Write::Put { table, key: key.to_vec(), value })
+    }
+
+    pub(super) fn tally(&self, table: Table, key: &[u8]) -> Result<Tally, Trouble> {
+        let row = self.store.get(table, key)?;
+        row.map_or_else(|| Ok(Tally::default()), |row| record::decode_tally(table, &row))
+    }
+}
+
+/// What lines add up to: a row for each and one for all owners together, and what each key and account, and the whole
+/// server, have used.
+#[derive(Default)]
+struct Sums {
+    rows: BTreeMap<Line, Figures>,
+    keys: BTreeMap<Owner, (Figures, Timestamp)>,
+    accounts: BTreeMap<[u8; 16], (Figures, Timestamp)>,
+}
+
+impl Sums {
+    fn add(&mut self, line: &Line, share: &Share) {
+        let whole = Line { owner: Owner::WHOLE, ..line.clone() };
+        for line in [line.clone(), whole] {
+            let row = self.rows.entry(line).or_default();
+            *row = row.plus(share.figures);
+        }
+        let with = |sum: &mut (Figures, Timestamp)| {
+            *sum = (sum.0.plus(share.figures), sum.1.max(share.at));
+        };
+        with(self.keys.entry(line.owner).or_default());
+        with(self.accounts.entry(line.owner.account_bytes()).or_default());
+        with(self.accounts.entry(Owner::WHOLE.account_bytes()).or_default());
+    }
+}
+
+impl Flusher {
+    /// The rows that differ from what stands in the store.
+    fn changes(&self, open: &[(u64, Progress)], now: Timestamp) -> Changes {
+        let rows = open.iter().map(|(number, progress)| (*number, progress.row(now)));
+        rows.filter(|(number, row)| {
+            let same = |stored: &OpenRow| OpenRow { seen: row.seen, ..stored.clone() } == *row;
+            !self.open.get(number).is_some_and(same)
+        })
+        .collect()
     }
 }
 
 impl State {
-    /// The next batch, taken out of what is pending. One that was left under way and is not among the `written` ones
-    /// is put back first.
-    fn begin(&mut self, written: u64) -> Arc<Batch> {
-        if let Some(left) = self.underway.take().filter(|left| !left.is_among(written)) {
-            self.pending.put_back(&left.batch);
+    /// Takes all that waits, and says which requests are open: those are not among it.
+    fn take(&mut self) -> Vec<(u64, Progress)> {
+        let lines = std::mem::take(&mut self.pending);
+        if !lines.is_empty() {
+            self.taken = Some(Taken { lines: Arc::new(lines), done: 0, chunk: None });
         }
-        let batch = Arc::new(self.pending.take(BATCH_ROWS_MAX));
-        if !batch.is_empty() {
-            self.underway = Some(Underway { number: written, batch: Arc::clone(&batch) });
-        }
-        batch
+        let open = self.open.iter().map(|(number, progress)| {
+            progress.list();
+            (*number, progress.clone())
+        });
+        open.collect()
     }
+
+    /// The next lines to be written: all of them, from where on, how many.
+    fn next_chunk(&mut self, written: u64) -> Option<(Arc<Lines>, usize, usize)> {
+        let taken = self.taken.as_mut()?;
+        taken.done = taken.gone(written);
+        let length = (taken.lines.len() - taken.done).min(LINES_OF_A_COMMIT);
+        taken.chunk = Some((written, length));
+        let chunk = (Arc::clone(&taken.lines), taken.done, length);
+        if length == 0 {
+            self.taken = None;
+            return None;
+        }
+        Some(chunk)
+    }
+
+    /// The chunk under way is in the store.
+    fn chunk_is_there(&mut self) {
+        if let Some(taken) = &mut self.taken {
+            taken.done += taken.chunk.take().map_or(0, |(_, length)| length);
+            if taken.done >= taken.lines.len() {
+                self.taken = None;
+            }
+        }
+    }
+}
+
+pub(super) fn open_key(number: u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::store::Trouble;
-use crate::types::KeyId;
+use crate::types::{AccountId, KeyId};
 
 use super::Meter;
 
@@ -12,8 +12,8 @@ impl Meter {
     ///
     /// # Errors
     /// [`Trouble`] of the store.
-    pub fn is_unused(&self, key: KeyId, since: Duration) -> Result<bool, Trouble> {
-        let last = self.last_used(key)?;
+    pub fn is_unused(&self, account: AccountId, key: KeyId, since: Duration) -> Result<bool, Trouble> {
+        let last = self.last_used(account, key)?;
         Ok(last.is_none_or(|last| last.after(since) <= self.clock.now()))
     }
 }

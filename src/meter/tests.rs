@@ -1,15 +1,20 @@
 //! Tries the meter on a store that fails and is interrupted on demand. Owns the stand-ins for clock and store.
 //! Never: the real clock.
 
+mod begin;
 mod disk;
 mod flush;
 mod reading;
+mod report;
+mod retain;
+mod verify;
 
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::store::{Commit, CommitError, MemoryStore, Observer, Row, Store, Table, Trouble};
+use crate::types::Prices;
 
 use super::*;
 
@@ -172,6 +177,8 @@ impl House {
         let store = Arc::new(Trial::on(inner));
         let clock = Arc::new(HandClock(AtomicI64::new(START.as_millis())));
         let meter = Arc::new(Meter::new(clock.clone(), store.clone()));
+        meter.begin().unwrap();
+        store.sizes.lock().unwrap().clear();
         Self { meter, store, clock }
     }
 
@@ -180,6 +187,25 @@ impl House {
         let next = Self::on(Arc::clone(&self.store.inner));
         next.clock.0.store(self.clock.0.load(Ordering::SeqCst), Ordering::SeqCst);
         next
+    }
+
+    /// A request of an account's one key begins.
+    fn open(&self, account: u32) -> OpenUse {
+        let open = self.meter.open(key_id(account), account_id(account));
+        open.progress().is_for("m");
+        open.progress().sent_to("u");
+        open
+    }
+
+    /// All that the whole server's records say.
+    fn whole(&self) -> Figures {
+        self.meter.report(&ask(None, None), &Prices::default()).unwrap().total.figures
+    }
+
+    fn is_proven(&self) -> bool {
+        let proof = self.meter.verify().unwrap();
+        assert_eq!(proof.wrong, []);
+        proof.faults == 0
     }
 
     fn wait(&self, time: Duration) {
@@ -210,7 +236,21 @@ fn times(requests: u64) -> Sums {
 
 fn used(account: u32) -> Use {
     let Sums { tokens, .. } = times(1);
-    Use { key: key_id(account), account: account_id(account), tokens: Some(tokens), ending: Ending::Done }
+    Use {
+        key: key_id(account),
+        account: account_id(account),
+        model: Some("m".into()),
+        upstream: Some("u".into()),
+        tokens: Some(tokens),
+        ending: Ending::Done,
+        course: Course::default(),
+    }
+}
+
+/// Everything there ever was.
+fn ask(group: Option<Group>, step: Option<Step>) -> Ask {
+    let (from, until) = (Timestamp::from_millis(0), Timestamp::MAX);
+    Ask { account: None, key: None, from, until, group, step }
 }
 
 fn id_bytes(number: u32) -> [u8; 16] {

@@ -47,8 +47,8 @@ fn step(
     let active = KeyFilter { status: Some(KeyStatus::Active), ..KeyFilter::default() };
     let page = registry.keys(Actor::Ember, &active, after, STEP_KEYS)?;
     for key in &page.entries {
-        if meter.is_unused(key.id, unused_for)? {
-            registry.expire_unused(key.id, meter.last_used(key.id)?, unused_for)?;
+        if meter.is_unused(key.account, key.id, unused_for)? {
+            registry.expire_unused(key.id, meter.last_used(key.account, key.id)?, unused_for)?;
         }
     }
     Ok(page.entries.last().map(|key| key.id).filter(|_| page.has_more))

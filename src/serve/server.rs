@@ -156,7 +156,9 @@ impl Server {
         let random = Arc::new(MachineRandom::new());
         let store: Arc<dyn Store> = self.store.clone();
         let reading = Registry::new(Arc::clone(&store), Arc::clone(&clock), random.clone(), None);
-        let meter = Arc::new(Meter::new(Arc::clone(&clock), Arc::clone(&store)));
+        let meter = Meter::new(Arc::clone(&clock), Arc::clone(&store)).keeping(self.config.usage.retention);
+        let meter = Arc::new(meter);
+        usage::begin(&meter);
         let (expiries, expired) = mpsc::channel(ledger::EXPIRIES_MAX);
         let source = Arc::new(RegistrySource::new(Arc::new(reading), expiries));
         let limiter = self.limiter(Arc::clone(&store));
@@ -209,7 +211,8 @@ impl Server {
         let base_url = base_url.unwrap_or_default();
         let door =
             admin::AdminDoor::new(registry, Arc::clone(&built.meter), clock, running, snapshot, base_url)
-                .with_user(self.dir.owner());
+                .with_user(self.dir.owner())
+                .with_prices(self.config.usage.prices.clone());
         Ok((listener, Arc::new(door)))
     }
 }

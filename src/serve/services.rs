@@ -49,7 +49,9 @@ impl Services for Machine {
 
     fn open(&self, data: &Path, create: bool, rules: &Rules) -> Result<Opened, OpenError> {
         let OpenStore { dir, store } = super::open(data, create, &StoreOptions::default())?;
-        Ok(opened(store, dir, rules.clone()))
+        let opened = opened(store, dir, rules.clone());
+        super::usage::begin(&opened.meter);
+        Ok(opened)
     }
 
     fn open_file(&self, file: &Path) -> Result<Opened, OpenError> {
@@ -71,7 +73,7 @@ impl Services for Machine {
 
 fn opened(store: Arc<RedbStore>, dir: DataDir, rules: Rules) -> Opened {
     let shared: Arc<dyn Store> = store.clone();
-    let meter = Meter::new(Arc::new(SystemClock), Arc::clone(&shared));
+    let meter = Arc::new(Meter::new(Arc::new(SystemClock), Arc::clone(&shared)));
     let registry =
         Registry::new(shared, Arc::new(SystemClock), Arc::new(MachineRandom::new()), None).with_rules(rules);
     Opened { registry: Arc::new(registry), meter, snapshot: Box::new(move || snapshot::take(&store, &dir)) }

@@ -18,7 +18,7 @@ pub trait Stopwatch: Send + Sync {
     fn elapsed(&self) -> std::time::Duration;
 }
 
-/// A point in time: milliseconds since 1970-01-01 UTC. Shown in RFC 3339.
+/// A point in time: milliseconds since 1970-01-01 UTC, which is the default. Shown in RFC 3339.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -68,6 +68,19 @@ impl Timestamp {
         std::time::Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
     }
 
+    /// A point in time in RFC 3339, or a bare date, which means the first millisecond of that day in UTC.
+    ///
+    /// # Errors
+    /// [`DateError`] with the text, when it is neither.
+    pub fn parse_start_of(text: &str) -> Result<Self, DateError> {
+        text.parse().or_else(|_| {
+            let date: Date = bare_date(text).ok_or_else(|| DateError(text.to_string()))?;
+            date.to_zoned(TimeZone::UTC)
+                .map(|start| Self::from_millis(start.timestamp().as_millisecond()))
+                .map_err(|_| DateError(text.to_string()))
+        })
+    }
+
     /// A point in time in RFC 3339, or a bare date, which means the last millisecond of that day in UTC.
     ///
     /// # Errors
@@ -114,6 +127,8 @@ mod tests {
     fn a_bare_date_is_the_end_of_that_day_in_utc() {
         let end = Timestamp::parse_end_of("2027-01-31").unwrap();
         assert_eq!(end.to_string(), "2027-01-31T23:59:59.999Z");
+        let start = Timestamp::parse_start_of("2027-01-31").unwrap();
+        assert_eq!(start.to_string(), "2027-01-31T00:00:00.000Z");
     }
 
     #[test]

@@ -19,14 +19,15 @@ use super::headers;
 use super::pieces::Pieces;
 use super::pool::Lease;
 use super::relay_body::{Exchange, RelayBody, Source, Watcher};
-use super::report::{ReportHandle, Settlement};
+use super::report::{ReportHandle, Settlement, prompt_estimate};
 use super::server::{Server, ServerSlot};
 use super::slots::Asker;
 use super::tap::SseTap;
 use super::watch::{Patience, Signals, StopSignal, deadline};
 use super::{Endpoint, RelayFault, Upstreams};
 use crate::gate::Pass;
-use crate::types::ModelId;
+use crate::meter::Progress;
+use crate::types::{AnswerKind, ModelId, Tokens};
 
 /// The most of a failing server's words that is searched for its key; more is not passed on.
 pub(super) const ERROR_BYTES_MAX: usize = 1 << 20;
@@ -74,19 +75,24 @@ impl Upstreams {
     pub async fn relay(&self, pass: Pass, request: RelayRequest) -> Result<Reply, RelayFault> {
         let signals = Signals { cut: pass.caller().cut(), stop: request.stop };
         let asker = Asker { key: pass.caller().key(), weight: pass.caller().weight() };
-        let mut settlement = Settlement::new(pass, request.report.clone());
+        let started = Instant::now();
+        let mut settlement = Settlement::new(pass, request.report.clone(), started);
         let job = Job {
             endpoint: request.endpoint,
             headers: request.headers,
             request_id: request.request_id,
             body: request.body,
             facts: request.facts,
-            started: Instant::now(),
+            started,
             report: request.report,
+            progress: settlement.progress().clone(),
         };
         let candidates = self.catalogue.candidates(settlement.pass().model().as_str());
         let choice = match candidates {
-            Ok(candidates) => Choice::new(candidates, asker),
+            Ok(candidates) => {
+                job.progress.is_for(settlement.pass().model().as_str());
+                Choice::new(candidates, asker)
+            }
             Err(fault) => {
                 settlement.settle_unanswered(fault.ending());
                 return Err(fault);
@@ -167,6 +173,7 @@ struct Job {
     facts: RequestFacts,
     started: Instant,
     report: ReportHandle,
+    progress: Progress,
 }
 
 /// A try that came to nothing, and whether the server may have seen any of it.
@@ -222,6 +229,7 @@ impl Job {
     async fn attempt(&self, chosen: Chosen, choice: &Choice) -> Result<Option<Answered>, RelayFault> {
         let Chosen { slot, candidate } = chosen;
         self.report.sent_to(&candidate.server.name);
+        self.progress.sent_to(&candidate.server.name);
         match self.ask(slot, &candidate.real).await {
             Ok(answered) => {
                 self.report.answered_after(self.started.elapsed());
@@ -301,7 +309,7 @@ impl Job {
         lease: &mut Lease,
         request: Request<Pieces>,
     ) -> Result<Result<Response<Incoming>, Request<Pieces>>, Attempt> {
-        self.report.unanswered(Some(self.body.len() as u64));
+        self.is_unanswered(true);
         let mut error = match self.in_time(server, lease.send(request)).await? {
             Ok(head) => {
                 self.report.unanswered(None);
@@ -312,7 +320,7 @@ impl Job {
         let unsent = error.take_message();
         let fault = fault_of(error.error());
         if unsent.is_some() || fault == RelayFault::Invalid {
-            self.report.unanswered(None);
+            self.is_unanswered(false);
         }
         unsent.map(Err).ok_or(Attempt::written(fault))
     }
@@ -320,6 +328,13 @@ impl Job {
     /// The time that a server may take counts from here: what was spent in line is not its fault.
     fn counted_from(&self) -> Instant {
         self.started + self.report.queued()
+    }
+
+    /// Whether a server has the request and may be working on it.
+    fn is_unanswered(&self, is_so: bool) {
+        let bytes = is_so.then_some(self.body.len() as u64);
+        self.report.unanswered(bytes);
+        self.progress.used(bytes.map_or(Tokens::default(), prompt_estimate));
     }
 
     /// A request that does not ask for a stream gets its head when all the work is done: the total counts, too.
@@ -374,9 +389,19 @@ async fn searched(server: &Server, answer: Answer) -> Result<Source, RelayFault>
     Ok(Source::Whole(Some(body).filter(|body| !body.is_empty())))
 }
 
+/// An answer that may be shown is of one of these.
+fn kind_of(status: StatusCode) -> AnswerKind {
+    match status {
+        _ if status.is_server_error() => AnswerKind::ServerError,
+        _ if status.is_client_error() => AnswerKind::ClientError,
+        _ => AnswerKind::Success,
+    }
+}
+
 impl Answered {
-    fn into_reply(self, job: &Job, signals: Signals, settlement: Settlement) -> Reply {
+    fn into_reply(self, job: &Job, signals: Signals, mut settlement: Settlement) -> Reply {
         let server = self.slot.server();
+        settlement.answered(kind_of(self.status));
         let watcher = match (self.is_stream, self.status.is_success()) {
             (true, _) => Watcher::stream(SseTap::new(job.endpoint.dialect(), self.strip_usage)),
             (false, true) => Watcher::answer(job.endpoint.answers_text()),

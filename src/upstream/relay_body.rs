@@ -191,7 +191,9 @@ impl Exchange {
             match self.source.poll_chunk(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
                     self.patience.renew();
-                    if let Some(bytes) = self.watcher.look(chunk) {
+                    let next = self.watcher.look(chunk);
+                    self.tell();
+                    if let Some(bytes) = next {
                         return Poll::Ready(Ok(Some(bytes)));
                     }
                 }
@@ -248,6 +250,25 @@ impl Exchange {
         if matches!(fault, RelayFault::BrokeOff | RelayFault::Timeout) {
             self.slot.server().failed(fault);
         }
+    }
+
+    /// Tells what was used so far. An answer is not read for it: that it is once, at its end.
+    fn tell(&mut self) {
+        let estimate =
+            |completion| Tokens { prompt: self.request_bytes / BYTES_PER_TOKEN, completion, cached: 0 };
+        let so_far = match &self.watcher {
+            Watcher::Stream(tap, _) => {
+                let completion = tap.completion_estimate();
+                if completion == 0 && tap.tokens().is_none() {
+                    return;
+                }
+                tap.tokens().unwrap_or(estimate(completion))
+            }
+            Watcher::Answer(_, bytes) => estimate(bytes.unwrap_or(0) / BYTES_PER_TOKEN),
+            Watcher::Nobody => return,
+        };
+        self.settlement.progress().used(so_far);
+        self.settlement.began();
     }
 
     fn settle(&mut self, ending: Ending) {

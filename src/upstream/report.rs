@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::gate::Pass;
-use crate::types::{Ending, Tokens, TokensSource};
+use crate::meter::{Course, Progress};
+use crate::types::{AnswerKind, Ending, Tokens, TokensSource};
 
 /// A rule of thumb for texts whose tokens nobody counted.
 pub const BYTES_PER_TOKEN: u64 = 4;
@@ -118,27 +119,51 @@ impl ReportHandle {
     }
 }
 
+/// What reading a request of so many bytes may take.
+pub(super) fn prompt_estimate(bytes: u64) -> Tokens {
+    Tokens { prompt: bytes / BYTES_PER_TOKEN, completion: 0, cached: 0 }
+}
+
 /// A pass that is told once how its request ended, and the report that says the same.
 pub(super) struct Settlement {
     pass: Pass,
     report: ReportHandle,
+    started: Instant,
+    answer: Option<AnswerKind>,
+    first_token: Option<Duration>,
     settled: bool,
 }
 
 impl Settlement {
-    pub(super) fn new(pass: Pass, report: ReportHandle) -> Self {
-        Self { pass, report, settled: false }
+    pub(super) fn new(pass: Pass, report: ReportHandle, started: Instant) -> Self {
+        Self { pass, report, started, answer: None, first_token: None, settled: false }
     }
 
     pub(super) fn pass(&self) -> &Pass {
         &self.pass
     }
 
+    /// Where to tell what was used so far.
+    pub(super) fn progress(&self) -> &Progress {
+        self.pass.open().progress()
+    }
+
+    /// A server answers, in this way.
+    pub(super) fn answered(&mut self, answer: AnswerKind) {
+        self.answer = Some(answer);
+    }
+
+    /// Something of the answer is here; the first word counts.
+    pub(super) fn began(&mut self) {
+        if self.first_token.is_none() {
+            self.first_token = Some(self.started.elapsed());
+        }
+    }
+
     /// There will be no answer. The server has worked on a prompt that it got, so that is estimated.
     pub(super) fn settle_unanswered(&mut self, ending: Ending) {
         let bytes = self.report.lock().unanswered;
-        let estimate = |bytes| Tokens { prompt: bytes / BYTES_PER_TOKEN, completion: 0, cached: 0 };
-        self.settle(bytes.map(|bytes| (estimate(bytes), TokensSource::Estimated)), ending);
+        self.settle(bytes.map(|bytes| (prompt_estimate(bytes), TokensSource::Estimated)), ending);
     }
 
     /// Only the first word counts.
@@ -151,6 +176,9 @@ impl Settlement {
             report.tokens = tokens;
             report.ending = ending;
         }
+        let estimated = tokens.is_some_and(|(_, source)| source == TokensSource::Estimated);
+        let (answer, first_token, duration) = (self.answer, self.first_token, self.started.elapsed());
+        self.pass.open_mut().went(Course { estimated, answer, first_token, duration });
         self.pass.settle(tokens.map(|(tokens, _)| tokens), ending);
     }
 }

@@ -7,7 +7,7 @@ from views import VIEWS
 
 PICTURES = SDK_PY.parent / "screenshots"
 SIZES = {"phone": {"width": 390, "height": 844}, "desktop": {"width": 1280, "height": 800}}
-ALSO_DARK = {"sign-in", "overview", "keys", "key", "key-edit-limits", "dialog-key-issued", "accounts"}
+ALSO_DARK = {"sign-in", "overview", "keys", "key", "key-edit-limits", "dialog-key-issued", "accounts", "usage"}
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=[view.name for view in VIEWS])

@@ -39,6 +39,9 @@ def furnish(house: House) -> Furnished:
     limits = ["--routes=models,embeddings", "--addresses=10.0.0.0/8,2001:db8::/32", "--rpm=60", "--tokens-per-month=2M"]
     limited = house.key(mia, "with-limits", "--allow-browser", "--weight=3", *limits)
     off, revoked = house.key(mia), house.key(mia)
+    for issued in [key, key, revoked]:
+        message = [{"role": "user", "content": "count me"}]
+        house.sdk(issued.secret).chat.completions.create(model="ember-echo", messages=message)
     house.say("key", "disable", off.id)
     house.say("key", "revoke", revoked.id, "--reason", "leaked in a notebook")
     house.say("account", "disable", gone.email)
@@ -129,6 +132,10 @@ PAGES = [
     View("key-rotate", "mia", f"{KEY}/rotate"),
     View("key-delete", "mia", f"{KEY}/delete"),
     View("key-unknown", "mia", f"{KEYS}/{NO_KEY}", status=404),
+    View("usage", "mia", "/dashboard/usage"),
+    View("usage-by-hour", "mia", "/dashboard/usage?range=24h&by=model&show=requests"),
+    View("usage-none", "newcomer", "/dashboard/usage"),
+    View("usage-of-all", "admin", "/dashboard/usage?range=90d&by=account"),
     View("my-account", "mia", "/dashboard/account"),
     View("accounts", "admin", ACCOUNTS),
     View("account-new", "admin", f"{ACCOUNTS}/new"),

@@ -13,6 +13,7 @@ use super::key::{KeyJson, KeysRevokedJson, VerdictJson};
 use super::people::{InviteJson, ResetJson, SessionJson, TokenJson};
 use super::served::{ModelJson, UsageJson};
 use super::status::StatusJson;
+use super::usage::{UsageProofJson, UsageReportJson};
 use super::{ListJson, unreadable};
 
 /// Any of the documents below.
@@ -37,6 +38,8 @@ pub(super) enum ReplyJson {
     Verification(VerificationJson),
     Models(ListJson<ModelJson>),
     Usage(UsageJson),
+    UsageReport(Box<UsageReportJson>),
+    UsageProof(UsageProofJson),
     Status(StatusJson),
 }
 
@@ -61,6 +64,8 @@ impl ReplyJson {
             | Self::Verification(_)
             | Self::Models(_)
             | Self::Usage(_)
+            | Self::UsageReport(_)
+            | Self::UsageProof(_)
             | Self::Status(_) => {}
         }
     }
@@ -123,6 +128,8 @@ fn document(reply: &Reply) -> ReplyJson {
             ReplyJson::Models(whole(models.iter().map(ModelJson::of), |model| model.id.clone()))
         }
         Reply::Usage(usage) => ReplyJson::Usage(UsageJson::of(usage)),
+        Reply::UsageReport(report) => ReplyJson::UsageReport(Box::new(UsageReportJson::of(report))),
+        Reply::UsageProof(proof) => ReplyJson::UsageProof(UsageProofJson::of(proof)),
         Reply::Status(status) => ReplyJson::Status(StatusJson::of(status)),
     }
 }
@@ -164,6 +171,8 @@ pub(super) fn decode(command: &Command, json: &[u8]) -> Result<Reply, AdminError
             Reply::Models(parse::<ListJson<ModelJson>>(json)?.data.into_iter().map(ModelJson::read).collect())
         }
         Command::Usage { .. } => Reply::Usage(parse::<UsageJson>(json)?.read()),
+        Command::UsageReport(_) => Reply::UsageReport(Box::new(parse::<UsageReportJson>(json)?.read()?)),
+        Command::UsageVerify => Reply::UsageProof(parse::<UsageProofJson>(json)?.read()),
         Command::Status => Reply::Status(parse::<StatusJson>(json)?.read()?),
     })
 }

@@ -222,6 +222,8 @@ pub fn body(command: &Command) -> Result<Option<Vec<u8>>, AdminError> {
         | Command::AuditVerify { .. }
         | Command::Models
         | Command::Usage { .. }
+        | Command::UsageReport(_)
+        | Command::UsageVerify
         | Command::Status => Ok(None),
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::admin::{
     AccountDetail, AuditNews, AuditPage, Command, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView,
-    Reply, SecretView, ServerStatus, Status, UpstreamStatus, UsageSums, UsageView, Verdict,
+    Reply, SecretView, ServerStatus, Status, UpstreamStatus, UsageAsk, UsageProof, UsageReport, UsageRow,
+    UsageSums, UsageView, Verdict, WrongCounter,
 };
 use crate::gate::{Cut, Stop};
-use crate::meter::{BrowserRefusals, KeyTrace, KeyUser, Spread};
+use crate::meter::{BrowserRefusals, Figures, Group, KeyTrace, KeyUser, Spread, Step};
 use crate::registry::{
     AccountChanges, AuditFilter, KeyFilter, NewInvite, NewToken, Page, TrailFault, Verification,
 };
@@ -160,6 +161,39 @@ fn models() -> Vec<ModelView> {
         ModelView { name: "a".to_string(), servers: vec![server("local", true), server("other", false)] },
         ModelView { name: "b".to_string(), servers: Vec::new() },
     ]
+}
+
+fn usage_report() -> UsageReport {
+    let figures = Figures {
+        requests: 9,
+        tokens: Tokens { prompt: 10, completion: 20, cached: 4 },
+        estimated: 1,
+        errors: 5,
+        client_errors: 2,
+        server_errors: 3,
+        endings: [1, 2, 3, 4, 5, 6, 7, 8],
+        first_tokens: 6,
+        first_token_ms: 700,
+        duration_ms: 8000,
+    };
+    let total = UsageRow { figures, cost: "0.000000001".parse().ok(), ..UsageRow::default() };
+    let text = |text: &str| Some(text.to_string());
+    let row = UsageRow {
+        start: Some(at("2026-11-24T00:00:00Z")),
+        id: text("key_x"),
+        name: text("app"),
+        owner: text("ana@example.com"),
+        ..total.clone()
+    };
+    UsageReport {
+        since: at("2026-11-24T00:00:00Z"),
+        until: at("2026-11-25T00:00:00Z"),
+        group: Some(Group::Key),
+        step: Some(Step::Day),
+        currency: text("EUR"),
+        rows: vec![row, UsageRow::default()],
+        total,
+    }
 }
 
 fn usage() -> UsageView {
@@ -458,6 +492,12 @@ fn every_reply_about_people_survives_the_way_back() {
     comes_back(&audit, &Reply::Audit(AuditPage { entries: Vec::new(), next: Some(history()[0].id) }));
     comes_back(&Command::Models, &Reply::Models(models()));
     comes_back(&Command::Usage { account: None }, &Reply::Usage(usage()));
+    let report = Reply::UsageReport(Box::new(usage_report()));
+    comes_back(&Command::UsageReport(UsageAsk::default()), &report);
+    let wrong =
+        WrongCounter { of: "key a of b".to_string(), id: None, counted: (1, 2), found: (3, u64::MAX) };
+    let proof = UsageProof { accounts: 1, keys: 2, records: 3, requests: 4, faults: 1, wrong: vec![wrong] };
+    comes_back(&Command::UsageVerify, &Reply::UsageProof(proof));
     for (command, empty) in [
         (Command::InviteList, Reply::Invites(Vec::new())),
         (Command::TokenList, Reply::Tokens(Vec::new())),

@@ -2,7 +2,8 @@
 
 use clap::Subcommand;
 
-use crate::types::TrailHead;
+use crate::cli::value::{self, Beginning, By};
+use crate::types::{Timestamp, TrailHead};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ModelVerb {
@@ -36,9 +37,33 @@ pub(in crate::cli) struct AuditOptions {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ember usage --account ana@example.com")]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "Example:\n  ember usage --by model --since 30d\n  ember usage --by day,key --account ana@example.com -o csv"
+)]
 pub(in crate::cli) struct UsageOptions {
+    #[command(subcommand)]
+    pub(in crate::cli) verb: Option<UsageVerb>,
+    /// A line for each key, account, model or upstream, each day or hour, or two of them: day,model
+    #[arg(long, value_name = "WHAT", value_parser = value::by)]
+    pub(in crate::cli) by: Option<By>,
+    /// From then on: 24h or 7d ago, or a date [default: 7d]
+    #[arg(long, value_name = "WHEN")]
+    pub(in crate::cli) since: Option<Beginning>,
+    /// Until then: a date (the end of that day in UTC) or a time [default: now]
+    #[arg(long, value_name = "WHEN", value_parser = Timestamp::parse_end_of)]
+    pub(in crate::cli) until: Option<Timestamp>,
     /// Only this account's (address or id)
     #[arg(long)]
     pub(in crate::cli) account: Option<String>,
+    /// Only this key's (name, id or last four characters)
+    #[arg(long)]
+    pub(in crate::cli) key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum UsageVerb {
+    /// Prove that the records of what was used add up to the counters; exit code 7 when they do not
+    #[command(after_help = "Example:\n  ember usage verify")]
+    Verify,
 }

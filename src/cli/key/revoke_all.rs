@@ -32,7 +32,7 @@ pub(super) fn run(args: &KeyRevoke, desk: &Desk<'_>, screen: &mut Screen<'_, '_>
             screen.note(&format!("{keys} {whose} revoked for good."));
             Ok(())
         }
-        Format::Json | Format::Plain => show::reply(&reply, desk.now(), screen),
+        Format::Json | Format::Plain | Format::Csv => show::reply(&reply, desk.now(), screen),
     }
 }
 

@@ -26,7 +26,9 @@ pub(super) fn print(finds: &[Find], known: &[Known], screen: &mut Screen<'_, '_>
             table(&HEADING, &rows)
         }
         Format::Table => return Ok(()),
-        Format::Plain => plain(&with_known.map(|(find, known)| row(find, known, true)).collect::<Vec<_>>()),
+        Format::Plain | Format::Csv => {
+            plain(&with_known.map(|(find, known)| row(find, known, true)).collect::<Vec<_>>())
+        }
     };
     if lines.is_empty() { Ok(()) } else { screen.data(&lines.join("\n")) }
 }

@@ -48,6 +48,8 @@ impl<'a> Fresh<'a> {
             | Reply::Models(_)
             | Reply::Usage(_)
             | Reply::KeysRevoked(_)
+            | Reply::UsageReport(_)
+            | Reply::UsageProof(_)
             | Reply::Status(_) => None,
         }
     }

@@ -37,6 +37,7 @@ fn a_store_that_stays_locked_is_told_and_not_waited_for_for_ever() {
         rotation_grace: std::time::Duration::from_secs(1),
         rules: crate::registry::Rules::default(),
         base_url: String::new(),
+        prices: crate::types::Prices::default(),
     };
     let desk = crate::cli::Desk::new(&house, settings, 0).impatient();
     let error = desk.ask(&crate::admin::Command::Status).err().unwrap();

@@ -46,8 +46,8 @@ fn a_pass_counts_for_its_key_and_its_account() {
     let sums = Sums { requests: 1, tokens: tokens(5, 7, 1) };
     assert_eq!(hall.meter.sums(Some(record.account), day), Ok(sums));
     assert_eq!(hall.meter.sums(Some(other.account), day), Ok(Sums::default()));
-    assert_eq!(hall.meter.last_used(record.id), Ok(Some(NOW)));
-    assert_eq!(hall.meter.last_used(other.id), Ok(None));
+    assert_eq!(hall.meter.last_used(record.account, record.id), Ok(Some(NOW)));
+    assert_eq!(hall.meter.last_used(other.account, other.id), Ok(None));
 }
 
 #[test]

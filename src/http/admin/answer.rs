@@ -123,7 +123,8 @@ impl AdminDoor {
 
     /// What commands are carried out with: the registry as it is asked from somewhere.
     pub(in crate::http) fn desk<'a>(&'a self, registry: &'a Registry, base_url: &'a str) -> Desk<'a> {
-        Desk { registry, meter: &self.meter, clock: &*self.clock, server: Some(&*self.running), base_url }
+        let (meter, clock, server) = (&*self.meter, &*self.clock, Some(&*self.running));
+        Desk { registry, meter, clock, server, base_url, prices: &self.prices }
     }
 
     async fn copy(self: Arc<Self>, actor: Actor, slot: OwnedSemaphorePermit) -> Answered {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::admin::{AdminError, Command, wire};
+use crate::admin::{AdminError, Command, UsageAsk, wire};
 use crate::registry::{AuditFilter, KeyFilter, RegistryError};
-use crate::types::{IdError, KeyStatus};
+use crate::types::{DateError, IdError, KeyStatus, Timestamp};
 
 use super::query::Query;
 use super::target::{decode, encode};
@@ -48,6 +48,8 @@ pub(super) enum Operation {
     AuditVerify,
     Models,
     Usage,
+    UsageReport,
+    UsageVerify,
     Status,
     Backup,
 }
@@ -65,7 +67,7 @@ pub(super) struct Row {
     build: Option<Build>,
 }
 
-pub(super) static ROUTES: [Row; 35] = [
+pub(super) static ROUTES: [Row; 37] = [
     row(Operation::AccountCreate, Method::POST, "/admin/v1/accounts", |given| {
         Ok(Command::AccountCreate(wire::account_create(given.body)?))
     }),
@@ -150,6 +152,8 @@ pub(super) static ROUTES: [Row; 35] = [
     row(Operation::Usage, Method::GET, "/admin/v1/usage", |given| {
         Ok(Command::Usage { account: given.query.take("account") })
     }),
+    row(Operation::UsageReport, Method::GET, "/admin/v1/usage/report", usage_report),
+    row(Operation::UsageVerify, Method::GET, "/admin/v1/usage/verify", |_| Ok(Command::UsageVerify)),
     row(Operation::Status, Method::GET, "/admin/v1/status", |_| Ok(Command::Status)),
     Row { operation: Operation::Backup, method: Method::GET, pattern: "/admin/v1/backup", build: None },
 ];
@@ -282,6 +286,30 @@ fn audit_news(given: &mut Given<'_>) -> Result<Command, AdminError> {
     Ok(Command::AuditNews { filter, after: query.parsed("after")?, limit: query.limit()? })
 }
 
+fn usage_report(given: &mut Given<'_>) -> Result<Command, AdminError> {
+    let query = &mut given.query;
+    let (group, step) = wire::by(&query.take("by").unwrap_or_default())?;
+    let moment = |text: Option<String>, read: fn(&str) -> Result<Timestamp, DateError>| {
+        text.map(|text| read(&text)).transpose().map_err(|error| AdminError::invalid(error.to_string()))
+    };
+    let since = moment(query.take("since"), Timestamp::parse_start_of)?;
+    let until = moment(query.take("until"), Timestamp::parse_end_of)?;
+    let (account, key) = (query.take("account"), query.take("key"));
+    Ok(Command::UsageReport(UsageAsk { account, key, since, until, group, step }))
+}
+
+fn usage_query(ask: &UsageAsk) -> Vec<(&'static str, String)> {
+    let by = wire::by_words(ask.group, ask.step).join(",");
+    let texts = [
+        ("by", Some(by).filter(|by| !by.is_empty())),
+        ("since", ask.since.map(|since| since.to_string())),
+        ("until", ask.until.map(|until| until.to_string())),
+        ("account", ask.account.clone()),
+        ("key", ask.key.clone()),
+    ];
+    texts.into_iter().filter_map(|(name, text)| Some((name, text?))).collect()
+}
+
 fn newest_first(query: &mut Query) -> Result<bool, AdminError> {
     match query.take("order").as_deref() {
         None | Some("asc") => Ok(false),
@@ -341,6 +369,8 @@ fn parts(command: &Command) -> Parts {
         Command::Usage { account } => {
             (Operation::Usage, None, account.iter().map(|account| ("account", account.clone())).collect())
         }
+        Command::UsageReport(ask) => (Operation::UsageReport, None, usage_query(ask)),
+        Command::UsageVerify => plain(Operation::UsageVerify),
         Command::KeyCreate(_) => plain(Operation::KeyCreate),
         Command::KeyList { filter, unused, after, limit } => {
             let mut query = key_query(filter, after.map(|id| id.to_string()), *limit);

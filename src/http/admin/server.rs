@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use crate::admin::Running;
 use crate::meter::Meter;
 use crate::registry::Registry;
-use crate::types::{Actor, Clock, Origin};
+use crate::types::{Actor, Clock, Origin, Prices};
 
 use super::answer::{Answered, refusal};
 use super::crowd::Crowd;
@@ -54,6 +54,8 @@ pub struct AdminDoor {
     users: Vec<u32>,
     /// Scheme, host and port of the links that commands make.
     pub(in crate::http) base_url: String,
+    /// What tokens cost.
+    pub(super) prices: Prices,
 }
 
 impl AdminDoor {
@@ -70,7 +72,14 @@ impl AdminDoor {
     ) -> Self {
         let slots = Arc::new(Semaphore::new(COMMANDS_MAX));
         let users = vec![0, rustix::process::geteuid().as_raw()];
-        Self { registry, meter, clock, running, snapshot, slots, crowd: Arc::default(), users, base_url }
+        let (crowd, prices) = (Arc::default(), Prices::default());
+        Self { registry, meter, clock, running, snapshot, slots, crowd, users, base_url, prices }
+    }
+
+    /// The same, knowing what tokens cost.
+    #[must_use]
+    pub fn with_prices(self, prices: Prices) -> Self {
+        Self { prices, ..self }
     }
 
     /// Lets one more user in: the data directory's owner, when root serves it.

@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::{Command, ModelView, Reply, Running, ServerStatus};
+use crate::admin::{Command, ModelView, Reply, Running, ServerStatus, UsageAsk};
 use crate::meter::Meter;
 use crate::registry::{
     AccountChanges, AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, PAGE_MAX,
@@ -154,8 +154,25 @@ fn of_people(account: &str, key_text: &str) -> Vec<Command> {
             ),
         },
         Command::Models,
+    ]
+}
+
+/// What is asked about use.
+fn about_usage() -> Vec<Command> {
+    let (account, key_text) = ("ana+x@example.com".to_string(), "a/b c?d&é%".to_string());
+    vec![
         Command::Usage { account: None },
         Command::Usage { account: Some(account.clone()) },
+        Command::UsageReport(UsageAsk::default()),
+        Command::UsageReport(UsageAsk {
+            account: Some(account),
+            key: Some(key_text),
+            since: Some(Noon.now()),
+            until: Some(Timestamp::from_millis(1_900_000_000_123)),
+            group: Some(crate::meter::Group::Upstream),
+            step: Some(crate::meter::Step::Hour),
+        }),
+        Command::UsageVerify,
     ]
 }
 
@@ -233,6 +250,7 @@ fn all() -> Vec<Command> {
         Command::Status,
     ];
     commands.extend(of_people(&account(), &key_text()));
+    commands.extend(about_usage());
     commands.extend(changes.map(|changes| Command::KeyUpdate { key: key_text(), changes }));
     commands
 }

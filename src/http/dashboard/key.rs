@@ -65,7 +65,7 @@ impl Dashboard {
         };
         PageAnswer::page(&KeyPage {
             frame: self.frame(visit, key.name.as_str(), "keys"),
-            key: self.key_row(&key),
+            key: self.key_row(visit, &key)?,
             policy: policy::facts(&key.policy, &self.registry().rules().key_limits),
             allow_browser: key.allow_browser,
             weight: Some(key.weight)

@@ -58,7 +58,7 @@ impl Dashboard {
         let (first, last) = bounds(wish.page, keys.len());
         let mut all = KeysPage {
             frame: self.frame(visit, "Keys", "keys"),
-            keys: keys[first..last].iter().map(|key| self.key_row(key)).collect(),
+            keys: keys[first..last].iter().map(|key| self.key_row(visit, key)).collect::<Result<_, _>>()?,
             has_none: keys.is_empty() && !is_filtered && !shows_owner,
             search: wish.search.to_string(),
             environments: choices(&ENVIRONMENTS, wish.environment),
@@ -81,13 +81,13 @@ impl Dashboard {
         PageAnswer::page(&all)
     }
 
-    pub(super) fn key_row(&self, key: &KeyView) -> KeyRow {
+    pub(super) fn key_row(&self, visit: &Visit, key: &KeyView) -> Result<KeyRow, Refused> {
         let freshness = match key.last_used_at {
             None => "never",
             Some(used) if self.now().as_millis() - used.as_millis() < FRESH_MS => "fresh",
             Some(_) => "stale",
         };
-        KeyRow {
+        Ok(KeyRow {
             id: key.id.to_string(),
             name: key.name.to_string(),
             last4: key.last4.map(|last4| last4.to_string()).unwrap_or_default(),
@@ -103,9 +103,10 @@ impl Dashboard {
             created: self.moment(key.created_at),
             used: key.last_used_at.map(|point| self.moment(point)),
             freshness: freshness.to_string(),
+            spark: self.spark(visit, key)?,
             expires: key.expires_at.map(|point| self.moment(point)),
             status: key.status.as_str().to_string(),
-        }
+        })
     }
 }
 

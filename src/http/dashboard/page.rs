@@ -4,6 +4,7 @@ mod keys;
 mod people;
 mod policy;
 mod server;
+mod usage;
 
 use askama::Template;
 
@@ -17,6 +18,7 @@ pub(super) use people::{
 };
 pub(super) use policy::{AccessForm, LimitFact, PolicyFacts, PolicyForm, TypedField};
 pub(super) use server::{AuditPage, AuditRow, CheckList, ModelRow, ModelsPage, OverviewPage, ServerRow};
+pub(super) use usage::{Bar, Chart, Spark, UsageLine, UsagePage};
 
 /// What every page has around its content.
 #[derive(Debug, Clone, Default)]
@@ -33,7 +35,7 @@ pub(super) struct Frame {
     pub(super) viewer: Option<Viewer>,
     /// Goes into every form as the hidden field `csrf`.
     pub(super) csrf: String,
-    /// The entry of the navigation that is lit: overview, keys, account, accounts, models, audit; or empty.
+    /// The entry of the navigation that is lit: overview, keys, usage, account, accounts, models, audit; or empty.
     pub(super) section: String,
     /// What was just done, or went wrong.
     pub(super) notice: Option<Notice>,

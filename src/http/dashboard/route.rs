@@ -53,6 +53,8 @@ pub(in crate::http) enum Page {
     AccountDelete,
     Models,
     Audit,
+    Usage,
+    UsageCsv,
     /// Whatever else is asked for below the dashboard.
     Nothing,
 }
@@ -60,7 +62,7 @@ pub(in crate::http) enum Page {
 use Authority::{Administrator, Member, Visitor};
 
 /// A fixed segment wins over `{}`, so it stands first; the `*` stands last.
-pub(in crate::http) static PAGES: [Route; 47] = [
+pub(in crate::http) static PAGES: [Route; 49] = [
     get("/", Visitor, Page::Root),
     get("/sign-in", Visitor, Page::SignInForm),
     post("/sign-in", Visitor, Page::SignIn),
@@ -84,6 +86,8 @@ pub(in crate::http) static PAGES: [Route; 47] = [
     post("/dashboard/keys/{}/enable", Member, Page::KeyEnable),
     get("/dashboard/keys/{}/delete", Member, Page::KeyDeleteForm),
     post("/dashboard/keys/{}/delete", Member, Page::KeyDelete),
+    get("/dashboard/usage", Member, Page::Usage),
+    get("/dashboard/usage/csv", Member, Page::UsageCsv),
     get("/dashboard/account", Member, Page::MyAccount),
     post("/dashboard/account/name", Member, Page::MyName),
     post("/dashboard/account/password", Member, Page::MyPassword),

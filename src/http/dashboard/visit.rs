@@ -68,6 +68,8 @@ pub(in crate::http) struct PageAnswer {
     pub(in crate::http) cookies: Vec<HeaderValue>,
     /// In seconds.
     pub(in crate::http) retry_after: Option<u64>,
+    /// It is CSV to be kept in a file of this name.
+    pub(in crate::http) file: Option<&'static str>,
 }
 
 impl PageAnswer {
@@ -78,12 +80,17 @@ impl PageAnswer {
             location: Some(to.into()),
             cookies: Vec::new(),
             retry_after: None,
+            file: None,
         }
+    }
+
+    pub(super) fn csv(text: String, file: &'static str) -> Self {
+        Self { html: text, location: None, status: StatusCode::OK, file: Some(file), ..Self::redirect("") }
     }
 
     pub(super) fn page(template: &impl askama::Template) -> Result<Self, Refused> {
         let html = template.render().map_err(|_| Refused::Broken)?;
-        Ok(Self { status: StatusCode::OK, html, location: None, cookies: Vec::new(), retry_after: None })
+        Ok(Self { status: StatusCode::OK, html, location: None, ..Self::redirect("") })
     }
 
     pub(super) fn status(self, status: StatusCode) -> Self {

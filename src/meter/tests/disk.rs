@@ -12,7 +12,7 @@ fn what_was_written_down_is_there_after_a_restart_and_goes_on() {
     for round in 1..=3 {
         let house = House::on(Arc::new(RedbStore::open(&path, options.clone()).unwrap()));
         assert_eq!((house.requests(None), house.requests(Some(1))), (2 * (round - 1), round - 1));
-        assert_eq!(house.meter.last_used(key_id(1)).unwrap().is_some(), round > 1);
+        assert_eq!(house.meter.last_used(account_id(1), key_id(1)).unwrap().is_some(), round > 1);
         house.record(1);
         house.record(2);
         house.meter.flush().unwrap();

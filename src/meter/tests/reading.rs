@@ -1,7 +1,7 @@
 //! What is read is what was recorded, wherever it is just then.
 
 use super::*;
-use crate::meter::record::USAGE_HOURS;
+use crate::meter::record::USAGE;
 
 #[test]
 fn sums_are_by_account_and_hour_flushed_or_not() {
@@ -47,7 +47,7 @@ fn sums_are_by_account_and_hour_flushed_or_not() {
 #[test]
 fn a_last_use_is_the_last_one_told_flushed_or_not() {
     let house = House::new();
-    let last = |house: &House| house.meter.last_used(key_id(1)).unwrap();
+    let last = |house: &House| house.meter.last_used(account_id(1), key_id(1)).unwrap();
     assert_eq!(last(&house), None);
     house.record(1);
     assert_eq!(last(&house), Some(START));
@@ -59,7 +59,7 @@ fn a_last_use_is_the_last_one_told_flushed_or_not() {
     assert_eq!((last(&house), last(&house.restarted())), (Some(later), Some(START)));
     house.meter.flush().unwrap();
     assert_eq!((last(&house), last(&house.restarted())), (Some(later), Some(later)));
-    assert_eq!(house.meter.last_used(key_id(2)), Ok(None));
+    assert_eq!(house.meter.last_used(account_id(2), key_id(2)), Ok(None));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_clock_that_steps_back_counts_in_the_hour_it_shows() {
     assert_eq!(house.requests(None), 1, "hours to come are not the last ones");
     house.wait(2 * HOUR);
     assert_eq!(house.requests(None), 2);
-    assert_eq!(house.store.count(USAGE_HOURS), Ok(4));
+    assert_eq!(house.store.count(USAGE), Ok(4));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn requests_under_way_into_the_store_are_seen_once() {
         let told = Arc::clone(&seen);
         house.store.at(moment, move || {
             meter.record(&used(2));
-            let last = meter.last_used(key_id(1)).unwrap();
+            let last = meter.last_used(account_id(1), key_id(1)).unwrap();
             told.lock().unwrap().push((requests(&meter, None), requests(&meter, Some(1)), last));
         });
         house.meter.flush().unwrap();
@@ -117,8 +117,8 @@ fn a_store_in_trouble_is_told_as_such_and_counting_goes_on() {
     house.store.unreadable.store(true, Ordering::SeqCst);
     house.record(1);
     assert!(matches!(house.meter.sums(None, DAY), Err(Trouble::Unavailable(_))));
-    assert!(matches!(house.meter.last_used(key_id(2)), Err(Trouble::Unavailable(_))));
-    assert_eq!(house.meter.last_used(key_id(1)), Ok(Some(START)));
+    assert!(matches!(house.meter.last_used(account_id(2), key_id(2)), Err(Trouble::Unavailable(_))));
+    assert_eq!(house.meter.last_used(account_id(1), key_id(1)), Ok(Some(START)));
     assert!(house.meter.flush().is_err());
     house.store.turn(Weather::Fair);
     assert_eq!(house.requests(None), 1);

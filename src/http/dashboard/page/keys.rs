@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::{AccessForm, Choice, Frame, HistoryRow, Moment, PolicyFacts, PolicyForm};
+use super::{AccessForm, Choice, Frame, HistoryRow, Moment, PolicyFacts, PolicyForm, Spark};
 
 /// `/dashboard/keys`: a GET form with `search`, `environment`, `status`, `sort` (and `account` for administrators).
 #[derive(Template)]
@@ -50,6 +50,8 @@ pub(in crate::http) struct KeyRow {
     pub(in crate::http) used: Option<Moment>,
     /// The dot: `fresh` (7 days), `stale` or `never`.
     pub(in crate::http) freshness: String,
+    /// None when it was not used in the last 7 days.
+    pub(in crate::http) spark: Option<Spark>,
     /// None is never.
     pub(in crate::http) expires: Option<Moment>,
     /// active, disabled, expired or revoked.

@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::super::super::route::Operation;
 use super::super::*;
 use super::ROOT;
-use crate::admin::{Desk, ModelServer, UpstreamStatus, run, wire};
-use crate::types::{Place, SessionId, SignUp, TrailHead};
+use crate::admin::{Desk, ModelServer, UpstreamStatus, UsageAsk, run, wire};
+use crate::meter::{Course, Group, Step, Use};
+use crate::types::{Place, Prices, SessionId, SignUp, TrailHead};
 
 /// A server with models behind it.
 struct Busy;
@@ -43,9 +44,25 @@ impl Play {
     fn ask(&self, command: &Command, has_server: bool) -> Value {
         let server: Option<&dyn Running> = if has_server { Some(&Busy) } else { None };
         let base_url = "https://ember.example.com";
-        let desk = Desk { registry: &self.registry, meter: &self.meter, clock: &Noon, server, base_url };
+        let (registry, meter, prices) = (&self.registry, &self.meter, &Prices::default());
+        let desk = Desk { registry, meter, clock: &Noon, server, base_url, prices };
         let reply = run(&desk, ROOT, command).unwrap_or_else(|error| panic!("{error}"));
         serde_json::from_str(&wire::encode(&reply).unwrap()).unwrap()
+    }
+
+    /// A request with a key and one with nobody's.
+    fn count(&self, key: &Value) {
+        let id = |member: &str| key[member].as_str().unwrap().to_string();
+        let used = Use {
+            key: id("id").parse().unwrap(),
+            account: id("account_id").parse().unwrap(),
+            model: Some("a".into()),
+            upstream: None,
+            tokens: None,
+            ending: crate::types::Ending::Done,
+            course: Course::default(),
+        };
+        self.meter.record(&used);
     }
 
     fn sign_in(&self) -> SessionId {
@@ -107,6 +124,12 @@ fn first_act(session: SessionId) -> Vec<Command> {
         Command::AuditVerify { noted: Some(TrailHead { sequence: 999, hash: [1; 32] }), after: None },
         Command::Models,
         Command::Usage { account: None },
+        Command::UsageReport(UsageAsk {
+            group: Some(Group::Key),
+            step: Some(Step::Day),
+            ..UsageAsk::default()
+        }),
+        Command::UsageVerify,
         Command::Status,
     ]
 }
@@ -134,7 +157,12 @@ pub(super) fn answers() -> Vec<(Operation, Value)> {
     nothing.iter().for_each(|command| drop(ask(command, false)));
     ask(&Command::AccountCreate(new_account()), true);
     let session = play.sign_in();
-    first_act(session).iter().for_each(|command| drop(ask(command, true)));
+    for command in first_act(session) {
+        let answer = ask(&command, true);
+        if matches!(command, Command::KeyCreate(_)) {
+            play.count(&answer);
+        }
+    }
     let (open, key) = ("open".to_string(), play.registry.key(ROOT, "open").unwrap().id);
     let grace = Rotation::Grace(Duration::from_secs(90));
     ask(&Command::KeyRotate { key: open.clone(), rotation: grace }, true);
