@@ -219,6 +219,21 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_notices_that_something_was_written_down_meanwhile() {
+        let store = Arc::new(MemoryStore::default());
+        let counting = traces(&store);
+        counting.see(key(1), "192.0.2.1".parse().unwrap(), b"node", false);
+        let (whole, newer, rounds) = counting.state().of(key(1));
+        assert_eq!((whole, newer.users.len()), (None, 1));
+        counting.flush().unwrap();
+        assert_ne!(
+            counting.state().rounds,
+            rounds,
+            "what was in memory is in the store now, and counts once"
+        );
+    }
+
+    #[test]
     fn readers_see_every_use_once_while_it_is_written_down() {
         let store = Arc::new(MemoryStore::default());
         let counting = traces(&store);
