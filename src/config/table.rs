@@ -27,6 +27,10 @@ const fn row(path: &'static str, kind: Kind, default: &'static str, doc: &'stati
     Row { path, kind, default: Some(default), doc }
 }
 
+const fn limit(path: &'static str, doc: &'static str) -> Row {
+    row(path, Count(0, Limit::MAX), "0", doc)
+}
+
 const fn bare(path: &'static str, kind: Kind, doc: &'static str) -> Row {
     Row { path, kind, default: None, doc }
 }
@@ -102,92 +106,22 @@ pub(super) static SETTINGS: &[Row] = &[
         "1024",
         "tokens that are held for an answer when the request does not say how many it wants at most",
     ),
-    row(
-        "limits.key.requests_per_minute",
-        Count(0, Limit::MAX),
-        "0",
-        "requests in a minute of one key; 0 is no limit",
-    ),
-    row(
-        "limits.key.tokens_per_minute",
-        Count(0, Limit::MAX),
-        "0",
-        "tokens in a minute of one key; 0 is no limit",
-    ),
-    row(
-        "limits.key.concurrent_requests",
-        Count(0, Limit::MAX),
-        "0",
-        "requests at once of one key; 0 is no limit",
-    ),
-    row(
-        "limits.key.requests_per_day",
-        Count(0, Limit::MAX),
-        "0",
-        "requests in a day of one key; 0 is no limit",
-    ),
-    row("limits.key.tokens_per_day", Count(0, Limit::MAX), "0", "tokens in a day of one key; 0 is no limit"),
-    row(
-        "limits.key.tokens_per_week",
-        Count(0, Limit::MAX),
-        "0",
-        "tokens in a week of one key; 0 is no limit",
-    ),
-    row(
-        "limits.key.tokens_per_month",
-        Count(0, Limit::MAX),
-        "0",
-        "tokens in a month of one key; 0 is no limit",
-    ),
-    row("limits.key.tokens_total", Count(0, Limit::MAX), "0", "tokens in all of one key; 0 is no limit"),
-    row(
-        "limits.account.requests_per_minute",
-        Count(0, Limit::MAX),
-        "0",
-        "requests in a minute of one account; 0 is no limit",
-    ),
-    row(
-        "limits.account.tokens_per_minute",
-        Count(0, Limit::MAX),
-        "0",
-        "tokens in a minute of one account; 0 is no limit",
-    ),
-    row(
-        "limits.account.concurrent_requests",
-        Count(0, Limit::MAX),
-        "0",
-        "requests at once of one account; 0 is no limit",
-    ),
-    row(
-        "limits.account.requests_per_day",
-        Count(0, Limit::MAX),
-        "0",
-        "requests in a day of one account; 0 is no limit",
-    ),
-    row(
-        "limits.account.tokens_per_day",
-        Count(0, Limit::MAX),
-        "0",
-        "tokens in a day of one account; 0 is no limit",
-    ),
-    row(
-        "limits.account.tokens_per_week",
-        Count(0, Limit::MAX),
-        "0",
-        "tokens in a week of one account; 0 is no limit",
-    ),
-    row(
-        "limits.account.tokens_per_month",
-        Count(0, Limit::MAX),
-        "0",
-        "tokens in a month of one account; 0 is no limit",
-    ),
-    row(
-        "limits.account.tokens_total",
-        Count(0, Limit::MAX),
-        "0",
-        "tokens in all of one account; 0 is no limit",
-    ),
+    limit("limits.key.requests_per_minute", "requests in a minute of one key; 0 is no limit"),
+    limit("limits.key.tokens_per_minute", "tokens in a minute of one key; 0 is no limit"),
+    limit("limits.key.concurrent_requests", "requests at once of one key; 0 is no limit"),
+    limit("limits.key.requests_per_day", "requests in a day of one key; 0 is no limit"),
+    limit("limits.key.tokens_per_day", "tokens in a day of one key; 0 is no limit"),
+    limit("limits.key.tokens_per_week", "tokens in a week of one key; 0 is no limit"),
+    limit("limits.key.tokens_per_month", "tokens in a month of one key; 0 is no limit"),
+    limit("limits.key.tokens_total", "tokens in all of one key; 0 is no limit"),
+    limit("limits.account.requests_per_minute", "requests in a minute of one account; 0 is no limit"),
+    limit("limits.account.tokens_per_minute", "tokens in a minute of one account; 0 is no limit"),
+    limit("limits.account.concurrent_requests", "requests at once of one account; 0 is no limit"),
+    limit("limits.account.requests_per_day", "requests in a day of one account; 0 is no limit"),
+    limit("limits.account.tokens_per_day", "tokens in a day of one account; 0 is no limit"),
+    limit("limits.account.tokens_per_week", "tokens in a week of one account; 0 is no limit"),
+    limit("limits.account.tokens_per_month", "tokens in a month of one account; 0 is no limit"),
+    limit("limits.account.tokens_total", "tokens in all of one account; 0 is no limit"),
     row(
         "dashboard.sign_up",
         Word(&["closed", "invite", "open"]),

@@ -53,7 +53,7 @@ def saved(screen: Screen, path: str) -> None:
 
 
 def values(screen: Screen, action: str) -> dict[str, str]:
-    fields = screen.form(action).locator("textarea, input[inputmode]")
+    fields = screen.form(action).locator('textarea, input[name^="limit_"]')
     return dict(fields.evaluate_all("all => all.map(one => [one.name, one.value])"))
 
 
