@@ -170,7 +170,18 @@ impl Meter {
     /// # Errors
     /// [`Trouble`] of the store.
     pub fn sums(&self, account: Option<AccountId>, since: Duration) -> Result<Sums, Trouble> {
-        let whose = account.map_or(Whose::Whole, Whose::Account);
+        self.sum(account.map_or(Whose::Whole, Whose::Account), since)
+    }
+
+    /// The same of one key.
+    ///
+    /// # Errors
+    /// [`Trouble`] of the store.
+    pub fn key_sums(&self, account: AccountId, key: KeyId, since: Duration) -> Result<Sums, Trouble> {
+        self.sum(Whose::Key(Owner::of(account, key)), since)
+    }
+
+    fn sum(&self, whose: Whose, since: Duration) -> Result<Sums, Trouble> {
         let mut sum = Figures::default();
         self.read(whose, Hours::within(self.clock.now(), since), &mut |_, figures| {
             sum = sum.plus(*figures);

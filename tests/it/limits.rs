@@ -219,5 +219,8 @@ fn a_key_tells_its_holder_what_it_may_and_what_is_left() {
     let tokens = limit("tokens_per_day", "key")["remaining"].as_u64().unwrap();
     assert!((99_900..100_000).contains(&tokens), "{tokens}");
     assert_eq!(limit("concurrent_requests", "account")["remaining"], 4);
+    assert_eq!(told["usage"]["last_24_hours"]["requests"], 1);
+    assert_eq!(told["usage"]["last_7_days"], told["usage"]["last_24_hours"]);
+    assert!(told["usage"]["last_7_days"]["completion_tokens"].as_u64() > Some(0));
     assert_eq!(server.get("/v1/key", None).code(), "invalid_api_key");
 }

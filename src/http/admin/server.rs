@@ -44,7 +44,7 @@ const PIECES_MAX: usize = 4;
 /// Everything the admin door needs; one for the process.
 pub struct AdminDoor {
     pub(in crate::http) registry: Arc<Registry>,
-    pub(super) meter: Arc<Meter>,
+    pub(in crate::http) meter: Arc<Meter>,
     pub(in crate::http) clock: Arc<dyn Clock>,
     pub(in crate::http) running: Arc<dyn Running>,
     pub(super) snapshot: Snapshot,

@@ -1,10 +1,14 @@
 //! `GET /v1/key`: what a key may do, and what is left of it, told to whoever holds it. Never: other keys.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::task::spawn_blocking;
 
 use crate::gate::{Caller, LimitStanding, Whose};
+use crate::meter::Sums;
+use crate::types::Tokens;
 
 use super::super::access::Access;
 use super::super::error::ApiError;
@@ -26,7 +30,31 @@ struct KeyJson {
     /// The key's own and its account's: a request must be within both.
     routes: Scopes,
     addresses: Scopes,
+    /// Whether browsers may use it.
+    allow_browser: bool,
     limits: Vec<LimitJson>,
+    usage: UsageJson,
+}
+
+#[derive(Serialize)]
+struct UsageJson {
+    last_24_hours: SumsJson,
+    last_7_days: SumsJson,
+}
+
+#[derive(Serialize)]
+struct SumsJson {
+    requests: u64,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    cached_tokens: u64,
+}
+
+impl From<Sums> for SumsJson {
+    fn from(Sums { requests, tokens }: Sums) -> Self {
+        let Tokens { prompt, completion, cached } = tokens;
+        Self { requests, prompt_tokens: prompt, completion_tokens: completion, cached_tokens: cached }
+    }
 }
 
 #[derive(Serialize)]
@@ -61,6 +89,13 @@ impl LimitJson {
     }
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn untold(error: &dyn std::fmt::Display, access: &Access) -> ApiError {
+    tracing::error!(%error, request_id = access.request_id, "what a key has used could not be told");
+    ApiError::Store
+}
+
 /// Tells a caller of its own key.
 pub(in crate::http) async fn show(
     service: &Service,
@@ -68,10 +103,16 @@ pub(in crate::http) async fn show(
     access: &mut Access,
 ) -> Result<Draft, ApiError> {
     let limits = service.parts.gate.limits(caller, service.parts.clock.now()).await;
-    let limits = limits.map_err(|error| {
-        tracing::error!(%error, request_id = access.request_id, "what is left of limits could not be told");
-        ApiError::Store
-    })?;
+    let limits = limits.map_err(|error| untold(&error, access))?;
+    let (meter, account, key) = (Arc::clone(&service.parts.admin.meter), caller.account(), caller.key());
+    let used = spawn_blocking(move || {
+        let sums = |since| {
+            let sums = meter.key_sums(account, key, since);
+            sums.map(SumsJson::from).map_err(|error| error.to_string())
+        };
+        Ok::<_, String>(UsageJson { last_24_hours: sums(DAY)?, last_7_days: sums(7 * DAY)? })
+    });
+    let used = used.await.map_err(|_| ApiError::Internal)?.map_err(|error| untold(&error, access))?;
     let grant = caller.grant();
     let (own, account) = (&grant.policy, &grant.owner.policy);
     Ok(json(&KeyJson {
@@ -86,6 +127,8 @@ pub(in crate::http) async fn show(
         models: grant.models.names(),
         routes: Scopes { key: own.routes.names(), account: account.routes.names() },
         addresses: Scopes { key: own.addresses.names(), account: account.addresses.names() },
+        allow_browser: grant.allow_browser,
+        usage: used,
         limits: limits.into_iter().map(LimitJson::of).collect(),
     }))
 }
