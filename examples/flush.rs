@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use ember_gateway::meter::{Meter, OpenUse};
+use ember_gateway::meter::{Holder, Ledger, Meter, OpenUse, Spent, Used};
 use ember_gateway::store::{Birth, RedbStore, Store, StoreOptions};
 use ember_gateway::types::{AccountId, Clock, Ending, KeyId, Timestamp, Tokens};
 
@@ -42,6 +42,22 @@ fn request(meter: &Arc<Meter>, number: usize) {
     }
 }
 
+/// A rate and a budget for each key, in commits as large as the limiter makes them.
+fn write_limits(store: &Arc<dyn Store>, keys: usize) -> Result<Duration, Box<dyn std::error::Error>> {
+    const BATCH: usize = 500;
+    let ledger = Ledger::new(Arc::clone(store));
+    let at = Timestamp::from_millis(1_800_000_000_000);
+    let row = |number: usize| {
+        let budgets = vec![Spent { budget: 3, since: at, amount: number as u64 }];
+        let used = Used { debts: [Duration::from_secs(9), Duration::ZERO], at, budgets };
+        Some((Holder::Key(KeyId::from_bytes(&id(1, number))?), used))
+    };
+    let rows: Vec<_> = (0..keys).filter_map(row).collect();
+    let began = Instant::now();
+    rows.chunks(BATCH).try_for_each(|batch| ledger.write(batch))?;
+    Ok(began.elapsed())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let dir = args.next().ok_or("name a directory")?;
@@ -51,7 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = RedbStore::create(&Path::new(&dir).join("ember.redb"), birth, StoreOptions::default())?;
     let store: Arc<dyn Store> = Arc::new(store);
     let clock = Arc::new(HandClock(AtomicI64::new(1_800_000_000_000)));
-    let meter = Arc::new(Meter::new(clock.clone(), store));
+    let meter = Arc::new(Meter::new(clock.clone(), Arc::clone(&store)));
     meter.begin()?;
     let streams: Vec<_> = (0..open).filter_map(|number| begin(&meter, number)).collect();
     let mut flushes = Vec::new();
@@ -83,6 +99,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             flushed
         })?;
     }
+    let mut limits = (0..ROUNDS).map(|_| write_limits(&store, keys)).collect::<Result<Vec<_>, _>>()?;
+    limits.sort();
     flushes.sort();
     waits.sort();
     let at = |all: &[Duration], part: usize| all.get(all.len() * part / 1000).copied().unwrap_or_default();
@@ -93,6 +111,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "{keys} keys, {open} open requests: flush median {:?}, longest {:?}",
             at(&flushes, 500),
             most(&flushes)
+        );
+        println!(
+            "what these keys used of their limits: median {:?}, longest {:?}",
+            at(&limits, 500),
+            most(&limits)
         );
         println!(
             "counting a request meanwhile: median {:?}, 99.9% {:?}, longest {:?}",
