@@ -58,6 +58,14 @@ fn write_limits(store: &Arc<dyn Store>, keys: usize) -> Result<Duration, Box<dyn
     Ok(began.elapsed())
 }
 
+/// Of times in order, the one in the middle, the one in a thousand, and the longest.
+#[expect(clippy::print_stdout, reason = "it is what the program is for")]
+fn tell(what: &str, times: &[Duration]) {
+    let at = |part: usize| times.get(times.len() * part / 1000).copied().unwrap_or_default();
+    let longest = times.last().copied().unwrap_or_default();
+    println!("{what} median {:?}, 99.9% {:?}, longest {longest:?}", at(500), at(999));
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let dir = args.next().ok_or("name a directory")?;
@@ -103,26 +111,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     limits.sort();
     flushes.sort();
     waits.sort();
-    let at = |all: &[Duration], part: usize| all.get(all.len() * part / 1000).copied().unwrap_or_default();
-    let most = |all: &[Duration]| all.last().copied().unwrap_or_default();
-    #[expect(clippy::print_stdout, reason = "it is what the program is for")]
-    {
-        println!(
-            "{keys} keys, {open} open requests: flush median {:?}, longest {:?}",
-            at(&flushes, 500),
-            most(&flushes)
-        );
-        println!(
-            "what these keys used of their limits: median {:?}, longest {:?}",
-            at(&limits, 500),
-            most(&limits)
-        );
-        println!(
-            "counting a request meanwhile: median {:?}, 99.9% {:?}, longest {:?}",
-            at(&waits, 500),
-            at(&waits, 999),
-            most(&waits)
-        );
-    }
+    tell(&format!("{keys} keys, {open} open requests: flush"), &flushes);
+    tell("what these keys used of their limits:", &limits);
+    tell("counting a request meanwhile:", &waits);
     Ok(())
 }
