@@ -162,12 +162,14 @@ fn gate(world: &Arc<World>, bounds: Bounds) -> (Gate, Arc<Meter>) {
     (Gate::new(world.clone(), Arc::clone(&meter), limiter, 2 * KEYS), meter)
 }
 
+/// Seldom something has to be written down first, by another thread.
 fn at_once<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return output;
         }
+        std::thread::yield_now();
     }
 }
 
@@ -211,6 +213,8 @@ fn bytes_each(world: &Arc<World>, bounds: Bounds) -> usize {
 }
 
 fn main() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
+    let _inside = runtime.enter();
     let mut out = std::io::stdout();
     let world = Arc::new(World { began: Instant::now(), dice: AtomicU64::new(1), keys: AtomicU64::new(0) });
     match std::env::args().nth(1).as_deref() {

@@ -116,7 +116,17 @@ struct Tallies {
     sweep_at: usize,
 }
 
+/// What to do about a tally that is being written down.
+#[derive(Clone, Copy)]
+enum Turn {
+    /// Leave it for the next time.
+    IfFree,
+    /// Wait until that is done.
+    Awaited,
+}
+
 /// A holder's limits, and what it has used.
+#[derive(Clone)]
 struct Share {
     tally: Arc<Tally>,
     bounds: Bounds,
@@ -149,7 +159,7 @@ impl Limiter {
         for _ in 0..COVERS_MAX {
             match self.try_take(&shares, need, self.moment(now)) {
                 Ok(Some(hold)) => return Ok(hold),
-                Ok(None) => self.cover(&shares, need, now).await,
+                Ok(None) => self.covered(&shares, need, now).await?,
                 Err(limited) => return Err(Refusal::Limited(Box::new(limited))),
             }
         }
@@ -180,7 +190,7 @@ impl Limiter {
     /// # Errors
     /// [`SourceTrouble`] of the first part that could not be written.
     pub async fn flush(&self, now: Timestamp) -> Result<(), SourceTrouble> {
-        self.write_all(now, |state, now| state.written(now)).await
+        self.write_all(now, Turn::IfFree, |state, now| state.written(now)).await
     }
 
     /// As [`Limiter::flush`], when no request comes any more: what was written down in advance is taken back.
@@ -192,7 +202,7 @@ impl Limiter {
             let tallies = self.tallies.read().unwrap_or_else(PoisonError::into_inner);
             tallies.by_holder.values().for_each(|tally| self.owe(tally));
         }
-        self.write_all(now, |state, now| state.exactly(now)).await
+        self.write_all(now, Turn::Awaited, |state, now| state.exactly(now)).await
     }
 
     /// Whether something is not written down yet.
@@ -245,7 +255,27 @@ impl Limiter {
             held.push(Held { tally: Arc::clone(&share.tally), bounds: share.bounds, periods });
         }
         let allowances = nearest(standings.into_iter());
-        Ok(Some(Hold { limiter: Arc::clone(self), held, need, allowances, is_settled: false }))
+        Ok(Some(Hold {
+            limiter: Arc::clone(self),
+            held,
+            need,
+            allowances,
+            taken_at: now.wall,
+            is_settled: false,
+        }))
+    }
+
+    /// As [`Limiter::cover`], to its end though the caller goes away: a write that nobody waits for could land after a
+    /// later one and undo it.
+    async fn covered(
+        self: &Arc<Self>,
+        shares: &[Share],
+        need: Need,
+        now: Timestamp,
+    ) -> Result<(), SourceTrouble> {
+        let (limiter, shares) = (Arc::clone(self), shares.to_vec());
+        let covering = tokio::spawn(async move { limiter.cover(&shares, need, now).await });
+        covering.await.map_err(|error| SourceTrouble(error.to_string()))
     }
 
     /// Writes down in advance what a request needs. When the disk does not take it, the request goes on all the same:
@@ -277,12 +307,13 @@ impl Limiter {
     async fn write_all(
         &self,
         now: Timestamp,
+        turn: Turn,
         row: impl Fn(&mut tally::State, Moment) -> Used + Send,
     ) -> Result<(), SourceTrouble> {
         let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
         let mut outcome = Ok(());
         for batch in dirty.chunks(BATCH_MAX) {
-            if let Err(error) = self.write_batch(batch, now, &row).await {
+            if let Err(error) = self.write_batch(batch, now, turn, &row).await {
                 outcome = outcome.and(Err(error));
             }
         }
@@ -293,19 +324,24 @@ impl Limiter {
         &self,
         batch: &[Arc<Tally>],
         now: Timestamp,
+        turn: Turn,
         row: &(impl Fn(&mut tally::State, Moment) -> Used + Send),
     ) -> Result<(), SourceTrouble> {
         let now = self.moment(now);
         let mut turns = Vec::with_capacity(batch.len());
         let mut rows = Vec::with_capacity(batch.len());
         for tally in batch {
-            match tally.writing.try_lock() {
-                Ok(turn) => {
+            let free = match turn {
+                Turn::IfFree => tally.writing.try_lock().ok(),
+                Turn::Awaited => Some(tally.writing.lock().await),
+            };
+            match free {
+                Some(turn) => {
                     turns.push((tally, turn));
                     rows.push((tally.holder, row(&mut tally.state(), now)));
                 }
                 // It is being written down; what changed meanwhile waits for the next time.
-                Err(_) => self.list(tally),
+                None => self.list(tally),
             }
         }
         if rows.is_empty() {
@@ -394,6 +430,7 @@ pub(super) struct Hold {
     held: Vec<Held>,
     need: Need,
     allowances: Allowances,
+    taken_at: Timestamp,
     is_settled: bool,
 }
 
@@ -421,7 +458,9 @@ impl Hold {
 }
 
 impl Drop for Hold {
+    /// What was never settled belongs to a request that went nowhere.
     fn drop(&mut self) {
+        self.settle(None, self.taken_at);
         self.held.iter().for_each(|one| one.tally.state().close());
     }
 }

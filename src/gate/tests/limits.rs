@@ -146,6 +146,44 @@ fn what_ember_itself_refused_after_all_took_nothing() {
 }
 
 #[test]
+fn a_key_that_is_cut_while_its_limits_are_looked_at_takes_nothing_of_its_accounts() {
+    let hall = Arc::new(on_page(Arc::default(), Bounds::default(), bounds(LimitKind::RequestsPerDay, 1)));
+    let (record, key) = hall.key();
+    let (other, second) = hall.draft();
+    hall.commit(&KeyRecord { account: record.account, ..other });
+    let caller = hall.identify(&key).ok().unwrap();
+    block_on(async {
+        let mut admission = Box::pin(hall.gate.admit(caller, asking("m"), NOW));
+        assert!(poll(admission.as_mut()).is_pending(), "it waits for the disk");
+        hall.commit(&revoked(&record));
+        assert_eq!(refusal(admission.await), Refusal::Cut(Cut::Revoked));
+    });
+    assert!(hall.pass(&second).is_ok());
+}
+
+#[test]
+fn an_end_waits_for_what_is_being_written_down_and_takes_back_what_was_written_ahead() {
+    let hall = hall_with(LimitKind::TokensTotal, 1000);
+    let (record, key) = hall.key();
+    let amount = || hall.ledger.ledger.read(Holder::Key(record.id)).unwrap().unwrap().budgets[0].amount;
+    block_on(async {
+        done(
+            &mut hall.gate.admit(hall.identify(&key).ok().unwrap(), asking("m"), NOW).await.ok().unwrap(),
+            5,
+            5,
+        );
+        assert!(amount() > 10);
+        let mut flush = Box::pin(hall.gate.limiter.flush(NOW));
+        assert!(poll(flush.as_mut()).is_pending(), "it is being written down");
+        let mut close = Box::pin(hall.gate.limiter.close(NOW));
+        assert!(poll(close.as_mut()).is_pending());
+        flush.await.unwrap();
+        close.await.unwrap();
+    });
+    assert_eq!((amount(), hall.gate.limiter.owes()), (10, false));
+}
+
+#[test]
 fn an_accounts_limit_is_for_all_its_keys_together_and_the_longer_wait_is_told() {
     let account = bounds(LimitKind::RequestsPerMinute, 2);
     let hall = on_page(Arc::default(), bounds(LimitKind::RequestsPerMinute, 2), account);
