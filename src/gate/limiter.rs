@@ -19,7 +19,7 @@ use crate::types::{Bounds, LimitKind, Measure, Stopwatch, Timestamp, Tokens, Uni
 
 use super::{Grant, Refusal, SourceTrouble};
 
-use tally::{Moment, Need, Periods, Ruling, Tally};
+use tally::{Moment, Need, Ruling, Taken, Tally};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceTrouble>> + Send + 'a>>;
 
@@ -95,6 +95,8 @@ pub struct Limited {
 const TALLIES_MAX: usize = 10_000;
 /// Holders written down in one commit.
 const BATCH_MAX: usize = 500;
+/// How often what was used is read when others are forgotten in between each time.
+const READS_MAX: usize = 16;
 /// How often what a request needs is written down before it is told to come again: others may use it up each time.
 const COVERS_MAX: usize = 64;
 
@@ -114,6 +116,8 @@ struct Tallies {
     by_holder: HashMap<Holder, Arc<Tally>>,
     /// When there are so many, those that are not needed are forgotten.
     sweep_at: usize,
+    /// How often that was.
+    sweeps: u64,
 }
 
 /// What to do about a tally that is being written down.
@@ -247,12 +251,12 @@ impl Limiter {
         let mut held = Vec::with_capacity(shares.len());
         let mut standings = Vec::new();
         for (share, state) in shares.iter().zip(&mut states) {
-            let (periods, was_clean) = state.take(&share.bounds, need, now);
+            let (taken, was_clean) = state.take(&share.bounds, need, now);
             standings.extend(state.standings(&share.bounds, now));
             if was_clean {
                 self.list(&share.tally);
             }
-            held.push(Held { tally: Arc::clone(&share.tally), bounds: share.bounds, periods });
+            held.push(Held { tally: Arc::clone(&share.tally), bounds: share.bounds, taken });
         }
         let allowances = nearest(standings.into_iter());
         Ok(Some(Hold {
@@ -310,7 +314,9 @@ impl Limiter {
         turn: Turn,
         row: impl Fn(&mut tally::State, Moment) -> Used + Send,
     ) -> Result<(), SourceTrouble> {
-        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
+        // Keys before accounts, as requests take their turns.
+        dirty.sort_by_key(|tally| matches!(tally.holder, Holder::Account(_)));
         let mut outcome = Ok(());
         for batch in dirty.chunks(BATCH_MAX) {
             if let Err(error) = self.write_batch(batch, now, turn, &row).await {
@@ -372,22 +378,28 @@ impl Limiter {
     }
 
     async fn tally(&self, holder: Holder, now: Timestamp) -> Result<Arc<Tally>, SourceTrouble> {
-        let known = {
-            let tallies = self.tallies.read().unwrap_or_else(PoisonError::into_inner);
-            tallies.by_holder.get(&holder).cloned()
-        };
-        if let Some(known) = known {
-            return Ok(known);
+        for _ in 0..READS_MAX {
+            let sweeps = {
+                let tallies = self.tallies.read().unwrap_or_else(PoisonError::into_inner);
+                match tallies.by_holder.get(&holder) {
+                    Some(known) => return Ok(Arc::clone(known)),
+                    None => tallies.sweeps,
+                }
+            };
+            let used = self.ledger.read(holder).await?;
+            let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = tallies.by_holder.get(&holder) {
+                return Ok(Arc::clone(known));
+            }
+            // It may have been there meanwhile, used, written down and forgotten: then this is old.
+            if tallies.sweeps == sweeps {
+                let tally = Arc::new(Tally::new(holder, used.as_ref(), self.moment(now)));
+                tallies.make_room();
+                tallies.by_holder.insert(holder, Arc::clone(&tally));
+                return Ok(tally);
+            }
         }
-        let used = self.ledger.read(holder).await?;
-        let tally = Arc::new(Tally::new(holder, used.as_ref(), self.moment(now)));
-        let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = tallies.by_holder.get(&holder) {
-            return Ok(Arc::clone(known));
-        }
-        tallies.make_room();
-        tallies.by_holder.insert(holder, Arc::clone(&tally));
-        Ok(tally)
+        Err(SourceTrouble("what was used of a limit changed over and over while it was read".to_string()))
     }
 
     fn owe(&self, tally: &Arc<Tally>) {
@@ -412,6 +424,7 @@ impl Tallies {
         if self.by_holder.len() < self.sweep_at.max(TALLIES_MAX) {
             return;
         }
+        self.sweeps += 1;
         self.by_holder.retain(|_, tally| Arc::strong_count(tally) > 1 || !tally.state().is_idle());
         self.sweep_at = self.by_holder.len() + self.by_holder.len() / 4;
     }
@@ -421,7 +434,7 @@ impl Tallies {
 struct Held {
     tally: Arc<Tally>,
     bounds: Bounds,
-    periods: Periods,
+    taken: Taken,
 }
 
 /// What a request has taken; its places come back when this is dropped.
@@ -449,7 +462,7 @@ impl Hold {
         let used = used.map(|tokens| Need { tokens: tokens.prompt.saturating_add(tokens.completion) });
         let now = self.limiter.moment(now);
         for one in &self.held {
-            let was_clean = one.tally.state().settle(&one.bounds, self.need, used, &one.periods, now);
+            let was_clean = one.tally.state().settle(&one.bounds, self.need, used, &one.taken, now);
             if was_clean {
                 self.limiter.list(&one.tally);
             }
@@ -480,8 +493,8 @@ fn longer(one: Option<(Whose, Ruling)>, other: (Whose, Ruling)) -> (Whose, Rulin
     }
 }
 
-/// The allowances with the least left, by unit. What comes back in no time, and what holds for requests under way
-/// only, is left out: no header could say it.
+/// The allowances with the least left, by unit. What holds for requests under way only is left out: no header could say
+/// it.
 fn nearest(standings: impl Iterator<Item = LimitStanding>) -> Allowances {
     let mut found = Allowances::default();
     for LimitStanding { kind, allowance } in standings {
@@ -490,7 +503,7 @@ fn nearest(standings: impl Iterator<Item = LimitStanding>) -> Allowances {
             Measure::Rate(Unit::Requests) | Measure::Budget(Unit::Requests, _) => &mut found.requests,
             Measure::Rate(Unit::Tokens) | Measure::Budget(Unit::Tokens, _) => &mut found.tokens,
         };
-        if allowance.reset.is_some() && place.is_none_or(|known| allowance.left < known.left) {
+        if place.is_none_or(|known| allowance.left < known.left) {
             *place = Some(allowance);
         }
     }

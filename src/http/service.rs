@@ -82,10 +82,15 @@ pub(super) struct Service {
     pub(super) dashboard: Arc<Dashboard>,
     /// Pages made at once; more wait.
     pub(super) pages: Arc<Semaphore>,
+    /// Keys' own usage read at once; more wait.
+    pub(super) readers: Semaphore,
 }
 
 /// Pages made at once: each may wait for the disk, or for a password to be hashed.
 const PAGES_MAX: usize = 64;
+
+/// What a key used is read from the disk, hour by hour.
+const READERS_MAX: usize = 4;
 
 const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -106,6 +111,7 @@ impl Service {
             memory: Arc::new(Semaphore::new(bytes)),
             dashboard: Arc::new(dashboard),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
+            readers: Semaphore::new(READERS_MAX),
             parts,
         }
     }

@@ -3,9 +3,12 @@
 
 pub(super) mod key;
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use crate::gate::{Asking, Caller};
 use crate::types::{Key, RouteName};
@@ -21,6 +24,9 @@ use super::pulse::OpenRequest;
 use super::service::{Draft, Service};
 use super::stop::StopWatch;
 use super::{body, request, route};
+
+/// The longest that a request waits until it is admitted.
+const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What a handler knows of the request beside its head and body.
 pub(super) struct Asked<'a> {
@@ -110,7 +116,9 @@ pub(super) async fn relay(
     let asked_for = shown(model.as_str());
     access.model = Some(asked_for.clone());
     let tokens = tokens_at_most(endpoint, body.len(), &facts, limits.completion_tokens);
-    let pass = service.parts.gate.admit(caller, Asking { model, tokens }, service.parts.clock.now()).await;
+    let admitted = service.parts.gate.admit(caller, Asking { model, tokens }, service.parts.clock.now());
+    // A disk that hangs is waited for so long: budgets are written down before they are used.
+    let pass = timeout(ADMISSION_WAIT_MAX, admitted).await.map_err(|_| ApiError::Store)?;
     let pass = pass.map_err(|refusal| ApiError::of_refusal(&refusal, &asked_for))?;
     let (cut, stopped) = (pass.caller().cut(), asked.stop.clone());
     asked.open.ends_with(Box::pin(async move {
@@ -144,8 +152,7 @@ pub(super) async fn relay(
 /// The tokens that a request may take: its own, by their bytes, and those of the answer that it asks for at most.
 fn tokens_at_most(endpoint: Endpoint, bytes: usize, facts: &RequestFacts, usual: u64) -> u64 {
     let prompt = bytes as u64 / BYTES_PER_TOKEN;
-    let answer = if endpoint.answers_text() { facts.completion_tokens_max.unwrap_or(usual) } else { 0 };
-    prompt.saturating_add(answer)
+    prompt.saturating_add(facts.completion_tokens_max(endpoint, usual))
 }
 
 fn body_error(fault: &BodyFault) -> ApiError {

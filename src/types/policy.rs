@@ -258,23 +258,31 @@ impl Policy {
     #[must_use]
     pub fn difference(&self, new: &Self) -> Vec<String> {
         let mut parts = Vec::new();
-        let mut told = |what: &str, old: String, new: String| {
+        let mut lists = |what: &str, old: Option<Vec<String>>, new: Option<Vec<String>>| {
             if old != new {
-                parts.push(format!("{what}: {old} -> {new}"));
+                parts.push(format!("{what}: {} -> {}", listed(old), listed(new)));
             }
         };
-        told("models", listed(self.models.names()), listed(new.models.names()));
-        told("routes", listed(self.routes.names()), listed(new.routes.names()));
-        told("addresses", listed(self.addresses.names()), listed(new.addresses.names()));
+        lists("models", self.models.names(), new.models.names());
+        lists("routes", self.routes.names(), new.routes.names());
+        lists("addresses", self.addresses.names(), new.addresses.names());
         for (kind, limit) in self.limits.each() {
-            told(kind.as_str(), limit.to_string(), new.limits.get(kind).to_string());
+            let new = new.limits.get(kind);
+            if limit != new {
+                parts.push(format!("{kind}: {limit} -> {new}"));
+            }
         }
         parts
     }
 }
 
+/// Longer lists are told by their number: the trail is kept for good.
+const LISTED_BYTES_MAX: usize = 2000;
+
 fn listed(names: Option<Vec<String>>) -> String {
-    names.map_or_else(|| "all".to_string(), |names| names.join(","))
+    let Some(names) = names else { return "all".to_string() };
+    let list = names.join(",");
+    if list.len() <= LISTED_BYTES_MAX { list } else { format!("{} of them", names.len()) }
 }
 
 impl ModelScope {
@@ -373,6 +381,11 @@ mod tests {
         let new = changes.applied_to(&old);
         assert_eq!(old.difference(&new), ["addresses: all -> 10.0.0.0/8", "tokens_per_day: default -> 1000"]);
         assert!(old.difference(&old).is_empty());
+        let many = |last: usize| {
+            let names = (0..500).chain([last]).map(|n| format!("model-{n}").parse().unwrap());
+            Policy::from(ModelScope::Only(names.collect()))
+        };
+        assert_eq!(many(501).difference(&many(502)), ["models: 501 of them -> 501 of them"]);
         assert_eq!(PolicyChanges::default().applied_to(&new), new);
     }
 

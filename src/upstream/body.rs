@@ -8,6 +8,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use self::members::{Member, Members, folds_to, walk};
+use super::Endpoint;
 use crate::types::ModelId;
 
 /// The most members a request may have at the top level.
@@ -23,9 +24,10 @@ pub struct RequestFacts {
     pub stream: bool,
     /// The first member in use that ties the request to state kept by the model server.
     pub state: Option<StateMember>,
-    /// The most tokens the answer may have: the largest of `max_tokens`, `max_completion_tokens` and
-    /// `max_output_tokens` that is a whole number.
-    pub completion_tokens_max: Option<u64>,
+    /// How many tokens are wanted at most, by each member that says so.
+    caps: [Option<u64>; TOKEN_CAPS.len()],
+    /// How many answers are made.
+    choices: u64,
     model_span: Range<usize>,
     inside: usize,
     usage_wish: UsageWish,
@@ -124,14 +126,31 @@ impl RequestFacts {
             model: model_name(model)?,
             stream: value(Member::Stream) == Some("true"),
             state: state_member(&members),
-            completion_tokens_max: TOKEN_CAPS
+            caps: TOKEN_CAPS.map(|member| value(member).and_then(number)),
+            choices: CHOICES
                 .into_iter()
-                .filter_map(|member| value(member)?.parse::<u64>().ok())
-                .max(),
+                .filter_map(|member| number(value(member)?))
+                .max()
+                .unwrap_or(1)
+                .max(1),
             model_span: span(text, model),
             inside: after_brace(text, text),
             usage_wish: usage_wish(text, value(Member::StreamOptions)),
         })
+    }
+
+    /// The most tokens that all answers to it may have together; `usual` for each where the request does not say. On
+    /// each route only what its servers look at counts: the largest, where there are several.
+    #[must_use]
+    pub fn completion_tokens_max(&self, endpoint: Endpoint, usual: u64) -> u64 {
+        let [tokens, completion, output] = self.caps;
+        let cap = match endpoint {
+            Endpoint::ChatCompletions => tokens.max(completion),
+            Endpoint::Completions => tokens,
+            Endpoint::Responses => output,
+            Endpoint::Embeddings => return 0,
+        };
+        cap.unwrap_or(usual).saturating_mul(self.choices)
     }
 
     /// The splice that gives the model its `real` name.
@@ -200,6 +219,17 @@ pub fn apply(body: &Bytes, mut splices: Vec<Splice>) -> Spliced {
 }
 
 const TOKEN_CAPS: [Member; 3] = [Member::MaxTokens, Member::MaxCompletionTokens, Member::MaxOutputTokens];
+const CHOICES: [Member; 2] = [Member::N, Member::BestOf];
+
+/// The whole number that a lenient reader could take a value for: `100`, `1e2`, `99.5`, `"100"`. None for what is none.
+fn number(value: &str) -> Option<u64> {
+    let plain = value.trim_matches('"');
+    // Beyond the largest number it is the largest.
+    plain
+        .parse::<u64>()
+        .ok()
+        .or_else(|| plain.parse::<f64>().ok().filter(|n| *n >= 0.0).map(|n| n.ceil() as u64))
+}
 
 /// What the caller said about usage chunks, and so where a splice that asks for them goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -308,8 +338,38 @@ mod tests {
         .unwrap();
         assert_eq!(facts.model.as_str(), "glm-4.7");
         assert!(facts.stream);
-        assert_eq!(facts.completion_tokens_max, Some(70));
+        assert_eq!(facts.completion_tokens_max(Endpoint::ChatCompletions, 1), 70);
         assert_eq!(facts.state, None);
+    }
+
+    #[test]
+    fn law_10_only_what_a_routes_servers_look_at_says_how_many_tokens_an_answer_has() {
+        use Endpoint::{ChatCompletions, Completions, Embeddings, Responses};
+        for (members, endpoint, wanted) in [
+            ("", ChatCompletions, 1024),
+            (r#","max_tokens":20"#, ChatCompletions, 20),
+            (r#","max_output_tokens":1"#, ChatCompletions, 1024),
+            (r#","max_tokens":1,"max_completion_tokens":100000"#, ChatCompletions, 100_000),
+            (r#","max_tokens":1,"max_completion_tokens":1e5"#, ChatCompletions, 100_000),
+            (r#","max_tokens":1,"max_completion_tokens":"100000""#, ChatCompletions, 100_000),
+            (r#","max_tokens":null"#, ChatCompletions, 1024),
+            (r#","max_tokens":[1]"#, ChatCompletions, 1024),
+            (r#","max_tokens":-1"#, ChatCompletions, 1024),
+            (r#","max_tokens":0.5"#, ChatCompletions, 1),
+            (r#","max_tokens":10,"n":3"#, ChatCompletions, 30),
+            (r#","max_tokens":10,"n":0"#, ChatCompletions, 10),
+            (r#","n":2,"best_of":4"#, Completions, 4096),
+            (r#","max_completion_tokens":1"#, Completions, 1024),
+            (r#","max_tokens":1"#, Responses, 1024),
+            (r#","max_output_tokens":7"#, Responses, 7),
+            (r#","max_tokens":18446744073709551615,"n":9"#, ChatCompletions, u64::MAX),
+            (r#","max_tokens":1e300"#, ChatCompletions, u64::MAX),
+            (r#","max_tokens":10"#, Embeddings, 0),
+        ] {
+            let body = format!(r#"{{"model":"m"{members}}}"#);
+            let facts = RequestFacts::read(body.as_bytes()).unwrap();
+            assert_eq!(facts.completion_tokens_max(endpoint, 1024), wanted, "{endpoint:?} {body}");
+        }
     }
 
     #[test]

@@ -57,8 +57,7 @@ impl Endpoint {
     }
 
     /// Whether its answers are texts, whose length says something about the tokens in them.
-    #[must_use]
-    pub const fn answers_text(self) -> bool {
+    pub(super) const fn answers_text(self) -> bool {
         !matches!(self, Self::Embeddings)
     }
 }

@@ -4,6 +4,7 @@
 //! what it needs is covered there already.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use crate::types::{LimitKind, Measure, Period, Timestamp, Unit};
 
@@ -13,6 +14,9 @@ const PARTS_AHEAD: u64 = 100;
 const NEEDS_AHEAD: u64 = 4;
 /// but no more than this part.
 const PARTS_AHEAD_MOST: u64 = 20;
+
+/// So long after he looked at the clock one may come at most.
+const LATE_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// What was spent of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +73,12 @@ impl Budget {
         Self { since, until, spent: amount, covered: amount }
     }
 
-    /// Goes on to the period that `now` lies in. When the clock went back, what was spent stays spent.
+    /// Goes on to the period that `now` lies in. When the clock went back, what was spent stays spent. One who looked at
+    /// the clock a while ago is no clock that went back.
     pub(super) fn roll(&mut self, period: Period, now: Timestamp) {
         if now >= self.until {
             *self = Self::new(period, now);
-        } else if now < self.since {
+        } else if self.since.since(now) > LATE_MAX {
             (self.since, self.until) = period.around(now);
         }
     }
@@ -109,7 +114,7 @@ impl Budget {
     /// Whether less is left of what is on disk than half of what was written down in advance.
     pub(super) fn runs_short(&self, max: NonZeroU64) -> bool {
         let half = max.get() / PARTS_AHEAD / 2;
-        self.covered < self.spent.saturating_add(half).min(max.get())
+        self.covered < self.spent.saturating_add(half).min(max.get()).max(self.spent)
     }
 
     /// So much of it is on disk.
@@ -178,6 +183,15 @@ mod tests {
     }
 
     #[test]
+    fn what_was_used_beyond_what_was_held_is_written_down_too() {
+        let mut budget = Budget::new(Period::Ever, at("2026-11-25T12:00:00Z"));
+        budget.covered(1000, budget.since);
+        budget.take(2000);
+        assert!(budget.runs_short(max(1000)));
+        assert_eq!(budget.ahead(0, max(1000)), 2000);
+    }
+
+    #[test]
     fn a_new_period_begins_anew_and_a_clock_set_back_gives_nothing_back() {
         let mut budget = Budget::new(Period::Day, at("2026-11-25T12:00:00Z"));
         budget.take(10);
@@ -189,6 +203,8 @@ mod tests {
         budget.take(7);
         budget.give_back(10, old);
         assert_eq!(budget.spent(), 7, "what was taken yesterday is not given back today");
+        budget.roll(Period::Day, at("2026-11-25T23:59:59.999Z"));
+        assert_eq!(budget.since, at("2026-11-26T00:00:00Z"), "a straggler does not bring the old day back");
         budget.roll(Period::Day, at("2025-11-26T12:00:00Z"));
         assert_eq!((budget.spent(), budget.since), (7, at("2025-11-26T00:00:00Z")));
         budget.roll(Period::Day, at("2025-11-27T00:00:00Z"));

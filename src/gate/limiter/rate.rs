@@ -44,15 +44,17 @@ impl Rate {
         if over == 0 { Ok(()) } else { Err(NoRoom::For(Duration::from_nanos(over))) }
     }
 
-    /// Takes so much, whether or not there is room.
-    pub(super) fn take(&mut self, amount: u64, max: NonZeroU64, now: u64) {
+    /// Takes so much, whether or not there is room. When what was taken counts no more.
+    pub(super) fn take(&mut self, amount: u64, max: NonZeroU64, now: u64) -> u64 {
         let debt = self.debt(now).saturating_add(cost(amount, max)).min(DEBT_MAX);
         self.free_at = now.saturating_add(debt);
+        self.free_at
     }
 
-    /// Gives so much back.
-    pub(super) fn give_back(&mut self, amount: u64, max: NonZeroU64) {
-        self.free_at = self.free_at.saturating_sub(cost(amount, max));
+    /// Gives so much back of what was taken until `end`. What time has given back already is not given back again.
+    pub(super) fn give_back(&mut self, amount: u64, max: NonZeroU64, end: u64, now: u64) {
+        let left = cost(amount, max).min(end.saturating_sub(now));
+        self.free_at = self.free_at.saturating_sub(left);
     }
 
     /// How much there is room for.
@@ -105,17 +107,45 @@ mod tests {
     fn what_never_fits_is_told_apart_and_what_is_given_back_is_free() {
         let mut rate = Rate::default();
         assert_eq!(rate.room(11, max(10), 0), Err(NoRoom::Ever));
-        rate.take(10, max(10), 0);
+        let end = rate.take(10, max(10), 0);
         assert_eq!(rate.left(max(10), 0), 0);
-        rate.give_back(4, max(10));
+        rate.give_back(4, max(10), end, 0);
         assert_eq!(rate.left(max(10), 0), 4);
-        rate.give_back(u64::MAX, max(1));
+        rate.give_back(u64::MAX, max(1), end, 0);
         assert_eq!(rate.left(max(10), 0), 10);
         rate.take(u64::MAX, max(1), 0);
         assert_eq!(rate.debt(0), DEBT_MAX);
     }
 
     proptest! {
+        /// The same when what was taken is given back later, all or some of it: only what was kept counts, from when it
+        /// was taken, and nothing is given back twice.
+        #[test]
+        fn what_is_given_back_late_makes_no_room_that_time_has_made_already(
+            limit in 2_u64..100, steps in proptest::collection::vec((0_u64..60_000_000_000, 1_u64..100, any::<bool>()), 1..60)
+        ) {
+            let (mut rate, mut now, mut open) = (Rate::default(), 0, Vec::new());
+            for (pause, amount, ends) in steps {
+                now += pause;
+                if rate.room(amount, max(limit), now).is_ok() {
+                    open.push((amount, rate.take(amount, max(limit), now)));
+                }
+                if ends {
+                    for (amount, end) in open.drain(..) {
+                        rate.give_back(amount, max(limit), end, now);
+                    }
+                }
+                prop_assert!(rate.left(max(limit), now) <= limit);
+                let mut at_once = rate;
+                let mut sum = 0;
+                while at_once.room(1, max(limit), now).is_ok() {
+                    at_once.take(1, max(limit), now);
+                    sum += 1;
+                }
+                prop_assert!(sum <= limit, "{sum} at once of {limit}");
+            }
+        }
+
         /// Law 10: in any window no more than rate + burst, here the same number.
         #[test]
         fn no_window_sees_more_than_rate_and_burst(

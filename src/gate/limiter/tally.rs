@@ -72,8 +72,12 @@ struct Kept {
     max: Option<NonZeroU64>,
 }
 
-/// The beginnings of the periods in which something was taken.
-pub(super) type Periods = [Timestamp; BUDGETS.len()];
+/// Of what a request took: when it counts no more, of each rate; in which period it was taken, of each budget.
+#[derive(Default)]
+pub(super) struct Taken {
+    ends: [u64; RATES.len()],
+    periods: [Timestamp; BUDGETS.len()],
+}
 
 impl Tally {
     /// As it was written down, if it was.
@@ -130,51 +134,52 @@ impl State {
             Room::Covered => Ruling::Room,
             Room::Uncovered => Ruling::Uncovered,
             Room::Spent => {
-                let wait = (kind != LimitKind::TokensTotal).then(|| budget.until().since(now.wall));
-                no_room(wait, amount <= max.get())
+                let fits = amount <= max.get();
+                let comes_back = fits && kind != LimitKind::TokensTotal;
+                no_room(comes_back.then(|| budget.until().since(now.wall)), fits)
             }
         }
     }
 
-    /// Takes what a request needs; the periods in which it was taken. Says whether it was clean before.
-    pub(super) fn take(&mut self, bounds: &Bounds, need: Need, now: Moment) -> (Periods, bool) {
+    /// Takes what a request needs. Says whether it was clean before.
+    pub(super) fn take(&mut self, bounds: &Bounds, need: Need, now: Moment) -> (Taken, bool) {
         self.open += 1;
-        let mut periods = Periods::default();
+        let mut taken = Taken::default();
         for (kind, max) in bounds.each() {
             if let Some(number) = rate_number(kind) {
-                self.rates[number].take(need.of(RATES[number].1), max, now.ticks);
+                taken.ends[number] = self.rates[number].take(need.of(RATES[number].1), max, now.ticks);
             } else if let Some((number, budget)) = self.budget_mut(kind) {
                 budget.take(need.of(terms(kind).0));
-                periods[number] = budget.since;
+                taken.periods[number] = budget.since;
             }
         }
-        (periods, self.is_changed(bounds))
+        (taken, self.is_changed(bounds))
     }
 
     /// Puts what a request really used in the place of what was taken for it. Says whether it was clean before.
     pub(super) fn settle(
         &mut self,
         bounds: &Bounds,
-        taken: Need,
+        held: Need,
         used: Option<Need>,
-        periods: &Periods,
+        taken: &Taken,
         now: Moment,
     ) -> bool {
         self.roll(bounds, now.wall);
         for (kind, max) in bounds.each() {
-            let amount = |unit| (taken.of(unit), used.map_or(0, |used| used.of(unit)));
+            let amount = |unit| (held.of(unit), used.map_or(0, |used| used.of(unit)));
             if let Some(number) = rate_number(kind) {
-                let (taken, used) = amount(RATES[number].1);
+                let (held, used) = amount(RATES[number].1);
                 let rate = &mut self.rates[number];
-                match used.checked_sub(taken) {
-                    Some(more) => rate.take(more, max, now.ticks),
-                    None => rate.give_back(taken - used, max),
+                match used.checked_sub(held) {
+                    Some(more) => drop(rate.take(more, max, now.ticks)),
+                    None => rate.give_back(held - used, max, taken.ends[number], now.ticks),
                 }
             } else if let Some((number, budget)) = self.budget_mut(kind) {
-                let (taken, used) = amount(terms(kind).0);
-                match used.checked_sub(taken) {
+                let (held, used) = amount(terms(kind).0);
+                match used.checked_sub(held) {
                     Some(more) => budget.take(more),
-                    None => budget.give_back(taken - used, periods[number]),
+                    None => budget.give_back(held - used, taken.periods[number]),
                 }
             }
         }

@@ -104,6 +104,8 @@ pub(in crate::http) async fn show(
 ) -> Result<Draft, ApiError> {
     let limits = service.parts.gate.limits(caller, service.parts.clock.now()).await;
     let limits = limits.map_err(|error| untold(&error, access))?;
+    // Reading takes threads that others need, so only some read at once.
+    let _turn = service.readers.acquire().await.map_err(|_| ApiError::Internal)?;
     let (meter, account, key) = (Arc::clone(&service.parts.admin.meter), caller.account(), caller.key());
     let used = spawn_blocking(move || {
         let sums = |since| {

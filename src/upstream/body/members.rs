@@ -20,10 +20,12 @@ pub(super) enum Member {
     MaxTokens,
     MaxCompletionTokens,
     MaxOutputTokens,
+    N,
+    BestOf,
 }
 
 impl Member {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Model,
         Self::Stream,
         Self::StreamOptions,
@@ -33,6 +35,8 @@ impl Member {
         Self::MaxTokens,
         Self::MaxCompletionTokens,
         Self::MaxOutputTokens,
+        Self::N,
+        Self::BestOf,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -46,6 +50,8 @@ impl Member {
             Self::MaxTokens => "max_tokens",
             Self::MaxCompletionTokens => "max_completion_tokens",
             Self::MaxOutputTokens => "max_output_tokens",
+            Self::N => "n",
+            Self::BestOf => "best_of",
         }
     }
 
