@@ -119,7 +119,14 @@ impl Traces {
 
     fn stored(&self, key: KeyId) -> Result<KeyTrace, Trouble> {
         let row = self.store.get(KEY_TRACES, key.as_bytes())?;
-        row.as_deref().map_or_else(|| Ok(KeyTrace::default()), decode_trace)
+        match row.as_deref().map(decode_trace) {
+            Some(Err(Trouble::Damaged { .. })) => {
+                tracing::error!(%key, "who used a key is damaged on disk; it begins anew");
+                Ok(KeyTrace::default())
+            }
+            Some(read) => read,
+            None => Ok(KeyTrace::default()),
+        }
     }
 
     fn note(&self, key: KeyId, tell: impl FnOnce(&mut KeyTrace)) {

@@ -12,7 +12,8 @@ use super::table::{AUDIT, AUDIT_INDEX, audit_prefix, end_of};
 use super::{Registry, RegistryError};
 
 impl Registry {
-    /// Lets a key expire that was not used for `unused_for`, nor touched by anyone: made, changed, rotated. A later end
+    /// Lets a key expire that was not used for `unused_for`, nor touched by anyone: made, changed, rotated.
+    /// Only time since `watched_since` counts, in which a use would have been noticed. A later end
     /// revives it, and then it has that time anew. Whether it did.
     ///
     /// # Errors
@@ -21,6 +22,7 @@ impl Registry {
         &self,
         key: KeyId,
         last_used_at: Option<Timestamp>,
+        watched_since: Timestamp,
         unused_for: Duration,
     ) -> Result<bool, RegistryError> {
         self.until_agreed(|| {
@@ -32,7 +34,7 @@ impl Registry {
             let idle_since = [last_used_at, self.last_event_at(key)?]
                 .into_iter()
                 .flatten()
-                .fold(old.created_at, Timestamp::max);
+                .fold(old.created_at.max(watched_since), Timestamp::max);
             if idle_since.after(unused_for) > now {
                 return Ok(Attempt::Nothing(false));
             }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::types::{Actor, KeyDigest, KeyId};
 
-use super::denial::Intent;
+use super::denial::{Denial, DenialReason, DenialTarget, Intent};
 use super::keys::checked_reason;
 use super::{Registry, RegistryError};
 
@@ -35,6 +35,15 @@ impl Registry {
     /// not on disk yet.
     pub fn give_up(&self, held: &Held) -> Result<(), RegistryError> {
         let detail = detail(held)?;
+        // The secret goes in any case; what else goes with it takes a look at the disk, which may hang.
+        let secret = Denial { target: DenialTarget::Secret(held.secret), because: DenialReason::Revoked };
+        self.door.iter().for_each(|door| door.deny(secret));
+        let outcome = self.give_up_denied(held, detail);
+        self.door.iter().for_each(|door| door.lift(secret));
+        outcome
+    }
+
+    fn give_up_denied(&self, held: &Held, detail: String) -> Result<(), RegistryError> {
         let actor = Actor::Key { key: held.key };
         if self.is_old(held) {
             let detail = format!("the old secret was {detail}");

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::meter::Meter;
 use crate::registry::{KeyFilter, Registry, RegistryError};
-use crate::types::{Actor, KeyId, KeyStatus};
+use crate::types::{Actor, KeyId, KeyStatus, Timestamp};
 
 /// How often all keys are looked at. The first time is as long after the start, so that they can be used before.
 const EVERY: Duration = Duration::from_secs(60 * 60);
@@ -17,12 +17,26 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Goes on for ever.
 pub(super) async fn expire(registry: Arc<Registry>, meter: Arc<Meter>, unused_for: Duration) {
+    let every = EVERY.min(unused_for.max(Duration::from_secs(1)));
     loop {
-        sleep(EVERY.min(unused_for.max(Duration::from_secs(1)))).await;
+        let watching = Arc::clone(&meter);
+        let watched = tokio::task::spawn_blocking(move || watching.watch_idle(2 * every)).await;
+        sleep(every).await;
+        let watched_since = match watched {
+            Ok(Ok(since)) => since,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "keys that nobody uses could not be looked for; tried again later");
+                continue;
+            }
+            Err(_) => continue,
+        };
         let mut after = None;
         loop {
             let (registry, meter) = (Arc::clone(&registry), Arc::clone(&meter));
-            let done = tokio::task::spawn_blocking(move || step(&registry, &meter, unused_for, after)).await;
+            let done = tokio::task::spawn_blocking(move || {
+                step(&registry, &meter, watched_since, unused_for, after)
+            })
+            .await;
             match done {
                 Ok(Ok(next @ Some(_))) => after = next,
                 Ok(Ok(None)) => break,
@@ -41,6 +55,7 @@ pub(super) async fn expire(registry: Arc<Registry>, meter: Arc<Meter>, unused_fo
 fn step(
     registry: &Registry,
     meter: &Meter,
+    watched_since: Timestamp,
     unused_for: Duration,
     after: Option<KeyId>,
 ) -> Result<Option<KeyId>, RegistryError> {
@@ -48,7 +63,8 @@ fn step(
     let page = registry.keys(Actor::Ember, &active, after, STEP_KEYS)?;
     for key in &page.entries {
         if meter.is_unused(key.account, key.id, unused_for)? {
-            registry.expire_unused(key.id, meter.last_used(key.account, key.id)?, unused_for)?;
+            let last_used_at = meter.last_used(key.account, key.id)?;
+            registry.expire_unused(key.id, last_used_at, watched_since, unused_for)?;
         }
     }
     Ok(page.entries.last().map(|key| key.id).filter(|_| page.has_more))

@@ -308,8 +308,14 @@ fn write(json: &impl Serialize) -> Result<Option<Vec<u8>>, AdminError> {
     serde_json::to_vec(json).map(Some).map_err(super::unwritable)
 }
 
-/// serde's sentences quote values, and a value may be a secret: only structure is told.
+/// serde's sentences quote values, and a value may be a secret: only structure is told. serde would also take a list of
+/// the members' values.
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, AdminError> {
+    if json.trim_ascii_start().first().is_some_and(|byte| *byte != b'{') {
+        return Err(AdminError::invalid(
+            "the body was refused: it is no JSON object; docs/api.md lists the members",
+        ));
+    }
     serde_json::from_slice(json).map_err(|error| {
         let sentence = error.to_string();
         let told = ["unknown field", "missing field", "duplicate field"];

@@ -35,7 +35,15 @@ pub(super) fn history(repository: &Path, haul: &mut Haul, sieve: &mut Sieve) -> 
         haul.warn(&format!("{} {sentence}", repository.display()));
     }
     let mut list = git(repository);
-    list.args(["rev-list", "--objects", "--all", "--topo-order", "--reverse", "--in-commit-order"]);
+    list.args([
+        "rev-list",
+        "--objects",
+        "--all",
+        "--reflog",
+        "--topo-order",
+        "--reverse",
+        "--in-commit-order",
+    ]);
     list.arg("--missing=print");
     let (list, names) = start(&mut list)?;
     let mut cat = git(repository);
@@ -96,7 +104,12 @@ fn staged_names(listed: &[u8]) -> Vec<u8> {
 fn git(repository: &Path) -> Command {
     let mut command = Command::new("git");
     command.arg("-C").arg(repository).args(["--no-optional-locks", "-c", "core.fsmonitor=false"]);
-    command.env("GIT_NO_LAZY_FETCH", "1").stdin(Stdio::null()).stderr(Stdio::null());
+    // Neither fetched nor replaced: what is there is read as it is.
+    command
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .env("GIT_ALLOW_PROTOCOL", "none")
+        .env("GIT_NO_REPLACE_OBJECTS", "1");
+    command.stdin(Stdio::null()).stderr(Stdio::null());
     command
 }
 

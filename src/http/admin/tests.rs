@@ -287,6 +287,8 @@ fn what_is_not_asked_properly_is_refused_with_its_name() {
         ("GET", "/admin/v1/keys?status=dead", "", "status"),
         ("GET", "/admin/v1/keys?environment=test", "", "environment"),
         ("POST", "/admin/v1/keys", "{}", "missing field"),
+        ("PATCH", "/admin/v1/accounts/a@b.c", "[null,null]", "no JSON object"),
+        ("PATCH", "/admin/v1/keys/k", " [\"n\"]", "no JSON object"),
         (
             "POST",
             "/admin/v1/keys",

@@ -83,7 +83,8 @@ fn a_key_expires_that_was_neither_used_nor_touched_for_so_long() {
     let house = House::new();
     let (key, _) = house.key("ana@example.com", "ci");
     let month = 30 * DAY;
-    let expire = |used| house.registry.expire_unused(key.id, used, month).unwrap();
+    let expire_since = |watched, used| house.registry.expire_unused(key.id, used, watched, month).unwrap();
+    let expire = |used| expire_since(START, used);
     house.wait(month - MINUTE);
     assert!(!expire(None), "it has that time from its making on");
     let used = house.clock.now();
@@ -96,6 +97,7 @@ fn a_key_expires_that_was_neither_used_nor_touched_for_so_long() {
     house.wait(month - MINUTE);
     assert!(!expire(Some(used)), "it was changed since");
     house.wait(MINUTE);
+    assert!(!expire_since(house.clock.now(), Some(used)), "nobody watched before");
     assert!(expire(Some(used)));
     assert!(!expire(Some(used)), "once");
     assert_eq!(status(&house, &key), KeyStatus::Expired);
