@@ -4,7 +4,9 @@
 //! A request takes what it may need before it goes on, and gives back what it did not use when it ends: however many
 //! race, no more pass than may.
 
+mod answer;
 mod budget;
+mod hold;
 mod rate;
 mod tally;
 
@@ -12,14 +14,18 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 
 use crate::meter::{Holder, Used};
-use crate::types::{Bounds, LimitKind, Measure, Stopwatch, Timestamp, Tokens, Unit};
+use crate::types::{Bounds, LimitKind, Measure, Stopwatch, Timestamp, Unit};
 
 use super::{Grant, Refusal, SourceTrouble};
 
-use tally::{Moment, Need, Ruling, Taken, Tally};
+use answer::nearest;
+use hold::Held;
+use tally::{Moment, Need, Ruling, Tally};
+
+pub use answer::{Allowance, Allowances, LimitStanding, Limited, Whose};
+pub(super) use hold::Hold;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceTrouble>> + Send + 'a>>;
 
@@ -30,65 +36,6 @@ pub trait LimitLedger: Send + Sync {
 
     /// Writes down what holders have used, all or nothing.
     fn write(&self, all: Vec<(Holder, Used)>) -> Answer<'_, ()>;
-}
-
-/// Whose limit it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
-    /// The key's own.
-    Key,
-    /// The account's: all its keys together.
-    Account,
-}
-
-/// What is left of a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowance {
-    /// The limit.
-    pub max: u64,
-    /// What is left of it.
-    pub left: u64,
-    /// How long until all of it is there again; none when that takes more than time.
-    pub reset: Option<Duration>,
-}
-
-/// What is left of one kind of limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitStanding {
-    /// Which.
-    pub kind: LimitKind,
-    /// How it stands.
-    pub allowance: Allowance,
-}
-
-/// What is left of the limit that is nearest, for requests and for tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Allowances {
-    /// Of requests.
-    pub requests: Option<Allowance>,
-    /// Of tokens.
-    pub tokens: Option<Allowance>,
-}
-
-/// A limit that stands in a request's way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limited {
-    /// Which.
-    pub kind: LimitKind,
-    /// Whose.
-    pub whose: Whose,
-    /// The limit.
-    pub max: u64,
-    /// How long until the request may pass; none when nobody knows, or when waiting is of no use.
-    pub wait: Option<Duration>,
-    /// Whether the request would fit if nothing had been used.
-    pub fits: bool,
-    /// What it asked for, in the limit's units.
-    pub needed: u64,
-    /// What is left of this one.
-    pub left: u64,
-    /// What is left.
-    pub allowances: Allowances,
 }
 
 /// Tallies of holders that nobody uses and that are written down are forgotten from this number on.
@@ -430,54 +377,6 @@ impl Tallies {
     }
 }
 
-/// What one request has taken of one holder's limits.
-struct Held {
-    tally: Arc<Tally>,
-    bounds: Bounds,
-    taken: Taken,
-}
-
-/// What a request has taken; its places come back when this is dropped.
-pub(super) struct Hold {
-    limiter: Arc<Limiter>,
-    held: Vec<Held>,
-    need: Need,
-    allowances: Allowances,
-    taken_at: Timestamp,
-    is_settled: bool,
-}
-
-impl Hold {
-    /// What is left beside it.
-    pub(super) const fn allowances(&self) -> Allowances {
-        self.allowances
-    }
-
-    /// Puts what was really used in the place of what was taken; none when the request never left Ember. Only the
-    /// first word counts.
-    pub(super) fn settle(&mut self, used: Option<Tokens>, now: Timestamp) {
-        if std::mem::replace(&mut self.is_settled, true) {
-            return;
-        }
-        let used = used.map(|tokens| Need { tokens: tokens.prompt.saturating_add(tokens.completion) });
-        let now = self.limiter.moment(now);
-        for one in &self.held {
-            let was_clean = one.tally.state().settle(&one.bounds, self.need, used, &one.taken, now);
-            if was_clean {
-                self.limiter.list(&one.tally);
-            }
-        }
-    }
-}
-
-impl Drop for Hold {
-    /// What was never settled belongs to a request that went nowhere.
-    fn drop(&mut self) {
-        self.settle(None, self.taken_at);
-        self.held.iter().for_each(|one| one.tally.state().close());
-    }
-}
-
 const fn unit_of(kind: LimitKind) -> Unit {
     match kind.measure() {
         Measure::Rate(unit) | Measure::Budget(unit, _) => unit,
@@ -491,23 +390,6 @@ fn longer(one: Option<(Whose, Ruling)>, other: (Whose, Ruling)) -> (Whose, Rulin
         Some(one) if tally::heavier(one.1, other.1) == one.1 => one,
         Some(_) | None => other,
     }
-}
-
-/// The allowances with the least left, by unit. What holds for requests under way only is left out: no header could say
-/// it.
-fn nearest(standings: impl Iterator<Item = LimitStanding>) -> Allowances {
-    let mut found = Allowances::default();
-    for LimitStanding { kind, allowance } in standings {
-        let place = match kind.measure() {
-            Measure::Open => continue,
-            Measure::Rate(Unit::Requests) | Measure::Budget(Unit::Requests, _) => &mut found.requests,
-            Measure::Rate(Unit::Tokens) | Measure::Budget(Unit::Tokens, _) => &mut found.tokens,
-        };
-        if place.is_none_or(|known| allowance.left < known.left) {
-            *place = Some(allowance);
-        }
-    }
-    found
 }
 
 #[cfg(test)]
