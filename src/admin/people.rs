@@ -49,18 +49,19 @@ impl Desk<'_> {
 
     /// Events with their actors as people know them.
     pub(super) fn lines(&self, events: Vec<Event>) -> Result<Vec<HistoryLine>, AdminError> {
-        let mut names: HashMap<String, String> = HashMap::new();
+        // Apart, since whoever holds a key is told by the key's id, too.
+        let (mut actors, mut targets) = (HashMap::new(), HashMap::new());
         let mut lines = Vec::with_capacity(events.len());
         for event in events {
             let (actor, target) = (event.actor.to_string(), event.target_id());
-            if !names.contains_key(&actor) {
-                names.insert(actor.clone(), self.actor_name(event.actor)?);
+            if !actors.contains_key(&actor) {
+                actors.insert(actor.clone(), self.actor_name(event.actor)?);
             }
-            if !names.contains_key(&target) {
-                names.insert(target.clone(), self.target_name(&target)?);
+            if !targets.contains_key(&target) {
+                targets.insert(target.clone(), self.target_name(&target)?);
             }
-            let name = |id: &String| names.get(id).unwrap_or(id).clone();
-            let (actor, target) = (name(&actor), name(&target));
+            let name = |names: &HashMap<String, String>, id: &String| names.get(id).unwrap_or(id).clone();
+            let (actor, target) = (name(&actors, &actor), name(&targets, &target));
             lines.push(HistoryLine::of(event, actor, target));
         }
         Ok(lines)

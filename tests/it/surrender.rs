@@ -26,6 +26,20 @@ fn with(ember: &Ember, headers: &str, key: &str, body: &str) -> Answer {
 }
 
 #[test]
+fn bug_a_key_that_was_given_up_keeps_its_name_in_the_trail() {
+    let home = Home::with_echo();
+    let key = home.key("app");
+    let ember = home.serve();
+    assert_eq!(ember.post(REVOKE, Some(&key), "").status, 200);
+    let trail: Value = serde_json::from_str(&home.ok(&["audit", "-o", "json"])).unwrap();
+    let names = |event: &Value| (event["actor_name"].clone(), event["target_name"].clone());
+    assert_eq!(names(&trail["data"][0]), ("whoever holds the key".into(), "app".into()));
+    assert_eq!(trail["data"][1]["target_name"], "app");
+    let history = shown(&home, "app")["history"].clone();
+    assert_eq!(history[1]["actor_name"], "whoever holds the key");
+}
+
+#[test]
 fn law_3_whoever_holds_a_key_revokes_it_for_good() {
     let home = Home::with_echo();
     let (key, other) = (home.key("app"), home.key("other"));
