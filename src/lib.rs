@@ -4,6 +4,8 @@
 
 pub mod types;
 
+pub mod tls;
+
 pub mod store;
 
 pub mod registry;
