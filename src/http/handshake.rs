@@ -94,3 +94,43 @@ async fn unencrypted(stream: TcpStream) -> io::Result<Beginning> {
         Transport::Tls(_) => Ok(Beginning::Nothing),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{Certificate, Identity, server_config};
+    use rustls_pki_types::ServerName;
+    use rustls_pki_types::pem::PemObject;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+    #[tokio::test]
+    async fn a_look_at_a_proof_is_over_with_the_handshake() {
+        let made = rcgen::generate_simple_self_signed(["a.test".to_string()]).unwrap();
+        let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let proof = Certificate::from_pem(("proof", chain.as_bytes()), ("key", key.as_bytes())).unwrap();
+        let identity = Arc::new(Identity::default());
+        identity.prove("a.test", proof);
+        let config = server_config(identity).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            begin(stream, Some(&config)).await
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(rustls_pki_types::CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let mut client = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
+        client.alpn_protocols = vec![b"http/1.1".to_vec(), ACME_PROTOCOL.to_vec()];
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("a.test").unwrap();
+        let mut stream = TlsConnector::from(Arc::new(client)).connect(name, stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(ACME_PROTOCOL));
+        assert_eq!(stream.read(&mut [0; 16]).await.unwrap(), 0, "a goodbye, and nothing else");
+        assert!(matches!(served.await.unwrap(), Ok(Beginning::Nothing)));
+    }
+}
