@@ -2,8 +2,10 @@
 
 mod data_dir;
 mod first_run;
+mod identity;
 mod idle;
 mod ledger;
+mod listening;
 mod logging;
 mod machine;
 mod myself;
@@ -66,6 +68,9 @@ pub enum ServeFault {
         /// What the system said.
         error: io::Error,
     },
+    /// What TLS needs.
+    #[error("TLS can't be spoken: {0}")]
+    Tls(String),
     /// A model server's settings.
     #[error("{0}")]
     Upstream(String),

@@ -21,6 +21,7 @@ use crate::types::{Bounds, LimitKind, ModelId, ModelPrice, Prices, Secret, SignU
 pub(super) struct Judge<'a> {
     pub(super) layers: &'a Layers,
     pub(super) environment: &'a [(String, String)],
+    pub(super) warnings: &'a mut Vec<String>,
     pub(super) faults: &'a mut Faults,
 }
 
@@ -120,6 +121,7 @@ impl Judge<'_> {
             body_bytes_max: body,
             buffered_bytes_max: buffered,
             streams_max: raw.streams_max,
+            tls: self.tls(&raw.tls),
         }
     }
 
@@ -258,7 +260,7 @@ impl Judge<'_> {
         secret::from_file(&path)
     }
 
-    fn fault(&mut self, trail: &[&str], message: &str) {
+    pub(super) fn fault(&mut self, trail: &[&str], message: &str) {
         let place = self.layers.place(trail).or_else(|| {
             // A section has the place of whatever stands in it.
             self.layers.place_within(trail)

@@ -43,6 +43,13 @@ pub(super) struct RawServer {
     pub(super) body_bytes_max: Size,
     pub(super) buffered_bytes_max: Size,
     pub(super) streams_max: usize,
+    pub(super) tls: RawTls,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawTls {
+    pub(super) cert_file: String,
+    pub(super) key_file: String,
 }
 
 #[derive(Deserialize)]
