@@ -89,6 +89,21 @@ pub struct ServerConfig {
     pub buffered_bytes_max: usize,
     /// HTTP/2 streams of one connection.
     pub streams_max: usize,
+    /// Certificates by ACME, when domains are named for them.
+    pub acme: Option<AcmeConfig>,
+}
+
+/// `[server.acme]`.
+#[derive(Debug)]
+pub struct AcmeConfig {
+    /// DNS names in lower case, each once; 1 to 100.
+    pub domains: Vec<String>,
+    /// Where the CA may write to.
+    pub email: Option<String>,
+    /// The URL of the CA's directory, with https.
+    pub directory: String,
+    /// Roots to trust the CA's server by; the system's without it.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl ServerConfig {

@@ -98,6 +98,7 @@ impl Judge<'_> {
             let name = if set("buffered_bytes_max") { "buffered_bytes_max" } else { "body_bytes_max" };
             self.fault(&["server", name], &message);
         }
+        let acme = self.acme(&raw.acme);
         ServerConfig {
             listen: self.listen(raw.listen.into_vec()),
             public_url: address::public_url(&raw.public_url).ok(),
@@ -120,6 +121,7 @@ impl Judge<'_> {
             body_bytes_max: body,
             buffered_bytes_max: buffered,
             streams_max: raw.streams_max,
+            acme,
         }
     }
 
@@ -258,7 +260,7 @@ impl Judge<'_> {
         secret::from_file(&path)
     }
 
-    fn fault(&mut self, trail: &[&str], message: &str) {
+    pub(super) fn fault(&mut self, trail: &[&str], message: &str) {
         let place = self.layers.place(trail).or_else(|| {
             // A section has the place of whatever stands in it.
             self.layers.place_within(trail)

@@ -43,6 +43,15 @@ pub(super) struct RawServer {
     pub(super) body_bytes_max: Size,
     pub(super) buffered_bytes_max: Size,
     pub(super) streams_max: usize,
+    pub(super) acme: RawAcme,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawAcme {
+    pub(super) domains: Vec<String>,
+    pub(super) email: String,
+    pub(super) directory: String,
+    pub(super) ca_file: String,
 }
 
 #[derive(Deserialize)]
