@@ -8,6 +8,7 @@ use instant_acme::{
     OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroizing;
 
 use crate::tls::{Certificate, Identity};
@@ -102,10 +103,9 @@ fn proof(domain: &str, digest: &[u8]) -> Result<Certificate, Refusal> {
     let mut params = CertificateParams::new([domain.to_string()]).map_err(|error| failed(&error))?;
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let key = KeyPair::generate().map_err(|error| failed(&error))?;
-    let chain = params.self_signed(&key).map_err(|error| failed(&error))?.pem();
-    let key = Zeroizing::new(key.serialize_pem());
-    Certificate::from_pem(("proof", chain.as_bytes()), ("key", key.as_bytes()))
-        .map_err(|fault| failed(&fault))
+    let certificate = params.self_signed(&key).map_err(|error| failed(&error))?.der().clone();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    Certificate::proof(certificate, &key).map_err(|fault| failed(&fault))
 }
 
 /// What the CA says of the first proof that it did not take.
