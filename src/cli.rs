@@ -128,7 +128,7 @@ fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) 
         Verb::Serve(options) => {
             services.serve(settings::for_serve(global, options, screen)?, global, options)
         }
-        Verb::Config(verb) => settings::run(verb, global, screen),
+        Verb::Config(verb) => settings::run(verb, global, services.clock().now(), screen),
         Verb::Version => version(screen),
         Verb::Account(verb) => account::run(verb, &desk(global, screen, services)?, screen),
         Verb::Key(verb) => key::run(verb, &desk(global, screen, services)?, screen),

@@ -13,12 +13,14 @@ mod secret;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::path::{Path, PathBuf};
 
 pub use checked::{
     AcmeConfig, AuditConfig, Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat,
-    LogLevel, ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig, UsageConfig,
+    LogLevel, ModelsConfig, ServerConfig, StoreConfig, TlsConfig, UpstreamAddress, UpstreamConfig,
+    UsageConfig,
 };
 pub use fault::{Fault, Faults};
 
@@ -95,7 +97,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
     let layers = Layers::pile(from_file, sources.environment, &sources.flags, &mut warnings, &mut faults);
     let raw = layers.merged().map_err(|error| faults.add(Place::Default, error)).ok();
     let judged = raw.map(|raw| {
-        Judge { layers: &layers, environment: sources.environment, faults: &mut faults }.config(raw)
+        let (environment, warnings) = (sources.environment, &mut warnings);
+        Judge { layers: &layers, environment, warnings, faults: &mut faults }.config(raw)
     });
     let (config, data_origin) = faults.unless(judged)?;
     let settings = settings(&layers, &config, data_origin);

@@ -11,6 +11,7 @@ mod connection;
 mod dashboard;
 mod error;
 mod framing;
+mod handshake;
 mod health;
 mod listen;
 mod operator;
@@ -23,6 +24,7 @@ mod site;
 mod socket;
 mod stop;
 mod surrender;
+mod transport;
 mod v1;
 
 use std::time::Duration;

@@ -1,9 +1,12 @@
 //! Puts the parts together and runs them; the clock and the random source enter here. Never: rules.
 
+mod care;
 mod data_dir;
 mod first_run;
+mod identity;
 mod idle;
 mod ledger;
+mod listening;
 mod logging;
 mod machine;
 mod myself;
@@ -66,6 +69,9 @@ pub enum ServeFault {
         /// What the system said.
         error: io::Error,
     },
+    /// What TLS needs.
+    #[error("TLS can't be spoken: {0}")]
+    Tls(String),
     /// A model server's settings.
     #[error("{0}")]
     Upstream(String),

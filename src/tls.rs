@@ -4,6 +4,10 @@
 pub mod acme;
 mod certificate;
 mod identity;
+mod server;
+mod validity;
 
 pub use certificate::{Certificate, CertificateFault};
 pub use identity::{ACME_PROTOCOL, Identity};
+pub use server::server_config;
+pub use validity::Validity;

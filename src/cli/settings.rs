@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{self, Faults, Flags, Loaded, ServerConfig, Sources};
 use crate::registry::Rules;
-use crate::types::Prices;
+use crate::types::{Prices, Timestamp};
 
 use super::args::{ConfigVerb, Format, Global, ServeOptions, UpOptions};
 use super::error::{CliError, Exit};
@@ -85,12 +85,22 @@ pub(super) fn for_serve(
     warned(load(global, flags, screen), screen)
 }
 
-pub(super) fn run(verb: &ConfigVerb, global: &Global, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+pub(super) fn run(
+    verb: &ConfigVerb,
+    global: &Global,
+    now: Timestamp,
+    screen: &mut Screen<'_, '_>,
+) -> Result<(), CliError> {
     let flags = || Flags { data: global.data.clone(), ..Flags::default() };
     match verb {
         ConfigVerb::Default => screen.data(config::EXAMPLE.trim_end()),
         ConfigVerb::Check => {
             let loaded = warned(load(global, flags(), screen), screen)?;
+            let tls = loaded.config.server.tls.as_ref();
+            // A running server says it in its log.
+            if let Some(complaint) = tls.and_then(|tls| tls.certificate.complaint(now)) {
+                screen.warn(&format!("the certificate of server.tls.cert_file is not well: {complaint}"));
+            }
             screen.note(&match &loaded.file {
                 Some(file) => format!("{} is without fault", file.display()),
                 None => "there is no configuration file; the defaults hold".to_string(),

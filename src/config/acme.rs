@@ -10,7 +10,7 @@ use super::checked::AcmeConfig;
 use super::judge::Judge;
 use super::kind::shown;
 use super::layer::resolved;
-use super::raw::RawAcme;
+use super::raw::{RawAcme, RawTls};
 use crate::types::Email;
 
 /// The most names of one certificate: what Let's Encrypt gives.
@@ -52,7 +52,7 @@ pub(super) fn email(text: &str) -> Result<(), String> {
 
 impl Judge<'_> {
     /// `None` when no domain is named.
-    pub(super) fn acme(&mut self, raw: &RawAcme) -> Option<AcmeConfig> {
+    pub(super) fn acme(&mut self, raw: &RawAcme, files: &RawTls) -> Option<AcmeConfig> {
         let domains: Vec<String> = raw.domains.iter().filter_map(|text| domain(text).ok()).collect();
         if domains.is_empty() {
             return None;
@@ -62,6 +62,12 @@ impl Judge<'_> {
             fault(
                 "this ember was built without ACME; take one that was built with the cargo feature acme, or empty \
                  server.acme.domains",
+            );
+        }
+        if !files.cert_file.is_empty() {
+            fault(
+                "server.acme.domains and server.tls.cert_file are both set, and a certificate comes from one of them; empty \
+                 the other",
             );
         }
         if domains.len() > DOMAINS_MAX {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::registry::Rules;
+use crate::tls::Certificate;
 use crate::types::{Bounds, ModelId, Prices, Secret, SignUp};
 
 /// All settings. Made by [`load`](super::load).
@@ -91,6 +92,36 @@ pub struct ServerConfig {
     pub streams_max: usize,
     /// Certificates by ACME, when domains are named for them.
     pub acme: Option<AcmeConfig>,
+    /// What clients are shown; without it every address speaks plain HTTP.
+    pub tls: Option<TlsConfig>,
+}
+
+/// `[server.tls]`.
+pub struct TlsConfig {
+    /// The chain, in PEM.
+    pub cert_file: PathBuf,
+    /// Its private key, in PEM.
+    pub key_file: PathBuf,
+    /// What was in them.
+    pub certificate: Certificate,
+}
+
+impl TlsConfig {
+    /// The host of an address as clients can check it: the address where the certificate names it, else the
+    /// certificate's first name, else the address all the same.
+    fn host(&self, address: IpAddr) -> Option<String> {
+        let names = self.certificate.names();
+        if names.contains(&address.to_string()) {
+            return None;
+        }
+        names.iter().find(|name| !name.contains('*') && name.parse::<IpAddr>().is_err()).cloned()
+    }
+}
+
+impl fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsConfig").field("cert_file", &self.cert_file).finish_non_exhaustive()
+    }
 }
 
 /// `[server.acme]`.
@@ -107,8 +138,20 @@ pub struct AcmeConfig {
 }
 
 impl ServerConfig {
+    /// Whether its addresses speak TLS.
+    #[must_use]
+    pub const fn speaks_tls(&self) -> bool {
+        self.tls.is_some() || self.acme.is_some()
+    }
+
+    /// How URLs of this server begin.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        if self.speaks_tls() { "https" } else { "http" }
+    }
+
     /// The beginning of links: the public URL, else the address that is listened on. An address that stands for every
-    /// one of the machine's is reached at its own loopback.
+    /// one of the machine's is reached at its own loopback. With TLS it is a name of the certificate's, where it has one.
     #[must_use]
     pub fn base_url(&self, listening: SocketAddr) -> String {
         let address = match listening.ip() {
@@ -116,7 +159,14 @@ impl ServerConfig {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         };
-        let local = || format!("http://{}", SocketAddr::new(address, listening.port()));
+        let local = || {
+            let (scheme, port) = (self.scheme(), listening.port());
+            let ordered = self.acme.as_ref().and_then(|acme| acme.domains.first().cloned());
+            match self.tls.as_ref().and_then(|tls| tls.host(address)).or(ordered) {
+                Some(name) => format!("{scheme}://{name}:{port}"),
+                None => format!("{scheme}://{}", SocketAddr::new(address, port)),
+            }
+        };
         self.public_url.clone().unwrap_or_else(local)
     }
 }

@@ -21,6 +21,7 @@ use crate::types::{Bounds, LimitKind, ModelId, ModelPrice, Prices, Secret, SignU
 pub(super) struct Judge<'a> {
     pub(super) layers: &'a Layers,
     pub(super) environment: &'a [(String, String)],
+    pub(super) warnings: &'a mut Vec<String>,
     pub(super) faults: &'a mut Faults,
 }
 
@@ -98,7 +99,7 @@ impl Judge<'_> {
             let name = if set("buffered_bytes_max") { "buffered_bytes_max" } else { "body_bytes_max" };
             self.fault(&["server", name], &message);
         }
-        let acme = self.acme(&raw.acme);
+        let acme = self.acme(&raw.acme, &raw.tls);
         ServerConfig {
             listen: self.listen(raw.listen.into_vec()),
             public_url: address::public_url(&raw.public_url).ok(),
@@ -121,6 +122,7 @@ impl Judge<'_> {
             body_bytes_max: body,
             buffered_bytes_max: buffered,
             streams_max: raw.streams_max,
+            tls: self.tls(&raw.tls),
             acme,
         }
     }

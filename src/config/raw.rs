@@ -44,6 +44,13 @@ pub(super) struct RawServer {
     pub(super) buffered_bytes_max: Size,
     pub(super) streams_max: usize,
     pub(super) acme: RawAcme,
+    pub(super) tls: RawTls,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawTls {
+    pub(super) cert_file: String,
+    pub(super) key_file: String,
 }
 
 #[derive(Deserialize)]

@@ -85,6 +85,8 @@ pub(super) static SETTINGS: &[Row] = &[
     row("server.body_bytes_max", Size("1KiB", "1GiB"), "32MiB", "the body of one request"),
     row("server.buffered_bytes_max", Size("1KiB", "64GiB"), "256MiB", "the bodies of all requests together"),
     row("server.streams_max", Count(1, 10_000), "256", "HTTP/2 streams of one connection"),
+    row("server.tls.cert_file", Text(path), "", "the certificate chain that clients are shown, in PEM"),
+    row("server.tls.key_file", Text(path), "", "the private key of the certificate, or credential:NAME"),
     row("server.acme.domains", Texts(acme_domain), "[]", "the domains to have a certificate for by ACME"),
     row("server.acme.email", Text(acme::email), "", "where the CA may write to"),
     row(

@@ -7,24 +7,26 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio_rustls::rustls::ServerConfig;
 
+use super::error::ApiError;
 use super::framing::Framing;
+use super::handshake::{Beginning, PREFACE, begin};
 use super::pulse::Pulse;
 use super::service::{Peer, Service};
 use super::socket::Socket;
 use super::stop::StopWatch;
+use super::transport::Transport;
 
-/// How every HTTP/2 connection begins (RFC 9113, 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How much later than Ember hyper refuses a head.
 const HEAD_ROOM: usize = 32 * 1024;
 const HEADERS_ROOM: usize = 100;
@@ -36,26 +38,42 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// What a header costs beside its bytes (RFC 9113, 6.5.2).
 const H2_HEADER_OVERHEAD: usize = 32;
 const H2_RESETS_MAX: usize = 64;
+const UNENCRYPTED: &str = "it came unencrypted, and this port speaks TLS: begin the URL with https://";
 
-/// Serves a connection until it is over.
-pub(super) async fn serve(stream: TcpStream, peer: Peer, service: Arc<Service>, stop: StopWatch) {
+/// Serves a connection until it is over, under TLS where there is some.
+pub(super) async fn serve(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    peer: Peer,
+    service: Arc<Service>,
+    stop: StopWatch,
+) {
     let accepted = Instant::now();
     // Streams of small parts must not wait for each other; where the system refuses, they only come later.
     let _ = stream.set_nodelay(true);
-    let stream = Arc::new(stream);
-    let first = tokio::select! {
-        first = timeout_at(accepted + service.limits().header_timeout, first_bytes(&stream)) => first,
+    let begun = tokio::select! {
+        begun = timeout_at(accepted + service.limits().header_timeout, begin(stream, tls.as_ref())) => begun,
         () = stop.clone().draining() => return,
     };
-    match first {
-        Ok(Ok(first)) if first.starts_with(PREFACE) => serve_http2(stream, first, peer, service, stop).await,
-        Ok(Ok(first)) if !first.is_empty() => serve_http1(stream, first, peer, service, stop).await,
-        _ => {}
+    match begun {
+        Ok(Ok(Beginning::Http(transport, first))) if first.starts_with(PREFACE) => {
+            serve_http2(Arc::new(transport), first, peer, service, stop).await;
+        }
+        Ok(Ok(Beginning::Http(transport, first))) => {
+            serve_http1(Arc::new(transport), first, peer, service, stop).await;
+        }
+        Ok(Ok(Beginning::Unencrypted(stream))) => {
+            let refusal = service.refuse_unread(&ApiError::BadRequest(UNENCRYPTED.to_string()), peer);
+            close(Arc::new(Transport::Plain(stream)), &Pulse::new(None), Some(refusal), Course::Orderly)
+                .await;
+        }
+        Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "a connection did not begin"),
+        Ok(Ok(Beginning::Nothing)) | Err(_) => {}
     }
 }
 
 async fn serve_http1(
-    stream: Arc<TcpStream>,
+    transport: Arc<Transport>,
     first: Bytes,
     peer: Peer,
     service: Arc<Service>,
@@ -63,7 +81,7 @@ async fn serve_http1(
 ) {
     let head_bytes = head_bytes(&service);
     let pulse = Arc::new(Pulse::new(Some(Framing::new(head_bytes))));
-    let socket = Socket::new(Arc::clone(&stream), Arc::clone(&pulse), first);
+    let socket = Socket::new(Arc::clone(&transport), Arc::clone(&pulse), first);
     let handler = handler(&service, &pulse, peer, &stop);
     let mut builder = http1::Builder::new();
     builder
@@ -73,21 +91,21 @@ async fn serve_http1(
         .max_headers(service.limits().headers_max + HEADERS_ROOM)
         .max_buf_size(head_bytes);
     let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let watch = Supervisor::new(Arc::clone(&stream), Arc::clone(&pulse), Arc::clone(&service), &stop);
-    drive(connection, http1::Connection::graceful_shutdown, watch).await;
-    let refusal = pulse.unasked().map(|status| service.refuse_unread(status, peer));
-    close(stream, &pulse, refusal).await;
+    let watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), Arc::clone(&service), &stop);
+    let course = drive(connection, http1::Connection::graceful_shutdown, watch).await;
+    let refusal = pulse.unasked().map(|status| service.refuse_unread(&service.unreadable(status), peer));
+    close(transport, &pulse, refusal, course).await;
 }
 
 async fn serve_http2(
-    stream: Arc<TcpStream>,
+    transport: Arc<Transport>,
     first: Bytes,
     peer: Peer,
     service: Arc<Service>,
     stop: StopWatch,
 ) {
     let pulse = Arc::new(Pulse::new(None));
-    let socket = Socket::new(Arc::clone(&stream), Arc::clone(&pulse), first);
+    let socket = Socket::new(Arc::clone(&transport), Arc::clone(&pulse), first);
     let handler = handler(&service, &pulse, peer, &stop);
     let headers_max = service.limits().headers_max + HEADERS_ROOM;
     let list_bytes = head_bytes(&service) + headers_max * H2_HEADER_OVERHEAD;
@@ -101,9 +119,9 @@ async fn serve_http2(
         .keep_alive_interval(service.limits().idle_timeout)
         .keep_alive_timeout(service.limits().write_timeout);
     let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let watch = Supervisor::new(Arc::clone(&stream), Arc::clone(&pulse), service, &stop);
-    drive(connection, http2::Connection::graceful_shutdown, watch).await;
-    close(stream, &pulse, None).await;
+    let watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), service, &stop);
+    let course = drive(connection, http2::Connection::graceful_shutdown, watch).await;
+    close(transport, &pulse, None, course).await;
 }
 
 /// hyper's limit of a head; above Ember's, so that Ember's answer has a body and a request id.
@@ -111,18 +129,36 @@ fn head_bytes(service: &Service) -> usize {
     service.limits().header_bytes_max + service.limits().target_bytes_max + HEAD_ROOM
 }
 
+/// How the course of a connection came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// Every answer that had begun is whole.
+    Orderly,
+    /// In the middle of something.
+    BrokenOff,
+}
+
 /// Lets hyper work until it is done or the supervisor says that it is over.
-async fn drive<C: Future>(connection: C, end_soon: impl Fn(Pin<&mut C>), mut watch: Supervisor) {
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    end_soon: impl Fn(Pin<&mut C>),
+    mut watch: Supervisor,
+) -> Course {
     let mut connection = pin!(connection);
     let mut asked = false;
     poll_fn(|cx| {
         if watch.ends_soon(cx) && !std::mem::replace(&mut asked, true) {
             end_soon(connection.as_mut());
         }
-        let over = connection.as_mut().poll(cx).is_ready();
-        if over || watch.is_over(cx) { Poll::Ready(()) } else { Poll::Pending }
+        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+            return Poll::Ready(if outcome.is_ok() { Course::Orderly } else { Course::BrokenOff });
+        }
+        if !watch.is_over(cx) {
+            return Poll::Pending;
+        }
+        Poll::Ready(if watch.pulse.is_idle() { Course::Orderly } else { Course::BrokenOff })
     })
-    .await;
+    .await
 }
 
 type Answering =
@@ -141,34 +177,25 @@ fn handler(
     }
 }
 
-/// Reads until it is clear whether this is HTTP/2. Empty when the client went away.
-async fn first_bytes(stream: &TcpStream) -> io::Result<Bytes> {
-    let mut bytes = BytesMut::with_capacity(8192);
-    loop {
-        stream.readable().await?;
-        match stream.try_read_buf(&mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-            Ok(0) => return Ok(Bytes::new()),
-            Ok(_) if bytes.len() < PREFACE.len() && PREFACE.starts_with(&bytes) => {}
-            Ok(_) => return Ok(bytes.freeze()),
-        }
-    }
-}
-
-/// Closes the socket. A client that is still sending gets to read its answer: without that the kernel would throw
-/// the answer away.
-async fn close(stream: Arc<TcpStream>, pulse: &Pulse, last_words: Option<Bytes>) {
+/// Closes the connection. A client that is still sending gets to read its answer: without that the kernel would throw
+/// the answer away. On TLS only what came to its end in order gets a goodbye.
+async fn close(transport: Arc<Transport>, pulse: &Pulse, last_words: Option<Bytes>, course: Course) {
     // hyper and the supervisor are gone, and their handles with them.
-    let Ok(mut stream) = Arc::try_unwrap(stream) else { return };
+    let Ok(mut transport) = Arc::try_unwrap(transport) else { return };
     let has_unread = pulse.has_unread() || last_words.is_some();
+    let is_orderly = course == Course::Orderly || last_words.is_some();
     if let Some(words) = last_words {
-        let _ = timeout(LINGER_TIME, stream.write_all(&words)).await;
+        let _ = timeout(LINGER_TIME, transport.write_all(&words)).await;
     }
     if pulse.must_reset() {
-        let _ = stream.set_zero_linger();
-    } else if has_unread && stream.shutdown().await.is_ok() {
-        let _ = timeout(LINGER_TIME, swallow(&stream)).await;
+        let _ = transport.socket().set_zero_linger();
+        return;
+    }
+    if is_orderly && transport.is_tls() {
+        let _ = timeout(LINGER_TIME, transport.say_goodbye()).await;
+    }
+    if has_unread && transport.socket().shutdown().await.is_ok() {
+        let _ = timeout(LINGER_TIME, swallow(transport.socket())).await;
     }
 }
 
@@ -185,7 +212,7 @@ async fn swallow(stream: &TcpStream) {
 
 /// Looks after a connection beside hyper: its deadlines, its client's hang-up, the order to stop.
 struct Supervisor {
-    stream: Arc<TcpStream>,
+    transport: Arc<Transport>,
     pulse: Arc<Pulse>,
     service: Arc<Service>,
     timer: Pin<Box<Sleep>>,
@@ -194,9 +221,9 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn new(stream: Arc<TcpStream>, pulse: Arc<Pulse>, service: Arc<Service>, stop: &StopWatch) -> Self {
+    fn new(transport: Arc<Transport>, pulse: Arc<Pulse>, service: Arc<Service>, stop: &StopWatch) -> Self {
         let timer = Box::pin(sleep_until(Instant::now() + service.limits().header_timeout));
-        Self { stream, pulse, service, timer, draining: Box::pin(stop.clone().draining()), drained: false }
+        Self { transport, pulse, service, timer, draining: Box::pin(stop.clone().draining()), drained: false }
     }
 
     /// Whether this connection is to end with the answers that are under way.
@@ -215,14 +242,12 @@ impl Supervisor {
     fn has_hung_up(&mut self, cx: &mut Context<'_>) -> bool {
         let mut scratch = [0; 512];
         while self.pulse.is_answering() {
-            match self.stream.poll_read_ready(cx) {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match self.transport.poll_read(cx, &mut buf) {
                 Poll::Pending => return false,
                 Poll::Ready(Err(_)) => return true,
-                Poll::Ready(Ok(())) => match self.stream.try_read(&mut scratch) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) | Ok(0) => return true,
-                    Ok(count) => self.pulse.has_read(&scratch[..count]),
-                },
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => return true,
+                Poll::Ready(Ok(())) => self.pulse.has_read(buf.filled()),
             }
         }
         false

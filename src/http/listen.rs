@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::rustls::ServerConfig;
 
 use super::connection;
 use super::service::{Parts, Peer, Service};
@@ -17,6 +18,8 @@ use super::stop::Stop;
 /// Sockets that are bound and not yet served.
 pub struct Listener {
     sockets: Vec<TcpListener>,
+    /// How TLS is spoken on all of them; none where it is not.
+    tls: Option<Arc<ServerConfig>>,
 }
 
 /// Connections that wait in the kernel to be accepted.
@@ -33,7 +36,13 @@ impl Listener {
     /// The address that could not be bound, and why.
     pub fn bind(addresses: &[SocketAddr]) -> Result<Self, (SocketAddr, io::Error)> {
         let sockets = addresses.iter().map(|address| bind_one(*address).map_err(|error| (*address, error)));
-        Ok(Self { sockets: sockets.collect::<Result<_, _>>()? })
+        Ok(Self { sockets: sockets.collect::<Result<_, _>>()?, tls: None })
+    }
+
+    /// Speaks TLS on every address.
+    #[must_use]
+    pub fn with_tls(self, tls: Arc<ServerConfig>) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// The addresses bound, with the ports the system chose.
@@ -49,7 +58,8 @@ impl Listener {
         let slots = Arc::new(Semaphore::new(connections_max));
         let mut doors = JoinSet::new();
         for socket in self.sockets {
-            doors.spawn(accept(socket, Arc::clone(&service), Arc::clone(&slots), stop.clone()));
+            let (service, slots) = (Arc::clone(&service), Arc::clone(&slots));
+            doors.spawn(accept(socket, self.tls.clone(), service, slots, stop.clone()));
         }
         while doors.join_next().await.is_some() {}
         let everyone = u32::try_from(connections_max).unwrap_or(u32::MAX);
@@ -70,7 +80,13 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(socket: TcpListener, service: Arc<Service>, slots: Arc<Semaphore>, stop: Stop) {
+async fn accept(
+    socket: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    service: Arc<Service>,
+    slots: Arc<Semaphore>,
+    stop: Stop,
+) {
     let mut draining = std::pin::pin!(stop.watch().draining());
     loop {
         let slot = tokio::select! {
@@ -83,10 +99,11 @@ async fn accept(socket: TcpListener, service: Arc<Service>, slots: Arc<Semaphore
         };
         match accepted {
             Ok((stream, address)) => {
-                let (service, watch) = (Arc::clone(&service), stop.watch());
+                let (service, tls, watch) = (Arc::clone(&service), tls.clone(), stop.watch());
+                let peer = Peer { address, is_encrypted: tls.is_some() };
                 tokio::spawn(async move {
                     let _slot = slot;
-                    connection::serve(stream, Peer(address), service, watch).await;
+                    connection::serve(stream, tls, peer, service, watch).await;
                 });
             }
             Err(error) => {

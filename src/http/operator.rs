@@ -70,10 +70,10 @@ async fn carry_out(
     access: &mut Access,
     peer: Peer,
 ) -> Result<Draft, ApiError> {
-    let ground = service.parts.site.ground(&request, peer.0);
+    let ground = service.parts.site.ground(&request, peer.address, peer.is_encrypted);
     let base_url = ground.as_ref().map(|ground| ground.base_url.clone()).ok();
     let (head, incoming) = request.into_parts();
-    let address = service.parts.site.client(&head.headers, peer.0);
+    let address = service.parts.site.client(&head.headers, peer.address);
     let bearer = request::bearer(&head.headers)?;
     let is_bearer = bearer.is_some();
     let credential = match bearer {

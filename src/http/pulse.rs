@@ -92,6 +92,11 @@ impl Pulse {
         state.framing.is_some() && state.open.iter().any(|course| course.body_done)
     }
 
+    /// Whether no answer is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state().open.is_empty()
+    }
+
     /// Whether no further request may be read from this connection.
     pub(super) fn must_close(&self) -> bool {
         self.state().framing.as_ref().is_some_and(Framing::must_close)

@@ -62,7 +62,11 @@ pub struct Parts {
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    /// Whether nobody on the way to it can read along.
+    pub(super) is_encrypted: bool,
+}
 
 /// What is sent back.
 pub(super) type Answer = Response<AnswerBody>;
@@ -130,7 +134,7 @@ impl Service {
     ) -> Answer {
         let id = request::request_id(request.headers(), self.parts.clock.now(), &*self.parts.random);
         let text = String::from_utf8_lossy(id.as_bytes()).into_owned();
-        let client = self.parts.site.client(request.headers(), peer.0);
+        let client = self.parts.site.client(request.headers(), peer.address);
         let mut access = Access::begin(text, request.method().clone(), client);
         let cors = self.parts.origins.cors(request.uri().path(), request.headers());
         let asked = v1::Asked { id: id.clone(), open: &open, stop, cors: cors.clone() };
@@ -149,12 +153,7 @@ impl Service {
 
     /// The whole answer, head and all, to bytes that are no request: what hyper would answer by itself has neither a
     /// body nor an id.
-    pub(super) fn refuse_unread(&self, status: u16, peer: Peer) -> Bytes {
-        let error = match status {
-            431 => ApiError::HeadersTooLarge,
-            414 => ApiError::TargetTooLong(self.limits().target_bytes_max),
-            _ => ApiError::BadRequest("its head is not HTTP/1.1".to_string()),
-        };
+    pub(super) fn refuse_unread(&self, error: &ApiError, peer: Peer) -> Bytes {
         let id = request::request_id(&HeaderMap::new(), self.parts.clock.now(), &*self.parts.random);
         let id = String::from_utf8_lossy(id.as_bytes()).into_owned();
         let json = error.json_text();
@@ -164,12 +163,21 @@ impl Service {
             error.status(),
             json.len()
         );
-        let mut access = Access::begin(id, Method::default(), peer.0.ip().to_canonical());
+        let mut access = Access::begin(id, Method::default(), peer.address.ip().to_canonical());
         access.status = Some(error.status());
         access.code = Some(error.code());
         access.ending = Ending::Refused;
         access.bytes_out = json.len() as u64;
         answer.into()
+    }
+
+    /// What is wrong with a head that hyper would answer with `status`.
+    pub(super) fn unreadable(&self, status: u16) -> ApiError {
+        match status {
+            431 => ApiError::HeadersTooLarge,
+            414 => ApiError::TargetTooLong(self.limits().target_bytes_max),
+            _ => ApiError::BadRequest("its head is not HTTP/1.1".to_string()),
+        }
     }
 
     async fn draft(

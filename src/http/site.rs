@@ -52,16 +52,25 @@ impl Site {
         client
     }
 
-    /// The ground of a request.
+    /// The ground of a request that came from `peer`, `encrypted` up to here or not. Where a proxy passed it on, its
+    /// word counts and not the connection to it.
     ///
     /// # Errors
     /// [`WrongHost`].
-    pub(super) fn ground<B>(&self, request: &Request<B>, peer: SocketAddr) -> Result<Ground, WrongHost> {
+    pub(super) fn ground<B>(
+        &self,
+        request: &Request<B>,
+        peer: SocketAddr,
+        encrypted: bool,
+    ) -> Result<Ground, WrongHost> {
         let headers = request.headers();
         let host = host_of(request).ok_or(WrongHost)?;
         let from_proxy = self.trusts(peer.ip().to_canonical());
         let proto = words(headers, &FORWARDED_PROTO).pop();
-        let is_secure = from_proxy && proto.is_some_and(|word| word.eq_ignore_ascii_case("https"));
+        let is_secure = match proto {
+            Some(word) => from_proxy && word.eq_ignore_ascii_case("https"),
+            None => encrypted && !has_word(headers),
+        };
         let scheme = if is_secure { "https" } else { "http" };
         let ground = |base_url: String, refusal: Option<&str>| Ground {
             is_secure: base_url.starts_with("https://"),
@@ -89,8 +98,7 @@ impl Site {
 
     /// Plain HTTP is for one's own machine only.
     fn plain_refusal(&self, headers: &HeaderMap, peer: SocketAddr, host: &str) -> Option<&'static str> {
-        let has_word =
-            [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED].iter().any(|name| headers.contains_key(name));
+        let has_word = has_word(headers);
         let name = host_name(host);
         let is_local_name = name.eq_ignore_ascii_case("localhost")
             || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
@@ -109,12 +117,17 @@ impl Site {
 }
 
 const NOT_ENCRYPTED: &str = "This connection is not encrypted, so nobody can sign in over it: passwords could be read \
-    on the way. Use an https address (a TLS proxy in front of Ember, named in server.trusted_proxies), or open the \
+    on the way. Use an https address (server.tls, or a TLS proxy in front of Ember, named in server.trusted_proxies), or open the \
     dashboard on the machine itself, for example through an SSH tunnel.";
 const NOT_TRUSTED: &str = "A proxy passed this request on, and Ember does not know it, so nobody can sign in here. Name \
     its address in server.trusted_proxies, set server.public_url, and let it send X-Forwarded-Proto.";
 const NOT_SEEN_ENCRYPTED: &str = "This site is reached by https, but no trusted proxy says that this connection is, so \
     nobody can sign in here. Name the proxy in server.trusted_proxies and let it send X-Forwarded-Proto: https.";
+
+/// Whether a proxy passed this on, or someone says so.
+fn has_word(headers: &HeaderMap) -> bool {
+    [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED].iter().any(|name| headers.contains_key(name))
+}
 
 /// The host and port that the request names.
 fn host_of<B>(request: &Request<B>) -> Option<String> {
@@ -167,7 +180,36 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        site.ground(&request.body(()).unwrap(), SocketAddr::new(peer.parse().unwrap(), 4711))
+        site.ground(&request.body(()).unwrap(), SocketAddr::new(peer.parse().unwrap(), 4711), false)
+    }
+
+    #[test]
+    fn over_tls_a_connection_is_secure_unless_a_proxy_passed_it_on() {
+        let stand = |site: &Site, headers: &[(&str, &str)]| {
+            let mut request = Request::builder().uri("/sign-in");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let peer = SocketAddr::new("192.0.2.7".parse().unwrap(), 4711);
+            site.ground(&request.body(()).unwrap(), peer, true).unwrap()
+        };
+        let host = ("host", "ai.test");
+        for url in [None, Some("https://ai.test")] {
+            let ground = stand(&site(url, &[]), &[host]);
+            assert_eq!((ground.refusal, ground.is_secure), (None, true), "{url:?}");
+            assert_eq!(ground.base_url, "https://ai.test");
+        }
+        let url = Some("https://ai.test");
+        let proto = |word| ("x-forwarded-proto", word);
+        for (proxies, headers, is_good) in [
+            (&[][..], &[host, proto("https")][..], false),
+            (&[], &[host, ("x-forwarded-for", "203.0.113.9")], false),
+            (&["192.0.2.7"], &[host, proto("http")], false),
+            (&["192.0.2.7"], &[host, proto("https")], true),
+        ] {
+            let ground = stand(&site(url, proxies), headers);
+            assert_eq!(ground.refusal.is_none(), is_good, "{proxies:?} {headers:?}");
+        }
     }
 
     #[test]

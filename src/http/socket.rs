@@ -1,4 +1,4 @@
-//! The socket of one connection as hyper reads and writes it: bytes pass unchanged, and what passes is noted in the
+//! One connection as hyper reads and writes it: bytes pass unchanged, and what passes is noted in the
 //! connection's pulse. Never: what the bytes mean.
 
 use std::io;
@@ -8,41 +8,21 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::pulse::Pulse;
+use super::transport::{Outgoing, Transport};
 
-/// Reads and writes a connection's stream.
+/// Reads and writes a connection's transport.
 pub(super) struct Socket {
-    stream: Arc<TcpStream>,
+    transport: Arc<Transport>,
     pulse: Arc<Pulse>,
     /// Bytes read before it was known which protocol is spoken.
     first: Bytes,
 }
 
 impl Socket {
-    pub(super) fn new(stream: Arc<TcpStream>, pulse: Arc<Pulse>, first: Bytes) -> Self {
-        Self { stream, pulse, first }
-    }
-
-    fn poll_send(
-        &self,
-        cx: &mut Context<'_>,
-        mut send: impl FnMut(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            if self.stream.poll_write_ready(cx)?.is_pending() {
-                self.pulse.has_written(true);
-                return Poll::Pending;
-            }
-            match send(&self.stream) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => {
-                    self.pulse.has_written(false);
-                    return Poll::Ready(outcome);
-                }
-            }
-        }
+    pub(super) fn new(transport: Arc<Transport>, pulse: Arc<Pulse>, first: Bytes) -> Self {
+        Self { transport, pulse, first }
     }
 }
 
@@ -59,18 +39,10 @@ impl AsyncRead for Socket {
             buf.put_slice(&taken);
             return Poll::Ready(Ok(()));
         }
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            let before = buf.filled().len();
-            match self.stream.try_read_buf(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok(_) => {
-                    self.pulse.has_read(&buf.filled()[before..]);
-                    return Poll::Ready(Ok(()));
-                }
-            }
-        }
+        let before = buf.filled().len();
+        ready!(self.transport.poll_read(cx, buf))?;
+        self.pulse.has_read(&buf.filled()[before..]);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -79,7 +51,7 @@ impl AsyncWrite for Socket {
         if self.pulse.takes_unasked(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        self.poll_send(cx, |stream| stream.try_write(bytes))
+        self.transport.poll_write(cx, Outgoing::One(bytes), &self.pulse)
     }
 
     fn poll_write_vectored(
@@ -92,7 +64,7 @@ impl AsyncWrite for Socket {
         {
             return Poll::Ready(Ok(only.len()));
         }
-        self.poll_send(cx, |stream| stream.try_write_vectored(slices))
+        self.transport.poll_write(cx, Outgoing::Several(slices), &self.pulse)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -100,13 +72,14 @@ impl AsyncWrite for Socket {
     }
 
     /// Called when everything before it was written.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.transport.poll_flush(cx, &self.pulse))?;
         self.pulse.has_flushed();
         Poll::Ready(Ok(()))
     }
 
     /// The connection's end is decided where it is served, after whatever the client still sends.
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.transport.poll_flush(cx, &self.pulse)
     }
 }

@@ -18,6 +18,7 @@ use crate::http::{Listener, Parts, Stop, admin};
 use crate::meter::{Ledger, Meter};
 use crate::registry::{Door, Registry, changes};
 use crate::store::{RedbStore, Store};
+use crate::tls::server_config;
 use crate::types::{Clock, KeyId, Origin};
 use crate::upstream::Upstreams;
 
@@ -26,7 +27,7 @@ use super::ledger::{self, DiskLedger};
 use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
 use super::myself::Myself;
 use super::source::RegistrySource;
-use super::{ServeFault, idle, settings, snapshot, socket_path, traces, trail, usage};
+use super::{ServeFault, care, idle, listening, settings, snapshot, socket_path, traces, trail, usage};
 
 /// What a server is made of: everything open, nothing served yet.
 pub(super) struct Server {
@@ -77,6 +78,11 @@ impl Server {
         let parts = self.parts(&built, Arc::clone(&door));
         let (closing, closed) = watch::channel(());
         let mut tasks = JoinSet::new();
+        if let Some((identity, care)) = care::begin(&self.config.server, self.dir.path(), &built.clock) {
+            let tls = server_config(identity).map_err(|error| ServeFault::Tls(error.to_string()))?;
+            self.listener = self.listener.with_tls(tls);
+            tasks.spawn(care);
+        }
         tasks.spawn(Arc::clone(&built.upstreams).watch());
         tasks.spawn(settle(Arc::clone(&built.registry)));
         tasks.spawn(trail::keep(Arc::clone(&built.registry), self.config.audit.retention));
@@ -95,9 +101,7 @@ impl Server {
         {
             return Ok(End::Drained);
         }
-        for address in self.listener.addresses() {
-            tracing::info!("listening on http://{address}");
-        }
+        listening::say(&self.config.server, &self.listener.addresses());
         let drain_timeout = self.config.server.drain_timeout;
         let serving = self.listener.serve(parts, &stop, drain_timeout);
         let end = until_asked(serving, signals, &stop, drain_timeout).await?;
@@ -195,8 +199,7 @@ impl Server {
     /// Binds the socket for commands. Whoever holds the store's lock may: a socket that lies there is a dead one's.
     fn open_door(&self, built: &Built) -> Result<(UnixListener, Arc<admin::AdminDoor>), ServeFault> {
         let listener = socket_path::bind(&self.dir).map_err(ServeFault::Socket)?;
-        let listen: Vec<_> =
-            self.listener.addresses().iter().map(|address| format!("http://{address}")).collect();
+        let listen = listening::urls(&self.config.server, &self.listener.addresses());
         let address = self.listener.addresses().first().copied();
         let base_url = address.map(|address| self.config.server.base_url(address));
         let running: Arc<dyn Running> = Arc::new(Myself {

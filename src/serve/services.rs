@@ -113,6 +113,7 @@ impl From<ServeFault> for OpenError {
             | ServeFault::Listen { .. }
             | ServeFault::Socket(_)
             | ServeFault::Out { .. }
+            | ServeFault::Tls(_)
             | ServeFault::Upstream(_)
             | ServeFault::Registry(_)
             | ServeFault::Process(_)
@@ -139,7 +140,9 @@ impl From<ServeFault> for CliError {
                 Self::new(known.map_or(Exit::Failure, |(_, exit)| exit), sentence)
                     .hint("name a file that is not there yet with --out")
             }
-            ServeFault::Socket(_) | ServeFault::Process(_) => Self::new(Exit::Failure, sentence),
+            ServeFault::Socket(_) | ServeFault::Tls(_) | ServeFault::Process(_) => {
+                Self::new(Exit::Failure, sentence)
+            }
             ServeFault::Interrupted => Self::new(Exit::Interrupted, sentence),
         }
     }

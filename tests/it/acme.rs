@@ -16,13 +16,13 @@ use ember_gateway::tls::acme::{Retry, Settings, keep_renewed};
 use ember_gateway::tls::{ACME_PROTOCOL, Identity};
 use ember_gateway::types::{Clock, Random, RandomUnavailable, Timestamp};
 use rustls::crypto::ring;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tracing::subscriber::DefaultGuard;
 
-use super::ember::{Home, PATIENCE, files_below};
+use super::ember::{Ember, Home, PATIENCE, files_below};
 use server::{Ca, Trouble};
 
 struct Wall;
@@ -177,7 +177,8 @@ impl Log {
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -313,6 +314,43 @@ async fn no_key_is_logged_and_none_lies_about() {
     assert_eq!(names, HashSet::from(["account.pem".to_string(), "certificate.pem".to_string()]));
 }
 
+/// Until somebody asks for the end, on a thread that may wait.
+async fn waiting<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+#[tokio::test]
+async fn ember_itself_is_certified_serves_and_needs_no_ca_when_it_starts_again() {
+    let ca = Ca::start().await;
+    let home = Home::new(&format!(
+        "[server.acme]\ndomains = [\"ai.example.test\"]\ndirectory = \"{}\"\nca_file = \"ca.pem\"\n[models]\necho = true\n",
+        ca.directory
+    ));
+    std::fs::write(home.file("ca.pem"), &ca.root).unwrap();
+    for said in [
+        "a new certificate for ai.example.test is shown",
+        "the kept certificate for ai.example.test is shown",
+    ] {
+        let served = home.command(&["serve"]);
+        let ember = waiting(move || Ember::start(served)).await;
+        let port = ember.address.port();
+        ca.connects_back_to(port);
+        let ember = waiting(move || {
+            ember.wait_for_log(said);
+            ember
+        })
+        .await;
+        let mut stream = wire::connect("ai.example.test", port, &ca.root).await.unwrap();
+        let asked = "GET /v1/models HTTP/1.1\r\nHost: ai.example.test\r\nConnection: close\r\n\r\n";
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        assert!(waiting(move || ember.stop()).await.success());
+    }
+    assert_eq!(ca.asked_at("/new-order").len(), 1);
+}
+
 #[test]
 fn the_settings_are_checked_all_at_once() {
     let home = Home::new("[server.acme]\ndomains = [\"ai.example.com\"]\nemail = \"ops@example.com\"\n");
@@ -333,8 +371,14 @@ fn the_settings_are_checked_all_at_once() {
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }
-    let said = faults("domains = [\"a.example\", \"A.example\"]\nca_file = \"absent.pem\"");
-    for part in ["server.acme.domains has a.example twice", "absent.pem can't be read"] {
+    let said = faults(
+        "domains = [\"a.example\", \"A.example\"]\nca_file = \"absent.pem\"\n[server.tls]\ncert_file = \"c\"\nkey_file = \"k\"",
+    );
+    for part in [
+        "server.acme.domains has a.example twice",
+        "absent.pem can't be read",
+        "server.acme.domains and server.tls.cert_file are both set",
+    ] {
         assert!(said.contains(part), "{part}\n{said}");
     }
 }

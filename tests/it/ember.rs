@@ -7,6 +7,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::pipe::{self, Pipe};
+
 /// The longest anything in these tests may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -23,10 +25,15 @@ pub struct Home {
 }
 
 impl Home {
-    /// `settings` go into ember.toml below an address with a free port.
+    /// `settings` go into ember.toml below an address with a free port. With `EMBER_PROOF_TLS` set Ember speaks TLS, so
+    /// that a test of the door holds for that, too.
     pub fn new(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let text = format!("[server]\nlisten = \"127.0.0.1:0\"\n{settings}");
+        let mut text = format!("[server]\nlisten = \"127.0.0.1:0\"\n{settings}");
+        if std::env::var_os("EMBER_PROOF_TLS").is_some() && !text.contains(pipe::SECTION) {
+            pipe::Pair::new().put(folder.path());
+            text = format!("{text}\n{}", pipe::SECTION);
+        }
         std::fs::write(folder.path().join("ember.toml"), text).unwrap();
         Self { folder }
     }
@@ -88,6 +95,8 @@ impl Home {
 pub struct Ember {
     child: Child,
     pub address: SocketAddr,
+    /// The certificate to expect, where it speaks TLS.
+    pub trust: Option<PathBuf>,
     log: Arc<Mutex<String>>,
     out: Arc<Mutex<String>>,
 }
@@ -101,11 +110,13 @@ impl Ember {
         let (lines, kept) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
-                if let Some((_, rest)) = line.split_once("listening on http://") {
+                if let Some((_, rest)) = line.split_once("listening on http") {
+                    let is_tls = rest.starts_with('s');
+                    let rest = rest.trim_start_matches('s').trim_start_matches("://");
                     let end = rest
                         .find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit())
                         .unwrap_or(rest.len());
-                    let _ = found.send(rest[..end].parse::<SocketAddr>().unwrap());
+                    let _ = found.send((rest[..end].parse::<SocketAddr>().unwrap(), is_tls));
                 }
                 let mut kept = kept.lock().unwrap();
                 kept.push_str(&line);
@@ -113,7 +124,9 @@ impl Ember {
             }
         });
         let address = address.recv_timeout(PATIENCE);
-        let address = address.unwrap_or_else(|_| panic!("it did not start: {}", log.lock().unwrap()));
+        let (address, is_tls) =
+            address.unwrap_or_else(|_| panic!("it did not start: {}", log.lock().unwrap()));
+        let trust = is_tls.then(|| command.get_current_dir().unwrap().join(pipe::CERT_FILE));
         let out = Arc::new(Mutex::new(String::new()));
         let (mut stdout, kept) = (child.stdout.take().unwrap(), Arc::clone(&out));
         std::thread::spawn(move || {
@@ -122,7 +135,7 @@ impl Ember {
                 kept.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..count]));
             }
         });
-        Self { child, address, log, out }
+        Self { child, address, trust, log, out }
     }
 
     pub fn pid(&self) -> u32 {
@@ -152,7 +165,7 @@ impl Ember {
 
     /// Sends these bytes on a new connection and reads what comes until the end.
     pub fn raw(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut stream = self.connect();
+        let mut stream = Pipe::open(self);
         // The server may answer and close before everything was sent.
         let _ = stream.write_all(bytes);
         let mut answer = Vec::new();

@@ -19,6 +19,12 @@ pub async fn http2_client(ember: &Ember, window: Option<u32>) -> (http2::SendReq
     let stream = tokio::net::TcpStream::connect(ember.address).await.unwrap();
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).initial_stream_window_size(window);
+    if ember.trust.is_some() {
+        let stream = crate::pipe::connect(ember, stream, &[b"h2"]).await;
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+        return (sender, tokio::spawn(async move { drop(connection.await) }));
+    }
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
     (sender, tokio::spawn(async move { drop(connection.await) }))
 }

@@ -585,7 +585,7 @@ type HangUp = (&'static str, fn(Wire) -> Option<Wire>);
 fn law_9_a_client_that_hangs_up_frees_the_model() {
     let hang_ups: [HangUp; 4] = [
         ("gone", |_| None),
-        ("half closed", |wire| {
+        ("half closed", |mut wire| {
             wire.half_close();
             Some(wire)
         }),

@@ -1,10 +1,10 @@
 //! A client's connection in the hand of a test: sends in pieces, reads one answer at a time, tells how it ended.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::ember::{Answer, Ember, PATIENCE};
+use crate::pipe::Pipe;
 
 /// How the server's side of a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,15 +16,17 @@ pub enum End {
 }
 
 pub struct Wire {
-    stream: TcpStream,
+    stream: Pipe,
     /// Read and not yet looked at.
     unread: Vec<u8>,
 }
 
 impl Wire {
     pub fn open(ember: &Ember) -> Self {
-        let stream = ember.connect();
-        stream.set_nodelay(true).unwrap();
+        Self::over(Pipe::open(ember))
+    }
+
+    pub fn over(stream: Pipe) -> Self {
         Self { stream, unread: Vec::new() }
     }
 
@@ -38,14 +40,20 @@ impl Wire {
     }
 
     /// Goes on sending in a thread of its own, as long as the server takes it.
-    pub fn send_beside(&self, bytes: Vec<u8>) {
-        let mut stream = self.stream.try_clone().unwrap();
+    pub fn send_beside(&mut self, bytes: Vec<u8>) {
+        let bytes = self.stream.sealed(bytes);
+        let mut stream = self.stream.socket().try_clone().unwrap();
         std::thread::spawn(move || stream.write_all(&bytes));
     }
 
     /// Says that nothing more comes.
-    pub fn half_close(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+    pub fn half_close(&mut self) {
+        self.stream.half_close();
+    }
+
+    /// Breaks the connection off.
+    pub fn reset(self) {
+        rustix::net::sockopt::set_socket_linger(self.stream.socket(), Some(Duration::ZERO)).unwrap();
     }
 
     /// The bytes up to and with `mark`.
@@ -98,9 +106,9 @@ impl Wire {
 
     /// Whether nothing comes for a while. The wait can only hide a defect, not show one that is not there.
     pub fn is_silent(&mut self, wait: Duration) -> bool {
-        self.stream.set_read_timeout(Some(wait)).unwrap();
-        let silent = self.stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.socket().set_read_timeout(Some(wait)).unwrap();
+        let silent = self.stream.is_silent(&mut self.unread);
+        self.stream.socket().set_read_timeout(Some(PATIENCE)).unwrap();
         silent && self.unread.is_empty()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use rustls::crypto::ring;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::jose::{AccountKey, Jws, decode};
@@ -53,8 +54,8 @@ pub struct Ca {
 struct Desk {
     base: String,
     root: Root,
-    /// Where all domains are, on this machine.
-    port: AtomicU16,
+    /// Where all domains are, on this machine; 0 until it is known.
+    port: watch::Sender<u16>,
     down: AtomicBool,
     books: Mutex<Books>,
 }
@@ -106,7 +107,7 @@ impl Ca {
         let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let pem = root.pem();
-        let (port, down, books) = (AtomicU16::new(1), AtomicBool::new(false), Mutex::default());
+        let (port, down, books) = (watch::channel(0).0, AtomicBool::new(false), Mutex::default());
         let desk = Arc::new(Desk { base: base.clone(), root, port, down, books });
         tokio::spawn(listen(listener, acceptor, Arc::clone(&desk)));
         Self { directory: format!("{base}/directory"), root: pem, desk }
@@ -114,7 +115,7 @@ impl Ca {
 
     /// Where all domains are found from now on.
     pub fn connects_back_to(&self, port: u16) {
-        self.desk.port.store(port, Ordering::SeqCst);
+        self.desk.port.send_replace(port);
     }
 
     /// Takes connections and says nothing.
@@ -364,7 +365,7 @@ impl Desk {
                 let proof = &books.proofs[number];
                 (proof.name.clone(), key.key_authorization_digest(&proof.token))
             };
-            let port = desk.port.load(Ordering::SeqCst);
+            let port = *desk.port.subscribe().wait_for(|port| *port != 0).await.unwrap();
             let fault = match wire::look(&name, port).await {
                 Ok(shown) => x509::fault_of_proof(&shown, &name, &digest),
                 Err(error) => Some(format!("{name} can't be reached: {error}")),
