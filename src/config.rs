@@ -1,5 +1,6 @@
 //! `ember.toml`, environment and flags on top of Ember's defaults, checked whole. Never: opening or serving anything.
 
+mod acme;
 mod address;
 mod checked;
 mod fault;
@@ -17,8 +18,9 @@ mod tls;
 use std::path::{Path, PathBuf};
 
 pub use checked::{
-    AuditConfig, Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat, LogLevel,
-    ModelsConfig, ServerConfig, StoreConfig, TlsConfig, UpstreamAddress, UpstreamConfig, UsageConfig,
+    AcmeConfig, AuditConfig, Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat,
+    LogLevel, ModelsConfig, ServerConfig, StoreConfig, TlsConfig, UpstreamAddress, UpstreamConfig,
+    UsageConfig,
 };
 pub use fault::{Fault, Faults};
 

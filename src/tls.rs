@@ -1,5 +1,7 @@
-//! Certificates, keys and trust: the identity that listeners show. Never: sockets, HTTP, who may pass.
+//! Certificates, keys and trust: the identity that listeners show. Never: listening, HTTP of callers, who may pass.
 
+#[cfg(feature = "acme")]
+pub mod acme;
 mod certificate;
 mod identity;
 mod server;

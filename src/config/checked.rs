@@ -90,6 +90,8 @@ pub struct ServerConfig {
     pub buffered_bytes_max: usize,
     /// HTTP/2 streams of one connection.
     pub streams_max: usize,
+    /// Certificates by ACME, when domains are named for them.
+    pub acme: Option<AcmeConfig>,
     /// What clients are shown; without it every address speaks plain HTTP.
     pub tls: Option<TlsConfig>,
 }
@@ -122,11 +124,30 @@ impl fmt::Debug for TlsConfig {
     }
 }
 
+/// `[server.acme]`.
+#[derive(Debug)]
+pub struct AcmeConfig {
+    /// DNS names in lower case, each once; 1 to 100.
+    pub domains: Vec<String>,
+    /// Where the CA may write to.
+    pub email: Option<String>,
+    /// The URL of the CA's directory, with https.
+    pub directory: String,
+    /// Roots to trust the CA's server by; the system's without it.
+    pub ca_file: Option<PathBuf>,
+}
+
 impl ServerConfig {
+    /// Whether its addresses speak TLS.
+    #[must_use]
+    pub const fn speaks_tls(&self) -> bool {
+        self.tls.is_some() || self.acme.is_some()
+    }
+
     /// How URLs of this server begin.
     #[must_use]
     pub const fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
+        if self.speaks_tls() { "https" } else { "http" }
     }
 
     /// The beginning of links: the public URL, else the address that is listened on. An address that stands for every
@@ -140,7 +161,8 @@ impl ServerConfig {
         };
         let local = || {
             let (scheme, port) = (self.scheme(), listening.port());
-            match self.tls.as_ref().and_then(|tls| tls.host(address)) {
+            let ordered = self.acme.as_ref().and_then(|acme| acme.domains.first().cloned());
+            match self.tls.as_ref().and_then(|tls| tls.host(address)).or(ordered) {
                 Some(name) => format!("{scheme}://{name}:{port}"),
                 None => format!("{scheme}://{}", SocketAddr::new(address, port)),
             }

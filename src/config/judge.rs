@@ -99,6 +99,7 @@ impl Judge<'_> {
             let name = if set("buffered_bytes_max") { "buffered_bytes_max" } else { "body_bytes_max" };
             self.fault(&["server", name], &message);
         }
+        let acme = self.acme(&raw.acme, &raw.tls);
         ServerConfig {
             listen: self.listen(raw.listen.into_vec()),
             public_url: address::public_url(&raw.public_url).ok(),
@@ -122,6 +123,7 @@ impl Judge<'_> {
             buffered_bytes_max: buffered,
             streams_max: raw.streams_max,
             tls: self.tls(&raw.tls),
+            acme,
         }
     }
 

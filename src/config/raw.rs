@@ -43,6 +43,7 @@ pub(super) struct RawServer {
     pub(super) body_bytes_max: Size,
     pub(super) buffered_bytes_max: Size,
     pub(super) streams_max: usize,
+    pub(super) acme: RawAcme,
     pub(super) tls: RawTls,
 }
 
@@ -50,6 +51,14 @@ pub(super) struct RawServer {
 pub(super) struct RawTls {
     pub(super) cert_file: String,
     pub(super) key_file: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawAcme {
+    pub(super) domains: Vec<String>,
+    pub(super) email: String,
+    pub(super) directory: String,
+    pub(super) ca_file: String,
 }
 
 #[derive(Deserialize)]

@@ -1,10 +1,10 @@
 //! The one list of settings: path, kind, default, meaning. Never: what anybody wrote.
 
-use super::address;
 use super::kind::{
     Kind::{self, Any, Count, Size, Switch, Text, TextOrTexts, Texts, Time, Word},
     shown,
 };
+use super::{acme, address};
 use crate::types::{Limit, ModelId, Price, is_control};
 
 /// Longer ones resemble nothing.
@@ -87,6 +87,15 @@ pub(super) static SETTINGS: &[Row] = &[
     row("server.streams_max", Count(1, 10_000), "256", "HTTP/2 streams of one connection"),
     row("server.tls.cert_file", Text(path), "", "the certificate chain that clients are shown, in PEM"),
     row("server.tls.key_file", Text(path), "", "the private key of the certificate, or credential:NAME"),
+    row("server.acme.domains", Texts(acme_domain), "[]", "the domains to have a certificate for by ACME"),
+    row("server.acme.email", Text(acme::email), "", "where the CA may write to"),
+    row(
+        "server.acme.directory",
+        Text(acme::directory),
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "the URL of the CA's directory",
+    ),
+    row("server.acme.ca_file", Text(path), "", "the roots to trust a CA of your own by"),
     row("store.cache_bytes", Size("1MiB", "64GiB"), "8MiB", "memory for pages of the data file"),
     row(
         "store.ballast_bytes",
@@ -308,6 +317,10 @@ fn origin(text: &str) -> Result<(), String> {
 
 fn domain(text: &str) -> Result<(), String> {
     address::domain(text).map(|_| ())
+}
+
+fn acme_domain(text: &str) -> Result<(), String> {
+    acme::domain(text).map(|_| ())
 }
 
 fn upstream(text: &str) -> Result<(), String> {

@@ -20,7 +20,7 @@ pub(super) fn say(server: &ServerConfig, addresses: &[SocketAddr]) {
 }
 
 fn exposure(server: &ServerConfig, addresses: &[SocketAddr]) -> Option<String> {
-    if server.tls.is_some() || !server.trusted_proxies.is_empty() {
+    if server.speaks_tls() || !server.trusted_proxies.is_empty() {
         return None;
     }
     let open = addresses.iter().filter(|address| !address.ip().to_canonical().is_loopback());

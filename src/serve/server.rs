@@ -23,12 +23,11 @@ use crate::types::{Clock, KeyId, Origin};
 use crate::upstream::Upstreams;
 
 use super::data_dir::DataDir;
-use super::identity::{self, Keeper};
 use super::ledger::{self, DiskLedger};
 use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
 use super::myself::Myself;
 use super::source::RegistrySource;
-use super::{ServeFault, idle, listening, settings, snapshot, socket_path, traces, trail, usage};
+use super::{ServeFault, care, idle, listening, settings, snapshot, socket_path, traces, trail, usage};
 
 /// What a server is made of: everything open, nothing served yet.
 pub(super) struct Server {
@@ -79,11 +78,10 @@ impl Server {
         let parts = self.parts(&built, Arc::clone(&door));
         let (closing, closed) = watch::channel(());
         let mut tasks = JoinSet::new();
-        if let Some(tls) = &self.config.server.tls {
-            let keeper = Arc::new(Keeper::new(tls));
-            let tls = server_config(keeper.identity()).map_err(|error| ServeFault::Tls(error.to_string()))?;
+        if let Some((identity, care)) = care::begin(&self.config.server, self.dir.path(), &built.clock) {
+            let tls = server_config(identity).map_err(|error| ServeFault::Tls(error.to_string()))?;
             self.listener = self.listener.with_tls(tls);
-            tasks.spawn(keeper.keep(identity::LOOK_EVERY, Arc::clone(&built.clock)));
+            tasks.spawn(care);
         }
         tasks.spawn(Arc::clone(&built.upstreams).watch());
         tasks.spawn(settle(Arc::clone(&built.registry)));

@@ -28,6 +28,17 @@ pub(super) fn limits(server: &ServerConfig, limits: &LimitsConfig) -> Limits {
     }
 }
 
+#[cfg(feature = "acme")]
+pub(super) fn acme(acme: &crate::config::AcmeConfig) -> crate::tls::acme::Settings {
+    crate::tls::acme::Settings {
+        domains: acme.domains.clone(),
+        email: acme.email.clone(),
+        directory: acme.directory.clone(),
+        ca_file: acme.ca_file.clone(),
+        retry: crate::tls::acme::Retry::default(),
+    }
+}
+
 pub(super) fn site(server: &ServerConfig) -> Site {
     Site { public_url: server.public_url.clone(), trusted_proxies: server.trusted_proxies.clone() }
 }

@@ -84,13 +84,34 @@ impl Certificate {
             CertifiedKey::from_der(chain, secret, &ring::default_provider()).map_err(|error| {
                 CertificateFault::Mismatch(named(key.0), named(certificate.0), error.to_string())
             })?;
+        Ok(Self::of(certified, &parsed))
+    }
+
+    /// One to prove a domain with (RFC 8737, 3) and its key. It has a part that must not be understood by clients, so
+    /// that it can't be checked as others are.
+    ///
+    /// # Errors
+    /// [`CertificateFault`], when the certificate or the key is none.
+    #[cfg(feature = "acme")]
+    pub(super) fn proof(
+        certificate: CertificateDer<'static>,
+        key: &PrivateKeyDer<'_>,
+    ) -> Result<Self, CertificateFault> {
+        let name = "the proof".to_string();
+        let parsed = x509_cert::Certificate::from_der(&certificate)
+            .map_err(|error| CertificateFault::Damaged(name.clone(), error.to_string()))?;
+        let key = ring::sign::any_supported_type(key).map_err(|_| CertificateFault::NoKey(name))?;
+        Ok(Self::of(CertifiedKey::new(vec![certificate], key), &parsed))
+    }
+
+    fn of(key: CertifiedKey, parsed: &x509_cert::Certificate) -> Self {
         let validity = &parsed.tbs_certificate.validity;
-        Ok(Self {
-            key: Arc::new(certified),
-            names: names(&parsed),
+        Self {
+            key: Arc::new(key),
+            names: names(parsed),
             not_before: point(validity.not_before.to_unix_duration()),
             not_after: point(validity.not_after.to_unix_duration()),
-        })
+        }
     }
 
     /// The domains and addresses that it is for.

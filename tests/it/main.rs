@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can not go on ends there")]
 #![expect(unreachable_pub, reason = "the modules of one test binary share what they need")]
 
+#[cfg(feature = "acme")]
+mod acme;
 mod backup;
 mod browser;
 mod cli;
