@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 
 use super::framing::Framing;
 use super::pulse::Pulse;
@@ -36,6 +36,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// What a header costs beside its bytes (RFC 9113, 6.5.2).
 const H2_HEADER_OVERHEAD: usize = 32;
 const H2_RESETS_MAX: usize = 64;
+/// How long a connection that has said nothing yet may begin once the drain has begun: it may have been accepted just
+/// before, with a request on its way.
+const LAST_CHANCE: Duration = Duration::from_millis(100);
 
 /// Serves a connection until it is over.
 pub(super) async fn serve(stream: TcpStream, peer: Peer, service: Arc<Service>, stop: StopWatch) {
@@ -45,13 +48,19 @@ pub(super) async fn serve(stream: TcpStream, peer: Peer, service: Arc<Service>, 
     let stream = Arc::new(stream);
     let first = tokio::select! {
         first = timeout_at(accepted + service.limits().header_timeout, first_bytes(&stream)) => first,
-        () = stop.clone().draining() => return,
+        () = last_chance(stop.clone()) => return,
     };
     match first {
         Ok(Ok(first)) if first.starts_with(PREFACE) => serve_http2(stream, first, peer, service, stop).await,
         Ok(Ok(first)) if !first.is_empty() => serve_http1(stream, first, peer, service, stop).await,
         _ => {}
     }
+}
+
+/// Resolves when a connection that has said nothing is to end.
+async fn last_chance(stop: StopWatch) {
+    stop.draining().await;
+    sleep(LAST_CHANCE).await;
 }
 
 async fn serve_http1(
@@ -116,10 +125,12 @@ async fn drive<C: Future>(connection: C, end_soon: impl Fn(Pin<&mut C>), mut wat
     let mut connection = pin!(connection);
     let mut asked = false;
     poll_fn(|cx| {
-        if watch.ends_soon(cx) && !std::mem::replace(&mut asked, true) {
+        // First, since hyper throws a request away that it was given and has not looked at when it is asked to end.
+        let mut over = connection.as_mut().poll(cx).is_ready();
+        if !over && watch.ends_soon(cx) && !std::mem::replace(&mut asked, true) {
             end_soon(connection.as_mut());
+            over = connection.as_mut().poll(cx).is_ready();
         }
-        let over = connection.as_mut().poll(cx).is_ready();
         if over || watch.is_over(cx) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
