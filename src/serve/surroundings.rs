@@ -30,13 +30,15 @@ impl Surroundings {
     pub fn of(terminal: &Terminal<'_>, output_is_kept: bool) -> Self {
         let is_for_us = |name| is_own_pid(terminal.variable(name));
         let watched = terminal.variable("WATCHDOG_PID").is_none() || is_for_us("WATCHDOG_PID");
+        let is_container = is_container(terminal, Path::new("/"));
+        let is_entry = is_container && is_started_from_outside() && !terminal.stdout_is_terminal;
         let sockets = if is_for_us("LISTEN_PID") { passed(ListenFd::from_env()) } else { Vec::new() };
         Self {
-            output_is_kept,
+            output_is_kept: output_is_kept || is_entry,
             notify_socket: terminal.variable("NOTIFY_SOCKET").map(str::to_string),
             watchdog: terminal.variable("WATCHDOG_USEC").filter(|_| watched).and_then(watchdog),
             sockets,
-            is_container: is_container(terminal, Path::new("/")),
+            is_container,
         }
     }
 }
@@ -63,6 +65,12 @@ fn take(fds: &mut ListenFd, index: usize) -> Result<Option<TcpListener>, String>
         Ok(false) => Err(format!("descriptor {} of those passed does not listen", index + 1)),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Whether this is a container's command although not its first process: that is a small init, or, where several
+/// containers see each other's processes, nobody who can be seen.
+fn is_started_from_outside() -> bool {
+    rustix::process::getppid().is_none_or(rustix::process::Pid::is_init)
 }
 
 /// The marks that Docker, Podman, systemd-nspawn, LXC and Kubernetes leave.
