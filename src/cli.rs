@@ -11,6 +11,7 @@ mod ignored;
 mod invite;
 mod key;
 mod leak;
+mod manual;
 mod moment;
 mod report;
 mod restore;
@@ -129,6 +130,8 @@ fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) 
             services.serve(settings::for_serve(global, options, screen)?, global, options)
         }
         Verb::Config(verb) => settings::run(verb, global, services.clock().now(), screen),
+        Verb::Completions(options) => manual::completions(options, screen),
+        Verb::Man(options) => manual::man(options, screen),
         Verb::Version => version(screen),
         Verb::Account(verb) => account::run(verb, &desk(global, screen, services)?, screen),
         Verb::Key(verb) => key::run(verb, &desk(global, screen, services)?, screen),

@@ -53,6 +53,8 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--upstream`, URLs; added to those of the file, each named after its host and port.
     pub upstreams: Vec<String>,
+    /// Whether the command serves. One that does not needs no credential of the service's, and may not get at it.
+    pub serves: bool,
 }
 
 /// A configuration without fault.
@@ -97,8 +99,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
     let layers = Layers::pile(from_file, sources.environment, &sources.flags, &mut warnings, &mut faults);
     let raw = layers.merged().map_err(|error| faults.add(Place::Default, error)).ok();
     let judged = raw.map(|raw| {
-        let (environment, warnings) = (sources.environment, &mut warnings);
-        Judge { layers: &layers, environment, warnings, faults: &mut faults }.config(raw)
+        let (layers, environment, serves) = (&layers, sources.environment, sources.flags.serves);
+        Judge { layers, environment, serves, warnings: &mut warnings, faults: &mut faults }.config(raw)
     });
     let (config, data_origin) = faults.unless(judged)?;
     let settings = settings(&layers, &config, data_origin);

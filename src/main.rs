@@ -4,11 +4,12 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use ember_gateway::cli::{self, Terminal};
-use ember_gateway::serve::Machine;
+use ember_gateway::serve::{Machine, Surroundings};
 
 fn main() -> ExitCode {
     let mut terminal = terminal();
-    let machine = Machine::new(output_is_kept(&terminal));
+    let output_is_kept = output_is_kept(&terminal);
+    let machine = Machine::new(Surroundings::of(&terminal, output_is_kept));
     ExitCode::from(cli::run(std::env::args_os(), &mut terminal, &machine))
 }
 

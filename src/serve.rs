@@ -1,6 +1,7 @@
 //! Puts the parts together and runs them; the clock and the random source enter here. Never: rules.
 
 mod care;
+mod container;
 mod data_dir;
 mod first_run;
 mod identity;
@@ -10,18 +11,21 @@ mod listening;
 mod logging;
 mod machine;
 mod myself;
+mod notifier;
 mod server;
 mod services;
 mod settings;
 mod snapshot;
 mod socket_path;
 mod source;
+mod surroundings;
 mod traces;
 mod trail;
 mod usage;
+mod watchdog;
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,10 +40,12 @@ use crate::upstream::{USUAL_PORTS, Upstreams, discover};
 use data_dir::DataDir;
 use first_run::{ADMINISTRATOR, Due, FIRST_KEY, Output, Sink};
 use machine::{MachineRandom, SystemClock};
+use notifier::Notifier;
 use server::{Announce, End, Server};
 
 pub use data_dir::DataDirError;
 pub use services::Machine;
+pub use surroundings::Surroundings;
 
 /// Why the server does not run, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +64,9 @@ pub enum ServeFault {
         /// What the system said.
         error: io::Error,
     },
+    /// What the service manager passed.
+    #[error("a socket that the service manager passed can't be used: {0}")]
+    Passed(String),
     /// The socket for commands.
     #[error("the socket for commands can't be bound in the data directory: {0}")]
     Socket(io::Error),
@@ -145,7 +154,7 @@ fn birth() -> Result<Birth, ServeFault> {
 }
 
 /// The plain daemon: no minting, no looking for model servers.
-fn serve(config: Config) -> Result<(), ServeFault> {
+fn serve(config: Config, surroundings: Surroundings) -> Result<(), ServeFault> {
     let opened = open_to_serve(&config)?;
     if opened.registry().is_empty()? {
         let data = config.data.display();
@@ -159,14 +168,14 @@ fn serve(config: Config) -> Result<(), ServeFault> {
             "no model server is configured; add an [[upstream]] to ember.toml (`ember config default`)"
         );
     }
-    run(config, opened, None)
+    run(config, opened, surroundings, None)
 }
 
 /// The first minute: makes what is not there, finds model servers, shows how to use it, serves.
-fn up(mut config: Config, output: Output) -> Result<(), ServeFault> {
+fn up(mut config: Config, output: Output, surroundings: Surroundings) -> Result<(), ServeFault> {
     let opened = open_to_serve(&config)?;
     if config.upstreams.is_empty() {
-        config.upstreams = found_or_echo()?;
+        config.upstreams = found_or_echo(surroundings.is_container)?;
     }
     let registry = opened.registry();
     let due = first_run::due(&registry, actor())?;
@@ -177,21 +186,31 @@ fn up(mut config: Config, output: Output) -> Result<(), ServeFault> {
         }
     };
     let announce = move |upstreams: &Upstreams, url: &str| announce(&registry, due, sink, upstreams, url);
-    run(config, opened, Some(Box::new(announce)))
+    run(config, opened, surroundings, Some(Box::new(announce)))
 }
 
 fn actor() -> Actor {
     Actor::Machine { uid: rustix::process::geteuid().as_raw() }
 }
 
-fn run(config: Config, opened: OpenStore, announce: Option<Announce>) -> Result<(), ServeFault> {
+fn run(
+    config: Config,
+    opened: OpenStore,
+    surroundings: Surroundings,
+    announce: Option<Announce>,
+) -> Result<(), ServeFault> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeFault::Process)?;
     let store = Arc::clone(&opened.store);
     let end = runtime.block_on(async {
-        let listener = Listener::bind(&config.server.listen)
-            .map_err(|(address, error)| ServeFault::Listen { address, error })?;
-        Server { config, dir: opened.dir, store: opened.store, listener }.run(announce).await
+        let listener = listener(&config.server.listen, surroundings.sockets)?;
+        if surroundings.is_container {
+            container::warn_of_loopback(&listener.addresses());
+        }
+        let notifier = Notifier::new(surroundings.notify_socket.as_deref());
+        let watchdog = surroundings.watchdog;
+        let server = Server { config, dir: opened.dir, store: opened.store, listener, notifier, watchdog };
+        server.run(announce).await
     });
     // What still runs is a request that was cut or a look-up nobody waits for.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -201,6 +220,29 @@ fn run(config: Config, opened: OpenStore, announce: Option<Announce>) -> Result<
         End::Drained => Ok(()),
         End::Interrupted => Err(ServeFault::Interrupted),
     }
+}
+
+/// The sockets that the service manager passed, else sockets on the configured addresses.
+fn listener(
+    addresses: &[SocketAddr],
+    passed: Vec<Result<TcpListener, String>>,
+) -> Result<Listener, ServeFault> {
+    if passed.is_empty() {
+        return Listener::bind(addresses).map_err(|(address, error)| ServeFault::Listen { address, error });
+    }
+    let sockets = passed.into_iter().collect::<Result<Vec<_>, _>>().map_err(ServeFault::Passed)?;
+    let listener = Listener::of(sockets).map_err(|error| ServeFault::Passed(error.to_string()))?;
+    let said =
+        |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let bound = listener.addresses();
+    tracing::info!("the service manager passed {}", said(&bound));
+    if !addresses.iter().all(|address| bound.contains(address)) {
+        tracing::warn!(
+            "server.listen says {}, and that is not bound: the sockets of the service manager stand in its place",
+            said(addresses)
+        );
+    }
+    Ok(listener)
 }
 
 /// Shows the secrets of a first run, or says how to get some.
@@ -259,7 +301,7 @@ fn tell(text: &str) {
 }
 
 /// Model servers on this machine's usual ports, else the built-in stand-in.
-fn found_or_echo() -> Result<Vec<UpstreamConfig>, ServeFault> {
+fn found_or_echo(is_container: bool) -> Result<Vec<UpstreamConfig>, ServeFault> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeFault::Process)?;
     let found = runtime.block_on(discover(&USUAL_PORTS));
@@ -272,6 +314,9 @@ fn found_or_echo() -> Result<Vec<UpstreamConfig>, ServeFault> {
         tell(
             "No model server answers on this machine's usual ports; ember-echo, the built-in stand-in, serves.\n",
         );
+        if is_container {
+            tell(container::HINT);
+        }
         return Ok(vec![UpstreamConfig::echo()]);
     }
     for (label, address) in &found.servers {

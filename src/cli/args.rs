@@ -2,6 +2,7 @@
 
 mod account;
 mod key;
+mod manual;
 mod people;
 mod policy;
 mod report;
@@ -14,6 +15,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 pub(super) use account::{AccountCreate, AccountVerb};
 pub(super) use key::{KeyCreate, KeyRevoke, KeyRotate, KeyUpdate, KeyVerb};
+pub(super) use manual::{CompletionsOptions, ManOptions};
 pub(super) use people::{InviteCreate, InviteVerb, TokenCreate, TokenVerb};
 pub(super) use report::{AuditOptions, ModelVerb, UsageOptions, UsageVerb};
 pub(super) use scan::ScanOptions;
@@ -127,6 +129,10 @@ pub(super) enum Verb {
         /// A file that `ember backup` made
         file: PathBuf,
     },
+    /// Print a script that completes commands in a shell
+    Completions(CompletionsOptions),
+    /// Print the manual page, or write those of all commands into a directory
+    Man(ManOptions),
     /// Print the version
     #[command(after_help = "Example:\n  ember version")]
     Version,

@@ -72,6 +72,7 @@ pub(super) fn for_up(
         data: global.data.clone(),
         listen: options.listen.clone(),
         upstreams: options.upstream.clone(),
+        serves: true,
     };
     warned(load(global, flags, screen), screen)
 }
@@ -81,7 +82,8 @@ pub(super) fn for_serve(
     options: &ServeOptions,
     screen: &mut Screen<'_, '_>,
 ) -> Result<Loaded, CliError> {
-    let flags = Flags { data: global.data.clone(), listen: options.listen.clone(), ..Flags::default() };
+    let flags =
+        Flags { data: global.data.clone(), listen: options.listen.clone(), serves: true, ..Flags::default() };
     warned(load(global, flags, screen), screen)
 }
 

@@ -21,6 +21,8 @@ use crate::types::{Bounds, LimitKind, ModelId, ModelPrice, Prices, Secret, SignU
 pub(super) struct Judge<'a> {
     pub(super) layers: &'a Layers,
     pub(super) environment: &'a [(String, String)],
+    /// Whether what only a server needs must be there.
+    pub(super) serves: bool,
     pub(super) warnings: &'a mut Vec<String>,
     pub(super) faults: &'a mut Faults,
 }
@@ -241,6 +243,12 @@ impl Judge<'_> {
     fn api_key(&mut self, number: &str, raw: &RawUpstream) -> Option<Secret> {
         let (setting, read) = match (raw.api_key_file.as_str(), raw.api_key_env.as_str()) {
             ("", "") => return None,
+            (file, "") if !self.serves && self.is_elsewhere(file) => {
+                self.warnings.push(format!(
+                    "upstream.{number}.api_key_file: {file} is handed to the service by systemd and was not looked at"
+                ));
+                return None;
+            }
             ("", name) => ("api_key_env", secret::from_variable(name, self.environment)),
             (file, "") => ("api_key_file", self.key_file(number, file)),
             (_, _) => {
@@ -248,6 +256,13 @@ impl Judge<'_> {
             }
         };
         read.map_err(|message| self.fault(&["upstream", number, setting], &message)).ok()
+    }
+
+    /// Whether it is a credential, and this is not the process that gets it.
+    fn is_elsewhere(&self, file: &str) -> bool {
+        let name = file.strip_prefix("credential:");
+        let has_any = secret::variable("CREDENTIALS_DIRECTORY", self.environment).is_some();
+        name.is_some_and(secret::is_credential_name) && !has_any
     }
 
     fn key_file(&self, number: &str, typed: &str) -> Result<Secret, String> {

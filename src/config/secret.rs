@@ -29,13 +29,18 @@ pub(super) fn from_variable(name: &str, environment: &[(String, String)]) -> Res
 
 /// Where systemd put the credential of that name.
 pub(super) fn credential(name: &str, environment: &[(String, String)]) -> Result<PathBuf, String> {
-    if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+    if !is_credential_name(name) {
         return Err("credential: takes a plain name, as in LoadCredential=name:path".to_string());
     }
     let directory = variable("CREDENTIALS_DIRECTORY", environment).ok_or(
         "credential: needs CREDENTIALS_DIRECTORY, which systemd sets for services with LoadCredential=",
     )?;
     Ok(Path::new(directory).join(name))
+}
+
+/// Whether systemd could give a credential that name.
+pub(super) fn is_credential_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && name != "." && name != ".."
 }
 
 /// A variable that is set and not empty.

@@ -253,6 +253,21 @@ fn keys_are_read_and_never_shown() {
     assert_eq!(loaded.settings().iter().filter(|setting| setting.value == "(secret)").count(), 3);
 }
 
+fn serving() -> Flags {
+    Flags { serves: true, ..Flags::default() }
+}
+
+#[test]
+fn bug_a_command_beside_the_service_needs_none_of_its_credentials() {
+    let place = Place::new(&upstream("a", "api_key_file = \"credential:c\""), &[]);
+    let loaded = place.load(Flags::default()).unwrap();
+    assert!(loaded.config.upstreams[0].api_key.is_none());
+    assert!(loaded.warnings[0].contains("credential:c is handed to the service"), "{:?}", loaded.warnings);
+    assert!(place.faults(serving()).contains("needs CREDENTIALS_DIRECTORY"));
+    let odd = Place::new(&upstream("a", "api_key_file = \"credential:../c\""), &[]);
+    assert!(odd.faults(Flags::default()).contains("takes a plain name"));
+}
+
 #[test]
 fn keys_that_can_not_be_read_are_named_and_not_shown() {
     let toml = [
@@ -265,7 +280,7 @@ fn keys_that_can_not_be_read_are_named_and_not_shown() {
         upstream("g", "api_key = [\"sk-hunter2\"]"),
         upstream("h", "api_key_file = \"credential:x\""),
     ];
-    let faults = Place::new(&toml.concat(), &[("ODD", "hunter2\u{e9}")]).faults(Flags::default());
+    let faults = Place::new(&toml.concat(), &[("ODD", "hunter2\u{e9}")]).faults(serving());
     assert_eq!(faults.lines().count(), 8, "{faults}");
     assert!(!faults.contains("hunter2"), "{faults}");
     for part in [

@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::rustls::ServerConfig;
 
 use super::error::ApiError;
@@ -39,6 +39,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const H2_HEADER_OVERHEAD: usize = 32;
 const H2_RESETS_MAX: usize = 64;
 const UNENCRYPTED: &str = "it came unencrypted, and this port speaks TLS: begin the URL with https://";
+/// How long a connection that has said nothing yet may begin once the drain has begun: it may have been accepted just
+/// before, with a request on its way.
+const LAST_CHANCE: Duration = Duration::from_millis(100);
 
 /// Serves a connection until it is over, under TLS where there is some.
 pub(super) async fn serve(
@@ -53,7 +56,7 @@ pub(super) async fn serve(
     let _ = stream.set_nodelay(true);
     let begun = tokio::select! {
         begun = timeout_at(accepted + service.limits().header_timeout, begin(stream, tls.as_ref())) => begun,
-        () = stop.clone().draining() => return,
+        () = last_chance(stop.clone()) => return,
     };
     match begun {
         Ok(Ok(Beginning::Http(transport, first))) if first.starts_with(PREFACE) => {
@@ -70,6 +73,12 @@ pub(super) async fn serve(
         Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "a connection did not begin"),
         Ok(Ok(Beginning::Nothing)) | Err(_) => {}
     }
+}
+
+/// Resolves when a connection that has said nothing is to end.
+async fn last_chance(stop: StopWatch) {
+    stop.draining().await;
+    sleep(LAST_CHANCE).await;
 }
 
 async fn serve_http1(
@@ -147,10 +156,13 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     let mut connection = pin!(connection);
     let mut asked = false;
     poll_fn(|cx| {
-        if watch.ends_soon(cx) && !std::mem::replace(&mut asked, true) {
+        // First, since hyper throws a request away that it was given and has not looked at when it is asked to end.
+        let mut polled = connection.as_mut().poll(cx);
+        if polled.is_pending() && watch.ends_soon(cx) && !std::mem::replace(&mut asked, true) {
             end_soon(connection.as_mut());
+            polled = connection.as_mut().poll(cx);
         }
-        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+        if let Poll::Ready(outcome) = polled {
             return Poll::Ready(if outcome.is_ok() { Course::Orderly } else { Course::BrokenOff });
         }
         if !watch.is_over(cx) {

@@ -45,6 +45,18 @@ impl Listener {
         Self { tls: Some(tls), ..self }
     }
 
+    /// Takes sockets that are bound and listening already.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn of(sockets: Vec<std::net::TcpListener>) -> io::Result<Self> {
+        let taken = sockets.into_iter().map(|socket| {
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket)
+        });
+        Ok(Self { sockets: taken.collect::<io::Result<_>>()?, tls: None })
+    }
+
     /// The addresses bound, with the ports the system chose.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {

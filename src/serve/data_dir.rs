@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+
 /// A directory that only its owner can enter.
 #[derive(Debug, Clone)]
 pub(super) struct DataDir {
@@ -24,7 +26,8 @@ pub enum DataDirError {
     NotADirectory(PathBuf),
     /// Others can read it, and it is not ours to change.
     #[error(
-        "others can read {path} (mode {mode:o}), and it belongs to user {uid}; let its owner run `chmod 700 {path}`"
+        "others can read {path} (mode {mode:o}), and it belongs to user {uid}; let its owner run `chmod 700 {path}`, or \
+         give Ember a directory of its own inside: --data {path}/ember"
     )]
     Open {
         /// The directory.
@@ -35,7 +38,10 @@ pub enum DataDirError {
         uid: u32,
     },
     /// It holds other things, which would be closed to whoever uses them.
-    #[error("{0} holds other things and others can read it; choose an empty directory, or one with mode 700")]
+    #[error(
+        "{0} holds other things and others can read it; choose an empty directory, or one with mode 700, or one to be made \
+         inside: --data {0}/ember"
+    )]
     InUse(PathBuf),
     /// It belongs to someone else.
     #[error("{path} belongs to user {uid}, and this is user {me}; run ember as that user or as root")]
@@ -44,6 +50,38 @@ pub enum DataDirError {
         path: PathBuf,
         /// Its owner.
         uid: u32,
+        /// Who asked.
+        me: u32,
+    },
+    /// It belongs to someone else who lets us write in it, as in a volume that a group shares.
+    #[error(
+        "{path} belongs to user {uid}, and this is user {me}, who may write in it: give Ember a directory of its own \
+         inside, which it makes and closes to others: --data {path}/ember"
+    )]
+    Shared {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// Who asked.
+        me: u32,
+    },
+    /// It is not there, and this user may not make it.
+    #[error(
+        "the data directory {path} can't be made: {above} belongs to user {uid} and group {gid} with mode {mode:o}, and \
+         this is user {me}"
+    )]
+    NotOursToMake {
+        /// The directory.
+        path: PathBuf,
+        /// The one above it that is there.
+        above: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// Its permissions.
+        mode: u32,
         /// Who asked.
         me: u32,
     },
@@ -73,7 +111,7 @@ impl DataDir {
     pub(super) fn take(path: &Path, create: bool) -> Result<Self, DataDirError> {
         let failed = |error| DataDirError::Io { path: path.to_path_buf(), error };
         if create && !path.exists() {
-            make(path).map_err(failed)?;
+            make(path).map_err(|error| not_made(path, error))?;
         }
         let facts = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -87,7 +125,11 @@ impl DataDir {
         let me = rustix::process::geteuid().as_raw();
         let (uid, mode) = (facts.uid(), facts.mode() & 0o7777);
         if me != 0 && me != uid {
-            return Err(DataDirError::Foreign { path: path.to_path_buf(), uid, me });
+            let path = path.to_path_buf();
+            return Err(match access(&path, Access::WRITE_OK | Access::EXEC_OK) {
+                Ok(()) => DataDirError::Shared { path, uid, me },
+                Err(_) => DataDirError::Foreign { path, uid, me },
+            });
         }
         let has_store = path.join(Self::DATABASE).exists();
         if mode & 0o077 != 0 && (create || has_store) {
@@ -143,6 +185,24 @@ fn make(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let above = missing.iter().filter_map(|made| made.parent());
     above.filter(|above| !above.as_os_str().is_empty()).try_for_each(|above| File::open(above)?.sync_all())
+}
+
+/// Why a directory could not be made.
+fn not_made(path: &Path, error: io::Error) -> DataDirError {
+    let above = path.ancestors().find_map(|above| Some((above, fs::metadata(above).ok()?)));
+    match above {
+        Some((above, facts)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            DataDirError::NotOursToMake {
+                path: path.to_path_buf(),
+                above: above.to_path_buf(),
+                uid: facts.uid(),
+                gid: facts.gid(),
+                mode: facts.mode() & 0o7777,
+                me: rustix::process::geteuid().as_raw(),
+            }
+        }
+        _ => DataDirError::Io { path: path.to_path_buf(), error },
+    }
 }
 
 /// A file system's own folder for lost files does not count.

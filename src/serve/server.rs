@@ -26,8 +26,11 @@ use super::data_dir::DataDir;
 use super::ledger::{self, DiskLedger};
 use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
 use super::myself::Myself;
+use super::notifier::{self, Notifier};
 use super::source::RegistrySource;
-use super::{ServeFault, care, idle, listening, settings, snapshot, socket_path, traces, trail, usage};
+use super::{
+    ServeFault, care, idle, listening, settings, snapshot, socket_path, traces, trail, usage, watchdog,
+};
 
 /// What a server is made of: everything open, nothing served yet.
 pub(super) struct Server {
@@ -35,6 +38,9 @@ pub(super) struct Server {
     pub(super) dir: DataDir,
     pub(super) store: Arc<RedbStore>,
     pub(super) listener: Listener,
+    pub(super) notifier: Notifier,
+    /// How long the service manager waits for a sign of life.
+    pub(super) watchdog: Option<Duration>,
 }
 
 /// How the server came to its end.
@@ -69,6 +75,9 @@ const LOOK_TIME: Duration = Duration::from_secs(3);
 /// How long commands that were sent before the end get to be answered.
 const COMMANDS_TIME: Duration = Duration::from_secs(10);
 
+/// What the service manager is told that the end takes beyond the drain.
+const LAST_TIME: Duration = Duration::from_secs(20);
+
 impl Server {
     /// Serves until a signal asks for the end.
     pub(super) async fn run(mut self, announce: Option<Announce>) -> Result<End, ServeFault> {
@@ -102,9 +111,10 @@ impl Server {
             return Ok(End::Drained);
         }
         listening::say(&self.config.server, &self.listener.addresses());
+        self.report(&built, &mut tasks);
         let drain_timeout = self.config.server.drain_timeout;
         let serving = self.listener.serve(parts, &stop, drain_timeout);
-        let end = until_asked(serving, signals, &stop, drain_timeout).await?;
+        let end = until_asked(serving, signals, &stop, drain_timeout, &self.notifier).await?;
         if end == End::Drained {
             drop(closing);
             let _ = timeout(COMMANDS_TIME, commands).await;
@@ -137,6 +147,16 @@ impl Server {
                 announce(&built.upstreams, &self.config.server.base_url(*address)).map(|()| true)
             }
             None => Ok(true),
+        }
+    }
+
+    /// Tells the service manager that all is bound, and goes on telling it how it goes.
+    fn report(&self, built: &Built, tasks: &mut JoinSet<()>) {
+        let listen: Vec<_> = self.listener.addresses().iter().map(ToString::to_string).collect();
+        self.notifier.ready(&listen, &built.upstreams);
+        tasks.spawn(notifier::keep_status(self.notifier.clone(), listen, Arc::clone(&built.upstreams)));
+        if let Some(longest) = self.watchdog {
+            tasks.spawn(watchdog::keep_fed(self.notifier.clone(), longest, Arc::clone(&self.store)));
         }
     }
 
@@ -258,6 +278,7 @@ async fn until_asked(
     mut signals: Signals,
     stop: &Stop,
     drain_timeout: Duration,
+    notifier: &Notifier,
 ) -> Result<End, ServeFault> {
     let mut serving = pin!(serving);
     tokio::select! {
@@ -265,6 +286,7 @@ async fn until_asked(
         () = signals.next() => {}
     }
     tracing::info!(longest_s = drain_timeout.as_secs(), "draining; a second signal ends it at once");
+    notifier.stopping(drain_timeout + LAST_TIME);
     stop.drain();
     tokio::select! {
         () = &mut serving => Ok(End::Drained),

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::admin::AdminError;
 use crate::cli::{CliError, Exit, Global, OpenError, Opened, ServeOptions, Services, UpOptions};
@@ -16,35 +16,42 @@ use super::data_dir::{DataDir, DataDirError};
 use super::first_run::Output;
 use super::logging::{self, Lines, Style};
 use super::machine::{self, MachineRandom, SystemClock};
-use super::{OpenStore, ServeFault, settings, snapshot};
+use super::{OpenStore, ServeFault, Surroundings, settings, snapshot};
 
 /// Ember on this machine.
 pub struct Machine {
-    output: Output,
+    /// Until it is used by the one call that serves.
+    surroundings: Mutex<Surroundings>,
 }
 
 impl Machine {
-    /// `output_is_kept`: what goes to stdout lands in a log, so that a secret must not.
+    /// In these surroundings.
     #[must_use]
-    pub fn new(output_is_kept: bool) -> Self {
+    pub fn new(surroundings: Surroundings) -> Self {
         machine::forbid_core_dumps();
-        Self { output: if output_is_kept { Output::Kept } else { Output::Seen } }
+        Self { surroundings: Mutex::new(surroundings) }
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        std::mem::take(&mut *self.surroundings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Services for Machine {
     fn up(&self, loaded: Loaded, global: &Global, options: &UpOptions) -> Result<(), CliError> {
         start_logging(&loaded, global);
+        let surroundings = self.surroundings();
         let output = match &options.out {
             Some(file) => Output::File(file.clone()),
-            None => self.output.clone(),
+            None if surroundings.output_is_kept => Output::Kept,
+            None => Output::Seen,
         };
-        super::up(loaded.config, output).map_err(CliError::from)
+        super::up(loaded.config, output, surroundings).map_err(CliError::from)
     }
 
     fn serve(&self, loaded: Loaded, global: &Global, _: &ServeOptions) -> Result<(), CliError> {
         start_logging(&loaded, global);
-        super::serve(loaded.config).map_err(CliError::from)
+        super::serve(loaded.config, self.surroundings()).map_err(CliError::from)
     }
 
     fn open(&self, data: &Path, create: bool, rules: &Rules) -> Result<Opened, OpenError> {
@@ -102,7 +109,11 @@ impl From<ServeFault> for OpenError {
             ServeFault::Store(error) => Self::Store(error),
             ServeFault::DataDir(DataDirError::Missing(_)) => Self::Missing(sentence),
             ServeFault::DataDir(
-                DataDirError::Open { .. } | DataDirError::Foreign { .. } | DataDirError::InUse(_),
+                DataDirError::Open { .. }
+                | DataDirError::Foreign { .. }
+                | DataDirError::Shared { .. }
+                | DataDirError::NotOursToMake { .. }
+                | DataDirError::InUse(_),
             ) => Self::NotAllowed(sentence),
             ServeFault::DataDir(DataDirError::Io { error, .. })
                 if error.kind() == ErrorKind::PermissionDenied =>
@@ -111,6 +122,7 @@ impl From<ServeFault> for OpenError {
             }
             ServeFault::DataDir(DataDirError::NotADirectory(_) | DataDirError::Io { .. })
             | ServeFault::Listen { .. }
+            | ServeFault::Passed(_)
             | ServeFault::Socket(_)
             | ServeFault::Out { .. }
             | ServeFault::Tls(_)
@@ -143,6 +155,8 @@ impl From<ServeFault> for CliError {
             ServeFault::Socket(_) | ServeFault::Tls(_) | ServeFault::Process(_) => {
                 Self::new(Exit::Failure, sentence)
             }
+            ServeFault::Passed(_) => Self::new(Exit::Failure, sentence)
+                .hint("a socket unit for Ember has ListenStream=ADDRESS:PORT and no Accept=yes"),
             ServeFault::Interrupted => Self::new(Exit::Interrupted, sentence),
         }
     }

@@ -7,6 +7,7 @@ mod create;
 mod group;
 mod migration;
 mod open;
+mod pulse;
 mod row;
 mod shared;
 mod snapshot;
@@ -157,6 +158,24 @@ impl RedbStore {
     /// [`Trouble::Unavailable`].
     pub fn health(&self) -> Result<(), Trouble> {
         self.shared.down().map_or(Ok(()), Err)
+    }
+
+    /// A number that moves on while the writer thread does. Asks it for one more turn, without waiting for that: seen
+    /// again later, the same number means that it is stuck, unless [`Self::is_at_disk`].
+    #[must_use]
+    pub fn writer_turns(&self) -> u64 {
+        let turns = self.shared.pulse.turns();
+        if let Some(jobs) = &self.jobs {
+            // A full queue has jobs enough that move the number on.
+            drop(jobs.try_send(Job::Turn));
+        }
+        turns
+    }
+
+    /// Whether the writer thread is in a call to the disk, which may take as long as the disk does.
+    #[must_use]
+    pub fn is_at_disk(&self) -> bool {
+        self.shared.pulse.is_at_disk()
     }
 
     fn begin_read(&self) -> Result<ReadTransaction, Trouble> {

@@ -27,6 +27,7 @@ mod readme;
 mod requests;
 mod scan;
 mod secrets;
+mod service;
 mod streams;
 mod surrender;
 mod tidy;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use ::redb::{Database, ReadTransaction, ReadableDatabase as _};
 
+use super::pulse::Pulse;
 use crate::store::{Observer, Trouble, Write};
 
 pub(super) struct Shared {
@@ -13,6 +14,7 @@ pub(super) struct Shared {
     /// Counts the times the database was opened.
     generation: AtomicU64,
     observers: Mutex<Vec<Observer>>,
+    pub(super) pulse: Pulse,
 }
 
 pub(super) enum State {
@@ -27,6 +29,7 @@ impl Shared {
             state: RwLock::new(State::Open(database)),
             generation: AtomicU64::new(0),
             observers: Mutex::default(),
+            pulse: Pulse::default(),
         }
     }
 

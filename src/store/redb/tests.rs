@@ -6,6 +6,7 @@ mod damage;
 mod fault;
 mod file;
 mod format;
+mod pulse;
 
 use ::redb::backends::InMemoryBackend;
 

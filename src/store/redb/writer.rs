@@ -27,6 +27,8 @@ pub(super) enum Job {
     Commit(Waiting),
     /// A reader met an error of the disk while the database had this generation.
     Ailing(u64),
+    /// Nothing to do but to show that jobs are done.
+    Turn,
 }
 
 /// A commit, and whoever waits for it.
@@ -85,9 +87,11 @@ impl Writer {
                         drop(self.reopen());
                     }
                 }
+                Ok(Job::Turn) => {}
                 Err(RecvTimeoutError::Timeout) => drop(self.reopen()),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.shared.pulse.turned();
         }
         self.take_down("the store is closed");
     }
@@ -107,7 +111,7 @@ impl Writer {
     fn gather(&self, first: Waiting) -> Vec<Waiting> {
         let others = self.jobs.try_iter().filter_map(|job| match job {
             Job::Commit(waiting) => Some(waiting),
-            Job::Ailing(_) => None,
+            Job::Ailing(_) | Job::Turn => None,
         });
         std::iter::once(first).chain(others).take(GROUP_MAX).collect()
     }
@@ -124,7 +128,8 @@ impl Writer {
         if group.is_empty() {
             return;
         }
-        match group::apply(&self.shared, group.iter().map(|waiting| &waiting.commit)) {
+        let commits = group.iter().map(|waiting| &waiting.commit);
+        match self.shared.pulse.at_disk(|| group::apply(&self.shared, commits)) {
             Ok(verdicts) => self.finish(&group, verdicts),
             Err(stop) => self.recover(group, stop, again),
         }
@@ -177,7 +182,8 @@ impl Writer {
     /// Takes the database away from everyone and closes it.
     fn take_down(&mut self, why: &str) {
         if let Some(database) = self.shared.put_down(why) {
-            let closed = catch_unwind(AssertUnwindSafe(|| database.close()));
+            let close = || catch_unwind(AssertUnwindSafe(|| database.close()));
+            let closed = self.shared.pulse.at_disk(close);
             tracing::debug!(clean = matches!(closed, Ok(Ok(()))), why, "the store is closed");
         }
     }
@@ -185,7 +191,8 @@ impl Writer {
     /// Opens the database again, or sets the time of the next try. Returns the group that was not resolved, if it
     /// has turned out not to be there; if it is there, it is finished.
     fn reopen(&mut self) -> Option<Vec<Waiting>> {
-        match self.open_and_look() {
+        let shared = Arc::clone(&self.shared);
+        match shared.pulse.at_disk(|| self.open_and_look()) {
             Ok((database, there)) => {
                 self.retry = None;
                 let unresolved = self.unresolved.take();
