@@ -1,12 +1,14 @@
 //! Puts the parts together and runs them; the clock and the random source enter here. Never: rules.
 
 mod data_dir;
+mod exposition;
 mod first_run;
 mod idle;
 mod ledger;
 mod logging;
 mod machine;
 mod myself;
+mod process;
 mod server;
 mod services;
 mod settings;

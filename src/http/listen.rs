@@ -60,7 +60,7 @@ impl Listener {
     }
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
         SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
@@ -86,6 +86,7 @@ async fn accept(socket: TcpListener, service: Arc<Service>, slots: Arc<Semaphore
                 let (service, watch) = (Arc::clone(&service), stop.watch());
                 tokio::spawn(async move {
                     let _slot = slot;
+                    let _open = service.parts.metrics.connection_opened();
                     connection::serve(stream, Peer(address), service, watch).await;
                 });
             }

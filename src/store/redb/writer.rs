@@ -124,7 +124,12 @@ impl Writer {
         if group.is_empty() {
             return;
         }
-        match group::apply(&self.shared, group.iter().map(|waiting| &waiting.commit)) {
+        let began = Instant::now();
+        let outcome = group::apply(&self.shared, group.iter().map(|waiting| &waiting.commit));
+        if outcome.as_ref().map_or(true, |verdicts| verdicts.iter().any(Result::is_ok)) {
+            self.shared.commit_took(began.elapsed(), outcome.is_ok());
+        }
+        match outcome {
             Ok(verdicts) => self.finish(&group, verdicts),
             Err(stop) => self.recover(group, stop, again),
         }
