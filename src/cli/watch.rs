@@ -10,7 +10,6 @@ use crate::types::{Timestamp, Tokens};
 use super::args::Format;
 use super::desk::Desk;
 use super::error::{CliError, Exit};
-use super::moment::absolute;
 use super::show;
 use super::table::{plain, sheet, table};
 use super::terminal::{Screen, clean};
@@ -133,7 +132,7 @@ fn line(sample: &Sample, pace: &Pace) -> String {
     let server = &sample.server;
     format!(
         "{}  {} requests/s, {} tokens/s written, {} errors; {} in flight, {} waiting, {} upstreams up",
-        absolute(sample.at),
+        sample.at,
         pace.each_second(pace.requests),
         pace.each_second(pace.tokens.completion),
         pace.errors(),
@@ -188,7 +187,7 @@ fn json(sample: &Sample, pace: &Pace) -> serde_json::Value {
 /// The whole picture, in the place of the last.
 fn draw(sample: &Sample, pace: Option<&Pace>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
     let server = &sample.server;
-    let heading = clean(&format!("Ember {} at {}", server.version, absolute(sample.at)));
+    let heading = clean(&format!("Ember {} at {}", server.version, sample.at));
     let mut lines = vec![screen.bold(&heading)];
     lines.extend(sheet(&pairs(server, pace)));
     lines.push(String::new());
