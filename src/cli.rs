@@ -27,6 +27,7 @@ mod terminal;
 mod tests;
 mod token;
 mod value;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -46,7 +47,7 @@ pub use args::{Color, Format, Global, ServeOptions, UpOptions};
 pub use error::{CliError, Exit, OpenError};
 pub use terminal::{Screen, Terminal};
 
-use args::{Args, ModelVerb, UsageOptions, Verb};
+use args::{Args, ModelVerb, StatusOptions, UsageOptions, Verb};
 use desk::Desk;
 use terminal::clean;
 
@@ -141,7 +142,7 @@ fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) 
         Verb::Audit(options) => audit::run(options, &desk(global, screen, services)?, screen),
         Verb::Usage(options) => report::usage(options, &desk(global, screen, services)?, screen),
         Verb::Scan(options) => scan::run(options, screen, |screen| desk(global, screen, services)),
-        Verb::Status => status(&desk(global, screen, services)?, screen),
+        Verb::Status(options) => status(options, &desk(global, screen, services)?, screen),
         Verb::Backup { file } => backup::run(file, &desk(global, screen, services)?, screen),
         Verb::Restore { file } => restore::run(file, &desk(global, screen, services)?, screen),
     }
@@ -169,7 +170,10 @@ fn version(screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
 }
 
 /// A health check, too: only a server that runs is a good end.
-fn status(desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+fn status(options: &StatusOptions, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
+    if let Some(every) = options.watch {
+        return watch::run(every, options.count, desk, screen);
+    }
     let reply = desk.ask(&Command::Status)?;
     let running = matches!(&reply, Reply::Status(status) if status.server.is_some());
     show::reply(&reply, desk.now(), screen)?;

@@ -11,6 +11,7 @@ mod pass;
 mod signal;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::meter::Meter;
 use crate::registry::{Change, Denial, Door};
@@ -60,6 +61,21 @@ pub struct Gate {
     limiter: Arc<Limiter>,
     cache: Cache,
     flights: Flights,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+/// The key records in memory, and how well they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheFigures {
+    /// Records in memory.
+    pub entries: usize,
+    /// Records that may be in memory; more only while requests hold them.
+    pub entries_max: usize,
+    /// Look-ups that found one, since the gate was made.
+    pub hits: u64,
+    /// Look-ups that asked the [`KeySource`], since the gate was made.
+    pub misses: u64,
 }
 
 /// How often a record is read when more commits than [`news`] keeps come in between each time.
@@ -75,7 +91,9 @@ impl Gate {
         limiter: Arc<Limiter>,
         cached_max: usize,
     ) -> Self {
-        Self { source, meter, limiter, cache: Cache::new(cached_max), flights: Flights::default() }
+        let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (cache, flights) = (Cache::new(cached_max), Flights::default());
+        Self { source, meter, limiter, cache, flights, hits, misses }
     }
 
     /// Tells whose key `bearer` is (what stands after `Bearer `), and that it may be used at `now`.
@@ -86,7 +104,10 @@ impl Gate {
         let digest =
             Key::parse(bearer.ok_or(Refusal::InvalidKey)?).map_err(|_| Refusal::InvalidKey)?.digest();
         let entry = match self.cache.get(&digest) {
-            Some(entry) => entry,
+            Some(entry) => {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                entry
+            }
             None => self.look_up(digest).await.map_err(Refusal::Trouble)?.ok_or(Refusal::InvalidKey)?,
         };
         if let Err(refusal) = entry.standing(now) {
@@ -122,6 +143,14 @@ impl Gate {
         self.limiter.standings(caller.entry().grant(), now).await
     }
 
+    /// How many key records are in memory, and how often they were found there.
+    #[must_use]
+    pub fn cached(&self) -> CacheFigures {
+        let (entries, entries_max) = self.cache.size();
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        CacheFigures { entries, entries_max, hits: read(&self.hits), misses: read(&self.misses) }
+    }
+
     /// Takes a committed change in. Called in commit order, before the commit is acknowledged.
     pub fn changed(&self, change: &Change) {
         self.cache.changed(change);
@@ -135,6 +164,7 @@ impl Gate {
     }
 
     async fn look_up(&self, digest: KeyDigest) -> Result<Option<Arc<cache::Entry>>, SourceTrouble> {
+        self.misses.fetch_add(1, Ordering::Relaxed);
         loop {
             let wanted = self.cache.commits();
             let landed = self.flights.join(digest, self.read(digest)).await?;

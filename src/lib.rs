@@ -6,6 +6,8 @@ pub mod types;
 
 pub mod tls;
 
+pub mod metrics;
+
 pub mod store;
 
 pub mod registry;

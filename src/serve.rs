@@ -3,6 +3,7 @@
 mod care;
 mod container;
 mod data_dir;
+mod exposition;
 mod first_run;
 mod identity;
 mod idle;
@@ -12,6 +13,7 @@ mod logging;
 mod machine;
 mod myself;
 mod notifier;
+mod process;
 mod server;
 mod services;
 mod settings;

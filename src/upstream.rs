@@ -9,6 +9,7 @@ mod connect;
 mod early;
 pub mod echo;
 mod endpoint;
+mod failures;
 mod fault;
 mod headers;
 mod list_file;
@@ -67,8 +68,12 @@ pub struct ServerHealth {
     pub fault: Option<RelayFault>,
     /// Requests under way.
     pub in_flight: usize,
+    /// Requests that may be under way at once.
+    pub in_flight_max: usize,
     /// Requests that wait for one of these to end.
     pub waiting: usize,
+    /// Requests that came to nothing there since Ember began, by the kinds' words.
+    pub failures: Vec<(&'static str, u64)>,
     /// Public names that lead to it.
     pub models: usize,
 }
@@ -129,6 +134,12 @@ impl Upstreams {
         self.catalogue.entry(scope, name)
     }
 
+    /// Whether some server has the model.
+    #[must_use]
+    pub fn serves(&self, model: &str) -> bool {
+        self.catalogue.has(model)
+    }
+
     /// Every model with the servers that have it, by name.
     #[must_use]
     pub fn served(&self) -> Vec<Served> {
@@ -151,6 +162,8 @@ impl Upstreams {
                 up: condition.up,
                 fault: condition.fault,
                 in_flight: server.slots.in_flight(),
+                in_flight_max: server.slots.slots_max(),
+                failures: server.failures.counts(),
                 waiting: server.slots.waiting(),
                 models: self.catalogue.count_of(server),
             }

@@ -1,5 +1,7 @@
 //! How Ember is. Never: how it is found out.
 
+use std::collections::BTreeMap;
+
 use crate::types::{Timestamp, Tokens, TrailHead};
 
 /// How Ember is.
@@ -34,6 +36,12 @@ pub struct ServerStatus {
     pub requests: u64,
     /// Tokens of these.
     pub tokens: Tokens,
+    /// Requests under way on the public door, of whatever kind.
+    pub in_flight: u64,
+    /// Open connections of the public door.
+    pub connections: u64,
+    /// Requests that it refused or whose answer it broke off since it began, by the error's code.
+    pub errors: BTreeMap<String, u64>,
 }
 
 /// How a model server is.

@@ -17,7 +17,7 @@ pub(super) use account::{AccountCreate, AccountVerb};
 pub(super) use key::{KeyCreate, KeyRevoke, KeyRotate, KeyUpdate, KeyVerb};
 pub(super) use manual::{CompletionsOptions, ManOptions};
 pub(super) use people::{InviteCreate, InviteVerb, TokenCreate, TokenVerb};
-pub(super) use report::{AuditOptions, ModelVerb, UsageOptions, UsageVerb};
+pub(super) use report::{AuditOptions, ModelVerb, StatusOptions, UsageOptions, UsageVerb};
 pub(super) use scan::ScanOptions;
 pub(super) use service::ConfigVerb;
 pub use service::{ServeOptions, UpOptions};
@@ -115,8 +115,7 @@ pub(super) enum Verb {
     #[command(subcommand)]
     Config(ConfigVerb),
     /// How Ember is; exit code 0 only when a server runs
-    #[command(after_help = "Example:\n  ember status -o json")]
-    Status,
+    Status(StatusOptions),
     /// Copy the store to a new file while it is in use
     #[command(after_help = "Example:\n  ember backup ember-2026-11-23.redb")]
     Backup {

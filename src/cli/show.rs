@@ -314,6 +314,7 @@ fn server_pairs(server: &ServerStatus, now: Timestamp) -> Vec<(&'static str, Str
         let load = format!("{} in flight, {} waiting", upstream.in_flight, upstream.waiting);
         pairs.push(("Upstream", format!("{} is {health}, {models}, {load}{detail}", upstream.name)));
     }
+    pairs.push(("Now", format!("{} in flight, {} connections", server.in_flight, server.connections)));
     let tokens = server.tokens;
     pairs.push((
         "Since start",
@@ -322,6 +323,10 @@ fn server_pairs(server: &ServerStatus, now: Timestamp) -> Vec<(&'static str, Str
             server.requests, tokens.prompt, tokens.cached, tokens.completion
         ),
     ));
+    if !server.errors.is_empty() {
+        let errors = server.errors.iter().map(|(code, count)| format!("{count} {code}"));
+        pairs.push(("Errors", errors.collect::<Vec<_>>().join(", ")));
+    }
     pairs
 }
 
@@ -342,7 +347,11 @@ fn status_rows(status: &Status) -> Vec<Vec<String>> {
             row("requests", server.requests.to_string()),
             row("prompt_tokens", server.tokens.prompt.to_string()),
             row("completion_tokens", server.tokens.completion.to_string()),
+            row("in_flight", server.in_flight.to_string()),
+            row("connections", server.connections.to_string()),
         ]);
+        let errors = server.errors.iter();
+        rows.extend(errors.map(|(code, count)| vec!["error".to_string(), code.clone(), count.to_string()]));
         rows.extend(server.listen.iter().map(|address| row("listen", address.clone())));
         for upstream in &server.upstreams {
             let health = if upstream.healthy { "up" } else { "down" };

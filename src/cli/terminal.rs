@@ -110,6 +110,12 @@ impl<'a, 'b> Screen<'a, 'b> {
         self.painted(BOLD, text, self.terminal.stdout_is_terminal)
     }
 
+    /// Whether what was written to stdout can be written over.
+    pub(super) fn can_redraw(&self) -> bool {
+        let is_dumb = self.terminal.variable("TERM").is_none_or(|term| term == "dumb");
+        self.terminal.stdout_is_terminal && !is_dumb
+    }
+
     /// Whether a person can be asked.
     pub(super) fn can_ask(&self) -> bool {
         self.terminal.stdin_is_terminal && self.terminal.stderr_is_terminal

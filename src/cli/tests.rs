@@ -118,6 +118,9 @@ impl Running for Seventh {
             upstreams: Vec::new(),
             requests: 0,
             tokens: Tokens::default(),
+            in_flight: 0,
+            connections: 0,
+            errors: std::collections::BTreeMap::default(),
         }
     }
 

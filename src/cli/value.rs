@@ -58,6 +58,12 @@ impl FromStr for Expiry {
     }
 }
 
+/// How long from one look to the next: seconds, with a fraction or without.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "write seconds, from 0.1 to 3600".to_string())
+}
+
 /// What the lines of a report are kept apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct By(pub(super) Option<Group>, pub(super) Option<Step>);

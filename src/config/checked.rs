@@ -33,6 +33,8 @@ pub struct Config {
     pub models: ModelsConfig,
     /// Records of what was used.
     pub usage: UsageConfig,
+    /// Where the metrics are shown.
+    pub metrics: MetricsConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// The model servers, in the order written; with `models.echo` the last one is [`UpstreamConfig::echo`].
@@ -236,6 +238,13 @@ pub struct ModelsConfig {
     pub echo: bool,
     /// How often the lists of the model servers are read again.
     pub refresh: Duration,
+}
+
+/// `[metrics]`.
+#[derive(Debug)]
+pub struct MetricsConfig {
+    /// Where they are shown without any credential; nowhere, without it. Port 0 means any free port.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[log]`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::checked::{
     AuditConfig, Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat, LogLevel,
-    ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig, UsageConfig,
+    MetricsConfig, ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig, UsageConfig,
 };
 use super::fault::{Faults, Place};
 use super::layer::{Layers, resolved};
@@ -40,9 +40,11 @@ impl Judge<'_> {
             }
             upstreams.push(UpstreamConfig::echo());
         }
+        let server = self.server(raw.server);
         let config = Config {
             data,
-            server: self.server(raw.server),
+            metrics: self.metrics(&raw.metrics.listen, &server.listen),
+            server,
             store: StoreConfig {
                 cache_bytes: raw.store.cache_bytes.0,
                 ballast_bytes: raw.store.ballast_bytes.0 as u64,
@@ -168,6 +170,16 @@ impl Judge<'_> {
             listen.push(address);
         }
         listen
+    }
+
+    fn metrics(&mut self, typed: &str, served: &[SocketAddr]) -> MetricsConfig {
+        let listen = address::listen(typed).ok();
+        if let Some(address) = listen.filter(|address| address.port() != 0 && served.contains(address)) {
+            let message =
+                format!("metrics.listen is {address}, which server.listen has; give it another port");
+            self.fault(&["metrics", "listen"], &message);
+        }
+        MetricsConfig { listen }
     }
 
     fn upstreams(&mut self, raw: BTreeMap<String, RawUpstream>) -> Vec<UpstreamConfig> {

@@ -18,6 +18,7 @@ pub(super) struct Raw {
     pub(super) audit: RawAudit,
     pub(super) models: RawModels,
     pub(super) usage: RawUsage,
+    pub(super) metrics: RawMetrics,
     pub(super) log: RawLog,
     /// By number: `[[upstream]]` sections from 0, then flags.
     #[serde(default)]
@@ -115,6 +116,11 @@ pub(super) struct RawPrice {
 pub(super) struct RawUsage {
     pub(super) retention: Time,
     pub(super) currency: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawMetrics {
+    pub(super) listen: String,
 }
 
 #[derive(Deserialize)]

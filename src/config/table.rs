@@ -170,6 +170,12 @@ pub(super) static SETTINGS: &[Row] = &[
     row("usage.retention", Time("1d", "3653d"), "90d", "how long records of what was used are kept"),
     row("usage.currency", Text(currency), "", "the word behind amounts of money"),
     row(
+        "metrics.listen",
+        Text(metrics_listen),
+        "",
+        "an address and port for Prometheus, without any credential; empty is none",
+    ),
+    row(
         "log.level",
         Word(&["error", "warn", "info", "debug", "trace"]),
         "info",
@@ -297,6 +303,10 @@ fn path(text: &str) -> Result<(), String> {
 
 fn listen(text: &str) -> Result<(), String> {
     address::listen(text).map(|_| ())
+}
+
+fn metrics_listen(text: &str) -> Result<(), String> {
+    if text.is_empty() { Ok(()) } else { listen(text) }
 }
 
 fn public_url(text: &str) -> Result<(), String> {

@@ -101,6 +101,11 @@ impl Cache {
         Some(Arc::clone(entry))
     }
 
+    /// How many records there are, and how many there may be.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.read().ring.len(), self.cached_max)
+    }
+
     /// How many commits were told.
     pub(super) fn commits(&self) -> u64 {
         self.read().news.told()

@@ -1,13 +1,15 @@
-//! The access line: one for each request, when its last byte is handed over or it is given up. Never: a key, a
-//! prompt, a raw path.
+//! The access line: one for each request, when its last byte is handed over or it is given up; the metrics count the
+//! same. Never: a key, a prompt, a raw path.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
+use crate::metrics::{Ended, Metrics, Model, Underway};
 use crate::types::{AccountId, Ending, KeyId, Timestamp};
-use crate::upstream::ReportHandle;
+use crate::upstream::{Report, ReportHandle};
 
 /// What is known of a request; printed when dropped.
 pub(super) struct Access {
@@ -21,6 +23,10 @@ pub(super) struct Access {
     /// When the secret that was brought stops, where a newer one is in its place.
     pub(super) old_until: Option<Timestamp>,
     pub(super) model: Option<String>,
+    /// Whether the catalogue has that model. Only then may its name be a label of metrics.
+    pub(super) model_is_known: bool,
+    /// What the GenAI conventions call what is asked of a model.
+    pub(super) operation: Option<&'static str>,
     pub(super) status: Option<StatusCode>,
     /// The word of the refusal, if it is one.
     pub(super) code: Option<&'static str>,
@@ -29,10 +35,19 @@ pub(super) struct Access {
     pub(super) report: Option<ReportHandle>,
     /// How it ended, where no relay says so.
     pub(super) ending: Ending,
+    /// Ember's own share of the time until the answer began, where it was relayed.
+    pub(super) overhead: Option<Duration>,
+    metrics: Arc<Metrics>,
+    _underway: Underway,
 }
 
 impl Access {
-    pub(super) fn begin(request_id: String, method: Method, peer: std::net::IpAddr) -> Self {
+    pub(super) fn begin(
+        request_id: String,
+        method: Method,
+        peer: std::net::IpAddr,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         Self {
             began: Instant::now(),
             request_id,
@@ -43,17 +58,44 @@ impl Access {
             account: None,
             old_until: None,
             model: None,
+            model_is_known: false,
+            operation: None,
             status: None,
             code: None,
             bytes_in: 0,
             bytes_out: 0,
             report: None,
             ending: Ending::ClientGone,
+            overhead: None,
+            metrics: Arc::clone(metrics),
+            _underway: metrics.request_began(),
         }
     }
 
     pub(super) fn elapsed(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    fn count(&self, report: Option<&Report>, ending: Ending, took: Duration) {
+        let model = match &self.model {
+            None => Model::None,
+            Some(name) if self.model_is_known => Model::Known(name),
+            Some(_) => Model::Unknown,
+        };
+        self.metrics.request_ended(&Ended {
+            route: self.route,
+            operation: self.operation,
+            model,
+            upstream: report.and_then(|report| report.upstream.as_deref()),
+            status: self.status.map(|status| status.as_u16()),
+            code: self.code,
+            ending,
+            took,
+            overhead: self.overhead,
+            queued: report.and_then(|report| report.queued),
+            stream: report.and_then(|report| report.pace),
+            tokens: report.and_then(|report| report.tokens),
+        });
     }
 }
 
@@ -65,6 +107,8 @@ impl Drop for Access {
         let queued = report.as_ref().and_then(|report| report.queued);
         let first_byte = report.as_ref().and_then(|report| report.first_byte);
         let ending = report.as_ref().map_or(self.ending, |report| report.ending);
+        let took = self.elapsed();
+        self.count(report.as_ref(), ending, took);
         tracing::info!(
             target: "access",
             request_id = self.request_id,
@@ -85,7 +129,7 @@ impl Drop for Access {
             tokens_source = counted.map(|(_, source)| source.as_str()),
             queued_ms = queued.map(millis),
             first_byte_ms = first_byte.map(millis),
-            duration_ms = millis(self.elapsed()),
+            duration_ms = millis(took),
             ending = ending.as_str(),
             "request"
         );

@@ -82,7 +82,7 @@ impl Listener {
     }
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
         SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
@@ -115,6 +115,7 @@ async fn accept(
                 let peer = Peer { address, is_encrypted: tls.is_some() };
                 tokio::spawn(async move {
                     let _slot = slot;
+                    let _open = service.parts.metrics.connection_opened();
                     connection::serve(stream, tls, peer, service, watch).await;
                 });
             }

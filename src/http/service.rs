@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
 use crate::gate::{Caller, Gate, Limited};
+use crate::metrics::Metrics;
 use crate::types::{Clock, Ending, Measure, Random};
 use crate::upstream::{ReportHandle, Upstreams};
 
@@ -58,6 +59,8 @@ pub struct Parts {
     pub origins: Origins,
     /// Takes a key away from everyone who holds it.
     pub revoke: Revoker,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Where a request comes from.
@@ -135,7 +138,7 @@ impl Service {
         let id = request::request_id(request.headers(), self.parts.clock.now(), &*self.parts.random);
         let text = String::from_utf8_lossy(id.as_bytes()).into_owned();
         let client = self.parts.site.client(request.headers(), peer.address);
-        let mut access = Access::begin(text, request.method().clone(), client);
+        let mut access = Access::begin(text, request.method().clone(), client, &self.parts.metrics);
         let cors = self.parts.origins.cors(request.uri().path(), request.headers());
         let asked = v1::Asked { id: id.clone(), open: &open, stop, cors: cors.clone() };
         if request.body().is_end_stream() {
@@ -163,7 +166,8 @@ impl Service {
             error.status(),
             json.len()
         );
-        let mut access = Access::begin(id, Method::default(), peer.address.ip().to_canonical());
+        let mut access =
+            Access::begin(id, Method::default(), peer.address.ip().to_canonical(), &self.parts.metrics);
         access.status = Some(error.status());
         access.code = Some(error.code());
         access.ending = Ending::Refused;
@@ -345,7 +349,9 @@ fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest, ve
     access.status = Some(status);
     let report = access.report.as_ref().map(ReportHandle::read);
     let waited = report.and_then(|report| report.first_byte.or(report.queued)).unwrap_or_default();
-    let own_ms = access.elapsed().saturating_sub(waited).as_millis();
+    let own = access.elapsed().saturating_sub(waited);
+    access.overhead = access.report.is_some().then_some(own);
+    let own_ms = own.as_millis();
     headers.insert(REQUEST_ID, id);
     headers.insert(PROCESSING_MS, HeaderValue::from(u64::try_from(own_ms).unwrap_or(u64::MAX)));
     if is_event_stream(&headers) {

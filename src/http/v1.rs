@@ -86,6 +86,7 @@ pub(super) fn model(
     let entry = service.parts.upstreams.entry(caller.models(), &name);
     let entry = entry.map_err(|fault| ApiError::of_fault(fault, &shown(&name)))?;
     access.model = Some(name);
+    access.model_is_known = true;
     Ok(json(&entry))
 }
 
@@ -115,6 +116,8 @@ pub(super) async fn relay(
     let model = facts.model.clone();
     let asked_for = shown(model.as_str());
     access.model = Some(asked_for.clone());
+    access.model_is_known = service.parts.upstreams.serves(model.as_str());
+    access.operation = Some(endpoint.operation());
     let tokens = tokens_at_most(endpoint, body.len(), &facts, limits.completion_tokens);
     let admitted = service.parts.gate.admit(caller, Asking { model, tokens }, service.parts.clock.now());
     // A disk that hangs is waited for so long: budgets are written down before they are used.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::admin::{ModelServer, ModelView, Running, ServerStatus, UpstreamStatus};
 use crate::meter::Meter;
+use crate::metrics::Metrics;
 use crate::types::Timestamp;
 use crate::upstream::{ServedBy, Upstreams};
 
@@ -12,12 +13,14 @@ pub(super) struct Myself {
     pub(super) started_at: Timestamp,
     pub(super) listen: Vec<String>,
     pub(super) meter: Arc<Meter>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) upstreams: Arc<Upstreams>,
 }
 
 impl Running for Myself {
     fn status(&self) -> ServerStatus {
         let totals = self.meter.totals();
+        let figures = self.metrics.figures();
         let servers = self.upstreams.health().into_iter().map(|server| UpstreamStatus {
             name: server.name,
             healthy: server.up,
@@ -34,6 +37,9 @@ impl Running for Myself {
             upstreams: servers.collect(),
             requests: totals.requests,
             tokens: totals.tokens,
+            in_flight: figures.in_flight,
+            connections: figures.connections,
+            errors: figures.errors.into_iter().map(|(code, count)| (code.to_string(), count)).collect(),
         }
     }
 

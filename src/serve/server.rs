@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::gate::{Gate, Limiter};
 use crate::http::{Listener, Parts, Stop, admin};
 use crate::meter::{Ledger, Meter};
+use crate::metrics::{Exposition, Metrics};
 use crate::registry::{Door, Registry, changes};
 use crate::store::{RedbStore, Store};
 use crate::tls::server_config;
@@ -23,6 +24,7 @@ use crate::types::{Clock, KeyId, Origin};
 use crate::upstream::Upstreams;
 
 use super::data_dir::DataDir;
+use super::exposition::{self, Sources};
 use super::ledger::{self, DiskLedger};
 use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
 use super::myself::Myself;
@@ -60,6 +62,7 @@ struct Built {
     registry: Arc<Registry>,
     upstreams: Arc<Upstreams>,
     meter: Arc<Meter>,
+    metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     limiter: Arc<Limiter>,
     /// Keys that were met after their end.
@@ -83,7 +86,8 @@ impl Server {
     pub(super) async fn run(mut self, announce: Option<Announce>) -> Result<End, ServeFault> {
         let mut signals = Signals::new()?;
         let mut built = self.build()?;
-        let (socket, door) = self.open_door(&built)?;
+        let exposition = self.exposition(&built);
+        let (socket, door) = self.open_door(&built, &exposition)?;
         let parts = self.parts(&built, Arc::clone(&door));
         let (closing, closed) = watch::channel(());
         let mut tasks = JoinSet::new();
@@ -95,7 +99,10 @@ impl Server {
         tasks.spawn(Arc::clone(&built.upstreams).watch());
         tasks.spawn(settle(Arc::clone(&built.registry)));
         tasks.spawn(trail::keep(Arc::clone(&built.registry), self.config.audit.retention));
-        tasks.spawn(usage::write_down(Arc::clone(&built.meter)));
+        tasks.spawn(usage::write_down(Arc::clone(&built.meter), Arc::clone(&built.metrics)));
+        if let Some(address) = self.config.metrics.listen {
+            tasks.spawn(exposition::listener(address)?.serve(exposition));
+        }
         tasks.spawn(ledger::write_down(Arc::clone(&built.limiter), Arc::clone(&built.clock)));
         let expired = std::mem::replace(&mut built.expired, mpsc::channel(1).1);
         tasks.spawn(ledger::note_expiries(Arc::clone(&built.registry), expired));
@@ -171,6 +178,7 @@ impl Server {
             clock: Arc::clone(&built.clock),
             random: Arc::new(MachineRandom::new()),
             store_ready: readiness(Arc::clone(&self.store)),
+            metrics: Arc::clone(&built.metrics),
             limits: settings::limits(&self.config.server, &self.config.limits),
         }
     }
@@ -178,6 +186,9 @@ impl Server {
     fn build(&mut self) -> Result<Built, ServeFault> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random = Arc::new(MachineRandom::new());
+        let metrics = Arc::new(Metrics::default());
+        let watched = Arc::clone(&metrics);
+        self.store.watch_commits(Box::new(move |took, is_durable| watched.committed(took, is_durable)));
         let store: Arc<dyn Store> = self.store.clone();
         let reading = Registry::new(Arc::clone(&store), Arc::clone(&clock), random.clone(), None);
         let meter = Meter::new(Arc::clone(&clock), Arc::clone(&store)).keeping(self.config.usage.retention);
@@ -205,7 +216,20 @@ impl Server {
         let servers = std::mem::take(&mut self.config.upstreams).into_iter().map(settings::server).collect();
         let upstreams = Upstreams::new(servers, models_file, self.config.models.refresh, &*clock)
             .map_err(|fault| ServeFault::Upstream(fault.to_string()))?;
-        Ok(Built { gate, registry, upstreams, meter, clock, limiter, expired })
+        Ok(Built { gate, registry, upstreams, meter, metrics, clock, limiter, expired })
+    }
+
+    fn exposition(&self, built: &Built) -> Exposition {
+        let sources = Sources {
+            metrics: Arc::clone(&built.metrics),
+            gate: Arc::clone(&built.gate),
+            upstreams: Arc::clone(&built.upstreams),
+            registry: Arc::clone(&built.registry),
+            store: Arc::clone(&self.store),
+            connections_max: self.config.server.connections_max,
+            started_at: built.clock.now(),
+        };
+        sources.exposition()
     }
 
     fn limiter(&self, store: Arc<dyn Store>) -> Arc<Limiter> {
@@ -217,7 +241,11 @@ impl Server {
 
 impl Server {
     /// Binds the socket for commands. Whoever holds the store's lock may: a socket that lies there is a dead one's.
-    fn open_door(&self, built: &Built) -> Result<(UnixListener, Arc<admin::AdminDoor>), ServeFault> {
+    fn open_door(
+        &self,
+        built: &Built,
+        exposition: &Exposition,
+    ) -> Result<(UnixListener, Arc<admin::AdminDoor>), ServeFault> {
         let listener = socket_path::bind(&self.dir).map_err(ServeFault::Socket)?;
         let listen = listening::urls(&self.config.server, &self.listener.addresses());
         let address = self.listener.addresses().first().copied();
@@ -226,6 +254,7 @@ impl Server {
             started_at: built.clock.now(),
             listen,
             meter: Arc::clone(&built.meter),
+            metrics: Arc::clone(&built.metrics),
             upstreams: Arc::clone(&built.upstreams),
         });
         let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
@@ -235,7 +264,8 @@ impl Server {
         let door =
             admin::AdminDoor::new(registry, Arc::clone(&built.meter), clock, running, snapshot, base_url)
                 .with_user(self.dir.owner())
-                .with_prices(self.config.usage.prices.clone());
+                .with_prices(self.config.usage.prices.clone())
+                .with_metrics(Arc::clone(exposition));
         Ok((listener, Arc::new(door)))
     }
 }

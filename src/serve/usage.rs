@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::meter::Meter;
+use crate::metrics::Metrics;
 
 /// What was used since the last time is lost when the process is killed or the machine loses power.
 const EVERY: Duration = Duration::from_secs(1);
@@ -27,11 +28,12 @@ pub(super) fn begin(meter: &Meter) {
 }
 
 /// Goes on for ever.
-pub(super) async fn write_down(meter: Arc<Meter>) {
+pub(super) async fn write_down(meter: Arc<Meter>, metrics: Arc<Metrics>) {
     let (mut is_failing, mut rounds, mut has_old) = (false, 0_u32, true);
     loop {
         sleep(if is_failing { EVERY_AFTER_A_FAILURE } else { EVERY }).await;
         is_failing = write_down_once(&meter, is_failing).await;
+        metrics.usage_written(!is_failing);
         rounds = rounds.wrapping_add(1);
         if !is_failing && (has_old || rounds.is_multiple_of(EXPIRE_EVERY)) {
             has_old = expire(&meter).await;

@@ -39,6 +39,9 @@ use row::unseal;
 use shared::{BeginError, Shared};
 use writer::{Job, QUEUE_MAX, Waiting, Writer};
 
+/// Told how long a group of commits took to become durable, and whether it did.
+pub type CommitWatch = Box<dyn Fn(Duration, bool) + Send + Sync>;
+
 /// How a store uses the machine.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -150,6 +153,12 @@ impl RedbStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Has `watch` told how long each group of commits took to become durable, and whether it did. Only the first
+    /// watch is told. It is called on the thread that writes.
+    pub fn watch_commits(&self, watch: CommitWatch) {
+        self.shared.watch_commits(watch);
     }
 
     /// Whether reads and commits can be answered now; the reason if not.

@@ -176,6 +176,11 @@ impl Catalogue {
         self.routes().find(name).map(|route| route.entry.clone())
     }
 
+    /// Whether some server has the model.
+    pub(super) fn has(&self, model: &str) -> bool {
+        self.routes().models.contains_key(model)
+    }
+
     /// The servers that have a model, in the order they are configured; at least one.
     pub(super) fn candidates(&self, model: &str) -> Result<Vec<Candidate>, RelayFault> {
         self.routes().find(model).map(|route| route.candidates.clone())

@@ -56,6 +56,16 @@ impl Endpoint {
         }
     }
 
+    /// What the GenAI semantic conventions call it (`gen_ai.operation.name`).
+    #[must_use]
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::ChatCompletions | Self::Responses => "chat",
+            Self::Completions => "text_completion",
+            Self::Embeddings => "embeddings",
+        }
+    }
+
     /// Whether its answers are texts, whose length says something about the tokens in them.
     pub(super) const fn answers_text(self) -> bool {
         !matches!(self, Self::Embeddings)

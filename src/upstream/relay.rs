@@ -401,7 +401,7 @@ fn kind_of(status: StatusCode) -> AnswerKind {
 impl Answered {
     fn into_reply(self, job: &Job, signals: Signals, mut settlement: Settlement) -> Reply {
         let server = self.slot.server();
-        settlement.answered(kind_of(self.status));
+        settlement.answered(kind_of(self.status), self.is_stream);
         let watcher = match (self.is_stream, self.status.is_success()) {
             (true, _) => Watcher::stream(SseTap::new(job.endpoint.dialect(), self.strip_usage)),
             (false, true) => Watcher::answer(job.endpoint.answers_text()),

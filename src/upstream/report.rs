@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::gate::Pass;
 use crate::meter::{Course, Progress};
+use crate::metrics::Pace;
 use crate::types::{AnswerKind, Ending, Tokens, TokensSource};
 
 /// A rule of thumb for texts whose tokens nobody counted.
@@ -25,6 +26,8 @@ pub struct Report {
     pub first_byte: Option<Duration>,
     /// How long of that it stood in line for a server, so far; none when it did not.
     pub queued: Option<Duration>,
+    /// When a stream's first token came and when it ended; none of what is no stream or said nothing.
+    pub pace: Option<Pace>,
 }
 
 /// A view of a [`Report`] while it is being written; also of a request whose caller hung up before the answer.
@@ -67,6 +70,7 @@ impl Default for ReportHandle {
             tokens: None,
             first_byte: None,
             queued: None,
+            pace: None,
         };
         Self(Arc::new(Mutex::new(Draft { report: blank, unanswered: None, in_line_since: None })))
     }
@@ -131,12 +135,13 @@ pub(super) struct Settlement {
     started: Instant,
     answer: Option<AnswerKind>,
     first_token: Option<Duration>,
+    is_stream: bool,
     settled: bool,
 }
 
 impl Settlement {
     pub(super) fn new(pass: Pass, report: ReportHandle, started: Instant) -> Self {
-        Self { pass, report, started, answer: None, first_token: None, settled: false }
+        Self { pass, report, started, answer: None, first_token: None, is_stream: false, settled: false }
     }
 
     pub(super) fn pass(&self) -> &Pass {
@@ -149,8 +154,9 @@ impl Settlement {
     }
 
     /// A server answers, in this way.
-    pub(super) fn answered(&mut self, answer: AnswerKind) {
+    pub(super) fn answered(&mut self, answer: AnswerKind, is_stream: bool) {
         self.answer = Some(answer);
+        self.is_stream = is_stream;
     }
 
     /// Something of the answer is here; the first word counts.
@@ -171,13 +177,15 @@ impl Settlement {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
+        let (answer, first_token, duration) = (self.answer, self.first_token, self.started.elapsed());
+        let pace = first_token.map(|first_token| Pace { first_token, end: duration });
         {
             let report = &mut self.report.lock().report;
             report.tokens = tokens;
             report.ending = ending;
+            report.pace = pace.filter(|_| self.is_stream);
         }
         let estimated = tokens.is_some_and(|(_, source)| source == TokensSource::Estimated);
-        let (answer, first_token, duration) = (self.answer, self.first_token, self.started.elapsed());
         self.pass.open_mut().went(Course { estimated, answer, first_token, duration });
         self.pass.settle(tokens.map(|(tokens, _)| tokens), ending);
     }

@@ -9,6 +9,7 @@ use memchr::memmem;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::failures::Failures;
 use super::pool::Pool;
 use super::settings::{Address, ServerSettings, SettingsFault};
 use super::slots::{Slot, Slots};
@@ -41,6 +42,7 @@ pub(super) struct Server {
     authorization: Option<HeaderValue>,
     key: Option<Secret>,
     condition: Mutex<Condition>,
+    pub(super) failures: Failures,
 }
 
 /// What is known of a server's health.
@@ -92,6 +94,7 @@ impl Server {
             authorization,
             key: settings.api_key,
             condition: Mutex::default(),
+            failures: Failures::default(),
         })
     }
 
@@ -144,6 +147,7 @@ impl Server {
 
     /// A request to it came to nothing.
     pub(super) fn failed(&self, fault: RelayFault) {
+        self.failures.count(fault);
         let was_up = {
             let mut condition = self.lock();
             condition.failed_at = Some(Instant::now());

@@ -75,6 +75,11 @@ impl Slots {
         taken.then(|| self.slot())
     }
 
+    /// How many there are.
+    pub(super) fn slots_max(&self) -> usize {
+        usize::try_from(self.slots_max).unwrap_or(usize::MAX)
+    }
+
     /// Requests under way.
     pub(super) fn in_flight(&self) -> usize {
         self.desk().queue.out()

@@ -1,11 +1,13 @@
 """Owns that the admin API is what its description says, for whatever a program may send it: schemathesis makes the
-requests, from the description that the server itself gives."""
+requests, from the description that the server itself gives. And that Prometheus's own parser takes the metrics."""
 
 import os
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from schemathesis.specs.openapi.checks import allow_header_conformance, positive_data_acceptance
 
 from stack import Ember
@@ -50,3 +52,15 @@ def test_the_api_is_as_described(case, ember, token):
         excluded.append(allow_header_conformance)
     headers = {"Authorization": f"Bearer {token}"}
     case.call_and_validate(base_url=ember.url, headers=headers, excluded_checks=excluded)
+
+
+def test_the_metrics_are_openmetrics(ember, token):
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = requests.get(f"{ember.url}/admin/v1/metrics", headers=headers, timeout=10)
+    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    assert families["ember_requests"].type == "counter"
+    assert families["ember_store_commit_seconds"].unit == "seconds"
+    statuses = {sample.labels["status"] for sample in families["ember_requests"].samples}
+    assert "200" in statuses
+    assert not any("prometheus" in str(sample) for family in families.values() for sample in family.samples)

@@ -391,7 +391,10 @@ fn the_status_of_a_running_server_has_the_documented_members() {
     let status = json(&home, &["status"]);
     let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     assert_eq!(members(&status), "accounts audit_head denials_owed keys object running server");
-    assert_eq!(members(&status["server"]), "listen pid requests started_at tokens upstreams version");
+    assert_eq!(
+        members(&status["server"]),
+        "connections errors in_flight listen pid requests started_at tokens upstreams version"
+    );
     assert_eq!((&status["accounts"], &status["keys"]), (&1.into(), &1.into()));
     assert_eq!(status["server"]["pid"], server.pid());
     assert_eq!(status["server"]["listen"][0], format!("http://{}", server.address));

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up.
-const FLOORS: [&str; 12] = [
-    "types", "tls", "store", "registry", "meter", "gate", "admin", "upstream", "http", "config", "cli",
-    "serve",
+const FLOORS: [&str; 13] = [
+    "types", "tls", "metrics", "store", "registry", "meter", "gate", "admin", "upstream", "http", "config",
+    "cli", "serve",
 ];
 
 /// Neighbours that must not know each other although the order would let them.

@@ -1,5 +1,7 @@
 //! How Ember is, as JSON. Never: anything else.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::admin::{AdminError, ServerStatus, Status, UpstreamStatus};
@@ -27,6 +29,9 @@ struct ServerJson {
     upstreams: Vec<UpstreamJson>,
     requests: u64,
     tokens: TokensJson,
+    in_flight: u64,
+    connections: u64,
+    errors: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,6 +105,9 @@ impl ServerJson {
             upstreams: server.upstreams.iter().map(upstream).collect(),
             requests: server.requests,
             tokens: TokensJson::of(server.tokens),
+            in_flight: server.in_flight,
+            connections: server.connections,
+            errors: server.errors.clone(),
         }
     }
 
@@ -120,6 +128,9 @@ impl ServerJson {
             upstreams: self.upstreams.into_iter().map(upstream).collect(),
             requests: self.requests,
             tokens: self.tokens.read(),
+            in_flight: self.in_flight,
+            connections: self.connections,
+            errors: self.errors,
         })
     }
 }

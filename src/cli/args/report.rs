@@ -1,9 +1,24 @@
 //! The commands that tell what is served, what was done and what was used. Never: anything else.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 
 use crate::cli::value::{self, Beginning, By};
 use crate::types::{Timestamp, TrailHead};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  ember status -o json\n  ember status --watch\n  ember status --watch 10 -n 6 -o json"
+)]
+pub(in crate::cli) struct StatusOptions {
+    /// Show how it does, again and again, until interrupted; needs a running server [default: every 2 seconds]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = value::interval)]
+    pub(in crate::cli) watch: Option<Duration>,
+    /// End after so many times
+    #[arg(short = 'n', long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(in crate::cli) count: Option<u64>,
+}
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ModelVerb {

@@ -9,12 +9,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 
 use crate::admin::{AdminError, Desk, run, wire};
+use crate::metrics::MEDIA_TYPE as METRICS;
 use crate::registry::{Registry, RegistryError};
 use crate::types::{Actor, Origin};
 
 use super::AdminDoor;
 use super::problem::{MEDIA_TYPE, ProblemJson};
-use super::route::{Found, Row, command, find};
+use super::route::{Found, Operation, Row, command, find};
 
 const JSON: &str = "application/json";
 
@@ -102,6 +103,7 @@ impl AdminDoor {
         let Routed { row, subject, query } = routed;
         match command(row, subject, &query, &body) {
             Err(error) => failure(&error),
+            Ok(None) if row.operation == Operation::Metrics => self.metrics(actor, slot).await,
             Ok(None) => self.copy(actor, slot).await,
             Ok(Some(command)) => {
                 let done = spawn_blocking(move || {
@@ -125,6 +127,20 @@ impl AdminDoor {
     pub(in crate::http) fn desk<'a>(&'a self, registry: &'a Registry, base_url: &'a str) -> Desk<'a> {
         let (meter, clock, server) = (&*self.meter, &*self.clock, Some(&*self.running));
         Desk { registry, meter, clock, server, base_url, prices: &self.prices }
+    }
+
+    async fn metrics(self: Arc<Self>, actor: Actor, slot: OwnedSemaphorePermit) -> Answered {
+        if let Err(error) = self.registry.administrators_only(actor) {
+            return failure(&error.into());
+        }
+        let read = spawn_blocking(move || {
+            let _slot = slot;
+            (self.exposition)()
+        });
+        match read.await {
+            Ok(text) => document(StatusCode::OK, METRICS, text),
+            Err(_) => failure(&AdminError::unavailable("the metrics could not be read; the log says why")),
+        }
     }
 
     async fn copy(self: Arc<Self>, actor: Actor, slot: OwnedSemaphorePermit) -> Answered {

@@ -55,6 +55,7 @@ pub(super) enum Operation {
     UsageReport,
     UsageVerify,
     Status,
+    Metrics,
     Backup,
 }
 
@@ -67,11 +68,14 @@ pub(super) struct Row {
     pub(super) method: Method,
     /// `{}` stands for one segment that names something. A fixed segment wins over it, so it stands first.
     pub(super) pattern: &'static str,
-    /// The command that is asked for; none for the backup, which is no command.
+    /// The command that is asked for; none for metrics and the backup, which are no commands.
     build: Option<Build>,
 }
 
-pub(super) static ROUTES: [Row; 37] = [
+/// Where the metrics are.
+pub(super) const METRICS_PATH: &str = "/admin/v1/metrics";
+
+pub(super) static ROUTES: [Row; 38] = [
     row(Operation::AccountCreate, Method::POST, "/admin/v1/accounts", |given| {
         Ok(Command::AccountCreate(wire::account_create(given.body)?))
     }),
@@ -159,6 +163,7 @@ pub(super) static ROUTES: [Row; 37] = [
     row(Operation::UsageReport, Method::GET, "/admin/v1/usage/report", usage_report),
     row(Operation::UsageVerify, Method::GET, "/admin/v1/usage/verify", |_| Ok(Command::UsageVerify)),
     row(Operation::Status, Method::GET, "/admin/v1/status", |_| Ok(Command::Status)),
+    Row { operation: Operation::Metrics, method: Method::GET, pattern: METRICS_PATH, build: None },
     Row { operation: Operation::Backup, method: Method::GET, pattern: "/admin/v1/backup", build: None },
 ];
 
@@ -241,7 +246,7 @@ pub(super) fn find(method: &Method, path: &str) -> Found {
     if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others) }
 }
 
-/// The command that a route's subject, query and body make; none for the backup, which is no command.
+/// The command that a route's subject, query and body make; none for what is no command.
 ///
 /// # Errors
 /// [`AdminError`] names what is wrong with them.

@@ -24,11 +24,13 @@ use tokio::time::timeout;
 
 use crate::admin::Running;
 use crate::meter::Meter;
+use crate::metrics::Exposition;
 use crate::registry::Registry;
 use crate::types::{Actor, Clock, Origin, Prices};
 
 use super::answer::{Answered, refusal};
 use super::crowd::Crowd;
+use super::route::METRICS_PATH;
 use super::{Snapshot, VERSION, VERSION_HEADER};
 
 /// From accept to the end of the head, and from there to the end of the body.
@@ -56,6 +58,8 @@ pub struct AdminDoor {
     pub(in crate::http) base_url: String,
     /// What tokens cost.
     pub(super) prices: Prices,
+    /// All metrics as they stand.
+    pub(super) exposition: Exposition,
 }
 
 impl AdminDoor {
@@ -73,13 +77,20 @@ impl AdminDoor {
         let slots = Arc::new(Semaphore::new(COMMANDS_MAX));
         let users = vec![0, rustix::process::geteuid().as_raw()];
         let (crowd, prices) = (Arc::default(), Prices::default());
-        Self { registry, meter, clock, running, snapshot, slots, crowd, users, base_url, prices }
+        let exposition: Exposition = Arc::new(String::new);
+        Self { registry, meter, clock, running, snapshot, slots, crowd, users, base_url, prices, exposition }
     }
 
     /// The same, knowing what tokens cost.
     #[must_use]
     pub fn with_prices(self, prices: Prices) -> Self {
         Self { prices, ..self }
+    }
+
+    /// The same, with metrics to show.
+    #[must_use]
+    pub fn with_metrics(self, exposition: Exposition) -> Self {
+        Self { exposition, ..self }
     }
 
     /// Lets one more user in: the data directory's owner, when root serves it.
@@ -123,7 +134,9 @@ async fn answer(door: Arc<AdminDoor>, actor: Actor, request: Request<Incoming>) 
         return refusal;
     }
     let (target, base_url) = (request.uri().clone(), door.base_url.clone());
-    let routed = match AdminDoor::route(request.method(), target.path(), target.query()) {
+    // Where Prometheus looks by itself; here it is known who asks.
+    let path = if target.path() == "/metrics" { METRICS_PATH } else { target.path() };
+    let routed = match AdminDoor::route(request.method(), path, target.query()) {
         Ok(routed) => routed,
         Err(refused) => return response(refused),
     };

@@ -322,6 +322,9 @@ impl Running for Seventh {
             upstreams: Vec::new(),
             requests: 3,
             tokens: Tokens { prompt: 1, completion: 2, cached: 0 },
+            in_flight: 4,
+            connections: 6,
+            errors: [("invalid_api_key".to_string(), 3)].into(),
         }
     }
 

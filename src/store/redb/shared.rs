@@ -2,10 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use ::redb::{Database, ReadTransaction, ReadableDatabase as _};
 
+use super::CommitWatch;
 use super::pulse::Pulse;
 use crate::store::{Observer, Trouble, Write};
 
@@ -14,6 +16,7 @@ pub(super) struct Shared {
     /// Counts the times the database was opened.
     generation: AtomicU64,
     observers: Mutex<Vec<Observer>>,
+    commit_watch: OnceLock<CommitWatch>,
     pub(super) pulse: Pulse,
 }
 
@@ -29,6 +32,7 @@ impl Shared {
             state: RwLock::new(State::Open(database)),
             generation: AtomicU64::new(0),
             observers: Mutex::default(),
+            commit_watch: OnceLock::new(),
             pulse: Pulse::default(),
         }
     }
@@ -71,6 +75,20 @@ impl Shared {
 
     pub(super) fn observe(&self, observer: Observer) {
         self.observers.lock().unwrap_or_else(PoisonError::into_inner).push(observer);
+    }
+
+    pub(super) fn watch_commits(&self, watch: CommitWatch) {
+        // A second one is not wanted.
+        drop(self.commit_watch.set(watch));
+    }
+
+    /// Tells the watch, if there is one, how long a group of commits took and whether it became durable.
+    pub(super) fn commit_took(&self, took: Duration, is_durable: bool) {
+        if let Some(watch) = self.commit_watch.get()
+            && catch_unwind(AssertUnwindSafe(|| watch(took, is_durable))).is_err()
+        {
+            tracing::error!("the watch on the store's commits panicked");
+        }
     }
 
     /// Tells all observers; one that panics keeps neither the others nor the commit's owner waiting.

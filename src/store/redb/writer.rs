@@ -128,8 +128,13 @@ impl Writer {
         if group.is_empty() {
             return;
         }
+        let began = Instant::now();
         let commits = group.iter().map(|waiting| &waiting.commit);
-        match self.shared.pulse.at_disk(|| group::apply(&self.shared, commits)) {
+        let outcome = self.shared.pulse.at_disk(|| group::apply(&self.shared, commits));
+        if outcome.as_ref().map_or(true, |verdicts| verdicts.iter().any(Result::is_ok)) {
+            self.shared.commit_took(began.elapsed(), outcome.is_ok());
+        }
+        match outcome {
             Ok(verdicts) => self.finish(&group, verdicts),
             Err(stop) => self.recover(group, stop, again),
         }

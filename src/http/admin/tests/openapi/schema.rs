@@ -75,6 +75,13 @@ fn fits_but_for_more(
                 }
             }
             "additionalProperties" if *rule == false => {}
+            // The names are open, the values are not.
+            "additionalProperties" if rule.is_object() => {
+                for (name, value) in value.as_object().unwrap() {
+                    known.insert(name.clone());
+                    fits(document, rule, value)?;
+                }
+            }
             "type" | "const" | "enum" | "pattern" | "minimum" | "maximum" | "minLength" | "maxLength"
             | "minItems" | "maxItems" | "required" => {}
             _ => return Err(format!("the test does not know '{word}'")),
