@@ -1,5 +1,6 @@
 //! Puts the parts together and runs them; the clock and the random source enter here. Never: rules.
 
+mod compaction;
 mod data_dir;
 mod first_run;
 mod idle;

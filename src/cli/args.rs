@@ -17,7 +17,7 @@ pub(super) use key::{KeyCreate, KeyRevoke, KeyRotate, KeyUpdate, KeyVerb};
 pub(super) use people::{InviteCreate, InviteVerb, TokenCreate, TokenVerb};
 pub(super) use report::{AuditOptions, ModelVerb, UsageOptions, UsageVerb};
 pub(super) use scan::ScanOptions;
-pub(super) use service::ConfigVerb;
+pub(super) use service::{ConfigVerb, DoctorOptions};
 pub use service::{ServeOptions, UpOptions};
 
 /// How data is written to stdout.
@@ -127,6 +127,11 @@ pub(super) enum Verb {
         /// A file that `ember backup` made
         file: PathBuf,
     },
+    /// Look for what is wrong or soon will be; changes nothing. Exit code 0 when nothing has failed
+    Doctor(DoctorOptions),
+    /// Make the data file as small as what is in it; with the server stopped
+    #[command(after_help = "Example:\n  ember compact")]
+    Compact,
     /// Print the version
     #[command(after_help = "Example:\n  ember version")]
     Version,

@@ -6,9 +6,11 @@
 mod backup;
 mod browser;
 mod cli;
+mod compact;
 mod config;
 mod crash;
 mod desk;
+mod doctor;
 mod door;
 mod drain;
 mod ember;
