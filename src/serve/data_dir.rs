@@ -47,6 +47,19 @@ pub enum DataDirError {
         /// Who asked.
         me: u32,
     },
+    /// It is not there, and can't be made.
+    #[error(
+        "the data directory {path} can't be made: {error}; make it as root and give it to user {me}, or choose another \
+         place with --data"
+    )]
+    Make {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+        /// Who asked.
+        me: u32,
+    },
     /// The system refused.
     #[error("the data directory {path} can't be used: {error}")]
     Io {
@@ -72,8 +85,9 @@ impl DataDir {
     /// [`DataDirError`].
     pub(super) fn take(path: &Path, create: bool) -> Result<Self, DataDirError> {
         let failed = |error| DataDirError::Io { path: path.to_path_buf(), error };
+        let me = rustix::process::geteuid().as_raw();
         if create && !path.exists() {
-            make(path).map_err(failed)?;
+            make(path).map_err(|error| DataDirError::Make { path: path.to_path_buf(), error, me })?;
         }
         let facts = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -84,7 +98,6 @@ impl DataDir {
         if !facts.is_dir() {
             return Err(DataDirError::NotADirectory(path.to_path_buf()));
         }
-        let me = rustix::process::geteuid().as_raw();
         let (uid, mode) = (facts.uid(), facts.mode() & 0o7777);
         if me != 0 && me != uid {
             return Err(DataDirError::Foreign { path: path.to_path_buf(), uid, me });

@@ -1,6 +1,6 @@
 //! What the command line is given: serving, and opening a store of its own. Never: rules, arguments.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -124,12 +124,14 @@ impl From<ServeFault> for OpenError {
             ServeFault::DataDir(
                 DataDirError::Open { .. } | DataDirError::Foreign { .. } | DataDirError::InUse(_),
             ) => Self::NotAllowed(sentence),
-            ServeFault::DataDir(DataDirError::Io { error, .. })
+            ServeFault::DataDir(DataDirError::Io { error, .. } | DataDirError::Make { error, .. })
                 if error.kind() == ErrorKind::PermissionDenied =>
             {
                 Self::NotAllowed(sentence)
             }
-            ServeFault::DataDir(DataDirError::NotADirectory(_) | DataDirError::Io { .. })
+            ServeFault::DataDir(
+                DataDirError::NotADirectory(_) | DataDirError::Io { .. } | DataDirError::Make { .. },
+            )
             | ServeFault::Listen { .. }
             | ServeFault::Socket(_)
             | ServeFault::Out { .. }
@@ -141,6 +143,27 @@ impl From<ServeFault> for OpenError {
     }
 }
 
+/// What to do about an address that can't be listened on.
+fn listen_hint(error: &io::Error) -> String {
+    const OTHER: &str = "choose another address with --listen 127.0.0.1:PORT or server.listen in ember.toml";
+    let known = [
+        (
+            ErrorKind::AddrInUse,
+            "another program listens there already, perhaps another Ember (`ember status`)",
+        ),
+        (
+            ErrorKind::AddrNotAvailable,
+            "this machine has no such address; 0.0.0.0 and [::] stand for all it has",
+        ),
+        (
+            ErrorKind::PermissionDenied,
+            "ports below 1024 are root's, unless a service has AmbientCapabilities=CAP_NET_BIND_SERVICE",
+        ),
+    ];
+    let why = known.into_iter().find(|(kind, _)| *kind == error.kind());
+    why.map_or_else(|| OTHER.to_string(), |(_, why)| format!("{why}; {OTHER}"))
+}
+
 impl From<ServeFault> for CliError {
     fn from(fault: ServeFault) -> Self {
         let sentence = fault.to_string();
@@ -148,8 +171,7 @@ impl From<ServeFault> for CliError {
             ServeFault::DataDir(_) | ServeFault::Store(_) => OpenError::from(fault).into(),
             ServeFault::Registry(error) => AdminError::from(error).into(),
             ServeFault::Upstream(_) => Self::new(Exit::Configuration, sentence),
-            ServeFault::Listen { .. } => Self::new(Exit::Failure, sentence)
-                .hint("choose another address with --listen 127.0.0.1:PORT or server.listen in ember.toml"),
+            ServeFault::Listen { error, .. } => Self::new(Exit::Failure, sentence).hint(listen_hint(&error)),
             ServeFault::Out { error, .. } => {
                 let kinds = [
                     (ErrorKind::AlreadyExists, Exit::Conflict),

@@ -18,6 +18,7 @@ mod framing;
 mod guard;
 mod http2;
 mod limits;
+mod mishaps;
 mod model;
 mod people;
 mod practice;
