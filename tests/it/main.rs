@@ -20,6 +20,7 @@ mod http2;
 mod limits;
 mod mishaps;
 mod model;
+mod operate;
 mod people;
 mod practice;
 mod queue;
