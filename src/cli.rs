@@ -5,7 +5,9 @@ mod account;
 mod args;
 mod audit;
 mod backup;
+mod compact;
 mod desk;
+mod doctor;
 mod error;
 mod ignored;
 mod invite;
@@ -20,6 +22,7 @@ mod secret;
 mod session;
 mod settings;
 mod show;
+mod size;
 mod socket;
 mod table;
 mod terminal;
@@ -37,11 +40,13 @@ use std::sync::Arc;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::admin::{Command, Reply};
-use crate::config::Loaded;
+use crate::config::{Loaded, UpstreamConfig};
 use crate::http::admin::{Snapshot, VERSION};
 use crate::meter::Meter;
 use crate::registry::{Registry, Rules};
+use crate::store::{CompactStep, Compacted};
 use crate::types::Clock;
+use crate::upstream::Probe;
 
 pub use args::{Color, Format, Global, ServeOptions, UpOptions};
 pub use error::{CliError, Exit, OpenError};
@@ -78,6 +83,25 @@ pub trait Services {
     /// [`OpenError`].
     fn open_file(&self, file: &Path) -> Result<Opened, OpenError>;
 
+    /// Opens one store file to be looked at: nothing is written and nothing changed, whatever state it is in.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    fn look(&self, file: &Path) -> Result<Looked, OpenError>;
+
+    /// Makes the store's file in a data directory as small as what is in it. `told` hears several times a second what is
+    /// being done, and how many bytes the file has.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    fn compact(&self, data: &Path, told: &mut dyn FnMut(CompactStep, u64)) -> Result<Compacted, OpenError>;
+
+    /// Asks model servers how they are, all at once; the answers are in their order.
+    ///
+    /// # Errors
+    /// A sentence, when one of them can't even be asked.
+    fn probe(&self, upstreams: Vec<UpstreamConfig>) -> Result<Vec<Probe>, String>;
+
     /// Starts log lines on stderr for a command that does not serve: what went wrong, and more with each `-v`.
     fn start_log(&self, verbose: u8);
 
@@ -93,6 +117,14 @@ pub struct Opened {
     pub meter: Arc<Meter>,
     /// Makes a copy of it.
     pub snapshot: Snapshot,
+}
+
+/// A store that this process looks at and does not change, until it is dropped.
+pub struct Looked {
+    /// Where the rules are.
+    pub registry: Arc<Registry>,
+    /// What was used.
+    pub meter: Arc<Meter>,
 }
 
 /// Does what a command line says. `args` begins with the program's name. The result is the exit code.
@@ -145,6 +177,8 @@ fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) 
         Verb::Status(options) => status(options, &desk(global, screen, services)?, screen),
         Verb::Backup { file } => backup::run(file, &desk(global, screen, services)?, screen),
         Verb::Restore { file } => restore::run(file, &desk(global, screen, services)?, screen),
+        Verb::Doctor(options) => doctor::run(options, global, services, screen),
+        Verb::Compact => compact::run(&desk(global, screen, services)?, screen),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Puts the parts together and runs them; the clock and the random source enter here. Never: rules.
 
 mod care;
+mod compaction;
 mod container;
 mod data_dir;
 mod exposition;

@@ -9,8 +9,8 @@ use std::sync::mpsc::Receiver;
 
 pub use self::memory::MemoryStore;
 pub use self::redb::{
-    Birth, CommitWatch, FORMAT, OpenError, RedbStore, SnapshotError, StoreOptions, TableCount, Verified,
-    row_of, verify,
+    Birth, CommitWatch, CompactStep, Compacted, FORMAT, OpenError, RedbStore, SnapshotError, StoreOptions,
+    TableCount, Verified, compact, row_of, verify,
 };
 #[doc(hidden)]
 pub use self::redb::{Fault, FaultKind, FaultOn, Faults};

@@ -19,7 +19,7 @@ pub(super) use manual::{CompletionsOptions, ManOptions};
 pub(super) use people::{InviteCreate, InviteVerb, TokenCreate, TokenVerb};
 pub(super) use report::{AuditOptions, ModelVerb, StatusOptions, UsageOptions, UsageVerb};
 pub(super) use scan::ScanOptions;
-pub(super) use service::ConfigVerb;
+pub(super) use service::{ConfigVerb, DoctorOptions};
 pub use service::{ServeOptions, UpOptions};
 
 /// How data is written to stdout.
@@ -128,6 +128,11 @@ pub(super) enum Verb {
         /// A file that `ember backup` made
         file: PathBuf,
     },
+    /// Look for what is wrong or soon will be; changes nothing. Exit code 0 when nothing has failed
+    Doctor(DoctorOptions),
+    /// Make the data file as small as what is in it; with the server stopped
+    #[command(after_help = "Example:\n  ember compact")]
+    Compact,
     /// Print a script that completes commands in a shell
     Completions(CompletionsOptions),
     /// Print the manual page, or write those of all commands into a directory

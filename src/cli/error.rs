@@ -135,17 +135,22 @@ impl OpenError {
     }
 }
 
+/// For whoever asks on his own account after a service that is another user's.
+const ELSEWHERE: &str = "a service has its own, often /var/lib/ember: name it with --data";
+
 impl From<OpenError> for CliError {
     fn from(error: OpenError) -> Self {
         let message = error.to_string();
         match &error {
             // The sentence says already that `ember up` makes one.
-            OpenError::Missing(_) => Self::new(Exit::NotFound, message)
-                .hint("`ember account create EMAIL --admin` makes one without starting"),
+            OpenError::Missing(_) => Self::new(Exit::NotFound, message).hint(format!(
+                "`ember account create EMAIL --admin` makes one without starting; {ELSEWHERE}"
+            )),
             OpenError::Store(store::OpenError::NotFound { .. }) => {
-                Self::new(Exit::NotFound, message).hint(
-                    "`ember up` makes one and starts; `ember account create EMAIL --admin` makes one without starting",
-                )
+                Self::new(Exit::NotFound, message).hint(format!(
+                    "`ember up` makes one and starts; `ember account create EMAIL --admin` makes one without starting; \
+                     {ELSEWHERE}"
+                ))
             }
             OpenError::Store(store::OpenError::Locked { .. }) => Self::new(Exit::Unreachable, message)
                 .hint("`ember status` tells whether a server runs there; one server has a data directory"),
@@ -162,7 +167,8 @@ impl From<OpenError> for CliError {
                 | store::OpenError::Newer { .. }
                 | store::OpenError::Damaged { .. }
                 | store::OpenError::Io { .. },
-            ) => Self::new(Exit::Unreachable, message),
+            ) => Self::new(Exit::Unreachable, message)
+                .hint("`ember doctor` looks at the directory, its disk and what is in it"),
         }
     }
 }

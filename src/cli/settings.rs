@@ -37,8 +37,7 @@ fn base_url(server: &ServerConfig) -> String {
 /// A key must be revocable with a broken configuration, too: `--data` or `EMBER_DATA` says all that is needed.
 pub(super) fn for_command(global: &Global, screen: &mut Screen<'_, '_>) -> Result<Settings, CliError> {
     let loaded = load(global, Flags { data: global.data.clone(), ..Flags::default() }, screen);
-    let named = global.data.clone().or_else(|| screen.terminal.variable("EMBER_DATA").map(PathBuf::from));
-    match (loaded, named) {
+    match (loaded, named_data(global, screen)) {
         (Ok(loaded), _) => {
             let config = loaded.config;
             Ok(Settings {
@@ -51,16 +50,39 @@ pub(super) fn for_command(global: &Global, screen: &mut Screen<'_, '_>) -> Resul
         }
         (Err(faults), Some(data)) => {
             screen.warn(&format!("the configuration is left out, since it has faults:\n{faults}"));
-            Ok(Settings {
-                data: screen.terminal.cwd.join(data),
-                rotation_grace: ROTATION_GRACE,
-                rules: Rules::default(),
-                base_url: BASE_URL.to_string(),
-                prices: Prices::default(),
-            })
+            Ok(bare(screen.terminal.cwd.join(data)))
         }
         (Err(faults), None) => Err(wrong(&faults).hint("give --data DIR to go on without the configuration")),
     }
+}
+
+/// What holds where no configuration says anything.
+pub(super) fn bare(data: PathBuf) -> Settings {
+    Settings {
+        data,
+        rotation_grace: ROTATION_GRACE,
+        rules: Rules::default(),
+        base_url: BASE_URL.to_string(),
+        prices: Prices::default(),
+    }
+}
+
+/// All there is to say about the configuration, and the data directory, which `--data` and `EMBER_DATA` say where the
+/// configuration can't.
+pub(super) fn for_doctor(
+    global: &Global,
+    screen: &Screen<'_, '_>,
+) -> (Result<Loaded, Faults>, Option<PathBuf>) {
+    let loaded = load(global, Flags { data: global.data.clone(), ..Flags::default() }, screen);
+    let data = match &loaded {
+        Ok(loaded) => Some(loaded.config.data.clone()),
+        Err(_) => named_data(global, screen).map(|data| screen.terminal.cwd.join(data)),
+    };
+    (loaded, data)
+}
+
+fn named_data(global: &Global, screen: &Screen<'_, '_>) -> Option<PathBuf> {
+    global.data.clone().or_else(|| screen.terminal.variable("EMBER_DATA").map(PathBuf::from))
 }
 
 pub(super) fn for_up(

@@ -92,6 +92,16 @@ impl<'a, 'b> Screen<'a, 'b> {
         self.say(&format!("{start} {}", clean(text)));
     }
 
+    /// How far something is, in a line of its own that the next one replaces; an empty one takes it away. Only a person at
+    /// a terminal sees it, and not with -q.
+    pub(super) fn progress(&mut self, text: &str) {
+        let dumb = self.terminal.variable("TERM").is_some_and(|term| term == "dumb");
+        if self.terminal.stderr_is_terminal && !dumb && !self.quiet {
+            let _ = write!(self.terminal.stderr, "\r\u{1b}[K{}", clean(text));
+            let _ = self.terminal.stderr.flush();
+        }
+    }
+
     /// The end of a command that failed.
     pub(super) fn error(&mut self, error: &CliError) {
         if error.message.is_empty() {
@@ -114,6 +124,11 @@ impl<'a, 'b> Screen<'a, 'b> {
     pub(super) fn can_redraw(&self) -> bool {
         let is_dumb = self.terminal.variable("TERM").is_none_or(|term| term == "dumb");
         self.terminal.stdout_is_terminal && !is_dumb
+    }
+
+    /// Text for stdout in a style, where colour is wanted.
+    pub(super) fn on_stdout(&self, style: Style, text: &str) -> String {
+        self.painted(style, text, self.terminal.stdout_is_terminal)
     }
 
     /// Whether a person can be asked.

@@ -16,14 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::admin::{ModelServer, ModelView, Running, ServerStatus};
-use crate::config::Loaded;
+use crate::config::{Loaded, UpstreamConfig};
 use crate::http::admin::{AdminDoor, SOCKET, VERSION, serve_connection};
 use crate::meter::Meter;
 use crate::registry::{Registry, Rules};
-use crate::store::{Birth, RedbStore, StoreOptions};
+use crate::store::{Birth, CompactStep, Compacted, RedbStore, StoreOptions};
 use crate::types::{Clock, Key, Random, RandomUnavailable, Timestamp, Tokens};
+use crate::upstream::Probe;
 
-use super::{CliError, Exit, Global, OpenError, Opened, ServeOptions, Services, Terminal, UpOptions, run};
+use super::{
+    CliError, Exit, Global, Looked, OpenError, Opened, ServeOptions, Services, Terminal, UpOptions, run,
+};
 
 /// A second later each time, so that histories have an order.
 struct Ticking(AtomicI64);
@@ -81,6 +84,21 @@ impl Services for House {
 
     fn open_file(&self, file: &Path) -> Result<Opened, OpenError> {
         self.registry(file, Rules::default())
+    }
+
+    fn look(&self, file: &Path) -> Result<Looked, OpenError> {
+        let opened = self.registry(file, Rules::default())?;
+        Ok(Looked { registry: opened.registry, meter: opened.meter })
+    }
+
+    fn compact(&self, data: &Path, told: &mut dyn FnMut(CompactStep, u64)) -> Result<Compacted, OpenError> {
+        told(CompactStep::Moving, 3 << 20);
+        told(CompactStep::Proving, 1 << 20);
+        Ok(crate::store::compact(&data.join("ember.redb"), |_| {})?)
+    }
+
+    fn probe(&self, _: Vec<UpstreamConfig>) -> Result<Vec<Probe>, String> {
+        Ok(Vec::new())
     }
 
     fn start_log(&self, _: u8) {}

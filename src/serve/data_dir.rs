@@ -110,6 +110,7 @@ impl DataDir {
     /// [`DataDirError`].
     pub(super) fn take(path: &Path, create: bool) -> Result<Self, DataDirError> {
         let failed = |error| DataDirError::Io { path: path.to_path_buf(), error };
+        let me = rustix::process::geteuid().as_raw();
         if create && !path.exists() {
             make(path).map_err(|error| not_made(path, error))?;
         }
@@ -122,7 +123,6 @@ impl DataDir {
         if !facts.is_dir() {
             return Err(DataDirError::NotADirectory(path.to_path_buf()));
         }
-        let me = rustix::process::geteuid().as_raw();
         let (uid, mode) = (facts.uid(), facts.mode() & 0o7777);
         if me != 0 && me != uid {
             let path = path.to_path_buf();

@@ -1,22 +1,23 @@
 //! What the command line is given: serving, and opening a store of its own. Never: rules, arguments.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::admin::AdminError;
-use crate::cli::{CliError, Exit, Global, OpenError, Opened, ServeOptions, Services, UpOptions};
-use crate::config::Loaded;
+use crate::cli::{CliError, Exit, Global, Looked, OpenError, Opened, ServeOptions, Services, UpOptions};
+use crate::config::{Loaded, UpstreamConfig};
 use crate::meter::Meter;
 use crate::registry::{Registry, Rules};
-use crate::store::{RedbStore, Store, StoreOptions};
+use crate::store::{CompactStep, Compacted, RedbStore, Store, StoreOptions};
 use crate::types::Clock;
+use crate::upstream::{self, Probe};
 
 use super::data_dir::{DataDir, DataDirError};
 use super::first_run::Output;
 use super::logging::{self, Lines, Style};
 use super::machine::{self, MachineRandom, SystemClock};
-use super::{OpenStore, ServeFault, Surroundings, settings, snapshot};
+use super::{OpenStore, ServeFault, Surroundings, compaction, settings, snapshot};
 
 /// Ember on this machine.
 pub struct Machine {
@@ -67,6 +68,22 @@ impl Services for Machine {
         Ok(opened(Arc::new(RedbStore::open(file, options)?), dir, Rules::default()))
     }
 
+    fn look(&self, file: &Path) -> Result<Looked, OpenError> {
+        let (registry, meter) = over(Arc::new(RedbStore::open_to_read(file)?), Rules::default());
+        Ok(Looked { registry, meter })
+    }
+
+    fn compact(&self, data: &Path, told: &mut dyn FnMut(CompactStep, u64)) -> Result<Compacted, OpenError> {
+        Ok(compaction::run(data, told)?)
+    }
+
+    fn probe(&self, upstreams: Vec<UpstreamConfig>) -> Result<Vec<Probe>, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let servers = upstreams.into_iter().map(settings::server).collect();
+        runtime.block_on(upstream::probe(servers)).map_err(|fault| fault.to_string())
+    }
+
     fn start_log(&self, verbose: u8) {
         let level = verbosity(verbose).unwrap_or(tracing::Level::WARN);
         // What was changed is said anyway, and kept in the store.
@@ -79,11 +96,14 @@ impl Services for Machine {
 }
 
 fn opened(store: Arc<RedbStore>, dir: DataDir, rules: Rules) -> Opened {
-    let shared: Arc<dyn Store> = store.clone();
-    let meter = Arc::new(Meter::new(Arc::new(SystemClock), Arc::clone(&shared)));
-    let registry =
-        Registry::new(shared, Arc::new(SystemClock), Arc::new(MachineRandom::new()), None).with_rules(rules);
-    Opened { registry: Arc::new(registry), meter, snapshot: Box::new(move || snapshot::take(&store, &dir)) }
+    let (registry, meter) = over(store.clone(), rules);
+    Opened { registry, meter, snapshot: Box::new(move || snapshot::take(&store, &dir)) }
+}
+
+fn over(store: Arc<dyn Store>, rules: Rules) -> (Arc<Registry>, Arc<Meter>) {
+    let meter = Arc::new(Meter::new(Arc::new(SystemClock), Arc::clone(&store)));
+    let registry = Registry::new(store, Arc::new(SystemClock), Arc::new(MachineRandom::new()), None);
+    (Arc::new(registry.with_rules(rules)), meter)
 }
 
 /// Flags win over the configuration here, too.
@@ -134,6 +154,27 @@ impl From<ServeFault> for OpenError {
     }
 }
 
+/// What to do about an address that can't be listened on.
+fn listen_hint(error: &io::Error) -> String {
+    const OTHER: &str = "choose another address with --listen 127.0.0.1:PORT or server.listen in ember.toml";
+    let known = [
+        (
+            ErrorKind::AddrInUse,
+            "another program listens there already, perhaps another Ember (`ember status`)",
+        ),
+        (
+            ErrorKind::AddrNotAvailable,
+            "this machine has no such address; 0.0.0.0 and [::] stand for all it has",
+        ),
+        (
+            ErrorKind::PermissionDenied,
+            "ports below 1024 are root's, unless a service has AmbientCapabilities=CAP_NET_BIND_SERVICE",
+        ),
+    ];
+    let why = known.into_iter().find(|(kind, _)| *kind == error.kind());
+    why.map_or_else(|| OTHER.to_string(), |(_, why)| format!("{why}; {OTHER}"))
+}
+
 impl From<ServeFault> for CliError {
     fn from(fault: ServeFault) -> Self {
         let sentence = fault.to_string();
@@ -141,8 +182,7 @@ impl From<ServeFault> for CliError {
             ServeFault::DataDir(_) | ServeFault::Store(_) => OpenError::from(fault).into(),
             ServeFault::Registry(error) => AdminError::from(error).into(),
             ServeFault::Upstream(_) => Self::new(Exit::Configuration, sentence),
-            ServeFault::Listen { .. } => Self::new(Exit::Failure, sentence)
-                .hint("choose another address with --listen 127.0.0.1:PORT or server.listen in ember.toml"),
+            ServeFault::Listen { error, .. } => Self::new(Exit::Failure, sentence).hint(listen_hint(&error)),
             ServeFault::Out { error, .. } => {
                 let kinds = [
                     (ErrorKind::AlreadyExists, Exit::Conflict),

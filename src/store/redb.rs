@@ -3,6 +3,7 @@
 
 mod backend;
 mod ballast;
+mod compact;
 mod create;
 mod group;
 mod migration;
@@ -27,6 +28,7 @@ use ::redb::{
 };
 
 pub use backend::{Fault, FaultKind, FaultOn, Faults};
+pub use compact::{CompactStep, Compacted, compact};
 pub use open::OpenError;
 pub use row::{Birth, FORMAT};
 pub use snapshot::{SnapshotError, TableCount, Verified, row_of, verify};
@@ -79,6 +81,8 @@ pub struct RedbStore {
     birth: Birth,
     path: PathBuf,
     cache_bytes: usize,
+    /// Nothing is committed; what reading it makes redb write stays in memory.
+    reads_only: bool,
     /// None only while it is being dropped.
     jobs: Option<SyncSender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -101,6 +105,19 @@ impl RedbStore {
     /// [`OpenError`].
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         Self::open_file(path, options, FORMATS)
+    }
+
+    /// Opens a store to be looked at: commits are refused, and no byte of it and nothing beside it is changed, whatever
+    /// state it is in. Others can't open it to write meanwhile.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_to_read(path: &Path) -> Result<Self, OpenError> {
+        let options = StoreOptions { ballast_bytes: 0, ..StoreOptions::default() };
+        let source = Source::file_to_read(path);
+        let held = Held::open(&source, &options)?;
+        let sentinel = held.sentinel(FORMATS.newest)?;
+        Self::start(source, held.into_database(), sentinel.birth, options, Ballast::none())
     }
 
     fn open_file(path: &Path, options: StoreOptions, formats: Formats) -> Result<Self, OpenError> {
@@ -132,7 +149,7 @@ impl RedbStore {
         options: StoreOptions,
         ballast: Ballast,
     ) -> Result<Self, OpenError> {
-        let (path, cache_bytes) = (source.path.clone(), options.cache_bytes);
+        let (path, cache_bytes, reads_only) = (source.path.clone(), options.cache_bytes, source.reads_only);
         let shared = Arc::new(Shared::new(database));
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         let writer = Writer::new(queue, shared.clone(), source, options, ballast, birth);
@@ -140,7 +157,8 @@ impl RedbStore {
             .name("store-writer".to_string())
             .spawn(move || writer.run())
             .map_err(|error| OpenError::io(&path, error))?;
-        Ok(Self { shared, birth, path, cache_bytes, jobs: Some(jobs), writer: Some(writer) })
+        let (jobs, writer) = (Some(jobs), Some(writer));
+        Ok(Self { shared, birth, path, cache_bytes, reads_only, jobs, writer })
     }
 
     /// What was given when the store was created.
@@ -308,6 +326,9 @@ impl Store for RedbStore {
 
     fn submit(&self, commit: Commit) -> Result<Pending, CommitError> {
         let commit = commit.measured()?;
+        if self.reads_only {
+            return Err(Trouble::Unavailable("the store was opened to be looked at only".to_string()).into());
+        }
         self.health()?;
         let closed = || Trouble::Unavailable("the store is closed".to_string());
         let (reply, answer) = sync_channel(1);

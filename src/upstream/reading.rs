@@ -22,7 +22,7 @@ use super::settings::Address;
 use super::{RelayFault, Upstreams};
 
 /// The longest that reading a list may take.
-const READING_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const READING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest list.
 const LIST_BYTES_MAX: usize = 4 << 20;
 /// How soon a server that is down is asked again; twice as long after each time.
@@ -170,7 +170,7 @@ impl Upstreams {
 }
 
 /// A server's list. A server whose models are listed by hand need not have one: it is up when it answers at all.
-async fn list_of(server: &Server, discovering: bool) -> Result<Option<Vec<Listing>>, RelayFault> {
+pub(super) async fn list_of(server: &Server, discovering: bool) -> Result<Option<Vec<Listing>>, RelayFault> {
     let (status, body) = ask(&server.address, server.models_uri.clone(), server.own_headers()).await?;
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
@@ -184,7 +184,11 @@ async fn list_of(server: &Server, discovering: bool) -> Result<Option<Vec<Listin
 }
 
 /// Asks for a list over a connection of its own.
-async fn ask(address: &Address, uri: Uri, mut headers: HeaderMap) -> Result<(StatusCode, Bytes), RelayFault> {
+pub(super) async fn ask(
+    address: &Address,
+    uri: Uri,
+    mut headers: HeaderMap,
+) -> Result<(StatusCode, Bytes), RelayFault> {
     let wire = connect(address, READING_TIMEOUT).await?;
     let mut lease = Lease::open(wire).await.map_err(|_| RelayFault::Unreachable)?;
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));

@@ -28,6 +28,15 @@ pub struct ServeOptions {
     pub listen: Option<String>,
 }
 
+/// What `ember doctor` was asked.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ember doctor --deep")]
+pub(in crate::cli) struct DoctorOptions {
+    /// With the server stopped: read the whole data file, the audit trail and the records of what was used
+    #[arg(long)]
+    pub(in crate::cli) deep: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ConfigVerb {
     /// Check the configuration and list every fault in it

@@ -141,3 +141,20 @@ fn bug_words_name_what_is_wrong_and_say_it_once() {
         locked.message.contains("a server or a command") && locked.hint.unwrap().contains("ember status")
     );
 }
+
+#[test]
+fn how_far_a_compaction_is_is_shown_to_a_person_at_a_terminal_alone() {
+    let house = House::with_ana();
+    let terminal = Way { terminal: true, ..Way::default() };
+    let end = house.run_so(&["compact"], &terminal);
+    let first = "\r\u{1b}[K| moving pages, the file has 3.0 MiB, 0 s\r\u{1b}[K/ reading every record again";
+    assert!(end.code == 0 && end.err.starts_with(first), "{:?}", end.err);
+    assert!(end.err.contains("\r\u{1b}[KAll 6 records were read before and after"), "{:?}", end.err);
+    let dumb = Way { env: &[("TERM", "dumb")], ..Way { terminal: true, ..Way::default() } };
+    for (args, way) in
+        [(&["compact"][..], &Way::default()), (&["compact"], &dumb), (&["-q", "compact"], &terminal)]
+    {
+        let end = house.run_so(args, way);
+        assert!(end.code == 0 && !end.err.contains("moving pages"), "{:?}", end.err);
+    }
+}

@@ -38,7 +38,7 @@ impl Ballast {
         ballast
     }
 
-    #[cfg(test)]
+    /// For a store in which nothing is written.
     pub(super) fn none() -> Self {
         Self { path: PathBuf::new(), bytes: 0, wait: Duration::ZERO, state: State::Without }
     }

@@ -126,7 +126,7 @@ type OpenDisk = dyn Fn() -> Result<Box<dyn StorageBackend>, OpenError> + Send + 
 pub(super) struct Source {
     pub(super) path: PathBuf,
     open: Box<OpenDisk>,
-    reads_only: bool,
+    pub(super) reads_only: bool,
 }
 
 impl Source {
@@ -228,6 +228,11 @@ impl Held {
 
     pub(super) fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// The database, which never writes to its disk: what it changes stays in memory.
+    pub(super) fn into_database(self) -> Database {
+        self.database
     }
 
     /// The file has proved to be ours: from now on it may be written.

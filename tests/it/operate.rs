@@ -1,0 +1,345 @@
+//! The recipes of docs/operate.md, run as they stand on a machine that is a directory.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::doctor::{SmallDisk, from_the_future};
+use crate::ember::{Answer, Ember, request};
+use crate::people::Browser;
+
+const BOOK: &str = include_str!("../../docs/operate.md");
+
+/// Every recipe, in the order of the book; each has its test below.
+const RECIPES: [&str; 17] = [
+    "everywhere",
+    "backup",
+    "backup-daily",
+    "backup-verify",
+    "restore",
+    "move-old",
+    "move-new",
+    "rename",
+    "upgrade",
+    "downgrade",
+    "password",
+    "administrators",
+    "leaked-key",
+    "leaked-key-grace",
+    "lost",
+    "full-disk",
+    "compact",
+];
+
+const PASSWORD: &str = "a new and long password";
+
+/// What the book has under a name.
+fn recipe(name: &str) -> &'static str {
+    let start = format!("```sh recipe={name}\n");
+    let (_, rest) = BOOK.split_once(&start).unwrap_or_else(|| panic!("the book has no recipe '{name}'"));
+    rest.split("```").next().unwrap()
+}
+
+/// The service manager and the copier, as far as the recipes need them. A server that ended may stay as a zombie.
+const SYSTEMCTL: &str = r#"#!/bin/bash
+set -eu
+export EMBER_CONFIG=ROOT/etc/ember/ember.toml EMBER_DATA=ROOT/var/lib/ember
+runs() { case "$(cut -d' ' -f3 "/proc/$1/stat" 2>/dev/null)" in Z|"") return 1;; esac; }
+start() {
+    ROOT/usr/local/bin/ember serve > /dev/null 2>> ROOT/log < /dev/null &
+    echo $! > ROOT/pid
+    until ROOT/usr/local/bin/ember --quiet status > /dev/null 2>&1; do runs "$!" || exit 1; sleep 0.05; done
+}
+stop() {
+    pid=$(cat ROOT/pid 2>/dev/null) || return 0
+    kill -TERM "$pid" 2>/dev/null || true
+    while runs "$pid"; do sleep 0.05; done
+    rm ROOT/pid
+}
+case "$1" in
+    start|enable) start;;
+    stop|disable) stop;;
+    restart) stop; start;;
+    *) exit 2;;
+esac
+"#;
+const SCP: &str = "#!/bin/sh\nset -eu\nmkdir -p ROOT/new-machine\nwhile [ $# -gt 1 ]; do cp \"$1\" ROOT/new-machine/; shift; done\n\
+                   [ \"$1\" = new-machine: ]\n";
+
+/// A directory that is a machine: `/etc/ember`, `/var/lib/ember`, a service manager, and `/root` to be in.
+struct Machine {
+    root: tempfile::TempDir,
+}
+
+impl Machine {
+    /// With nothing but the program and a configuration.
+    fn bare(settings: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let machine = Self { root };
+        for folder in ["etc/ember", "var/lib", "var/backups/ember", "usr/local/bin", "bin", "root"] {
+            fs::create_dir_all(machine.path(folder)).unwrap();
+        }
+        let text = format!("[server]\nlisten = \"127.0.0.1:0\"\n{settings}\n[models]\necho = true\n");
+        fs::write(machine.path("etc/ember/ember.toml"), text).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_ember"), machine.path("usr/local/bin/ember")).unwrap();
+        for (name, text) in [("systemctl", SYSTEMCTL), ("scp", SCP)] {
+            let file = machine.path(&format!("bin/{name}"));
+            fs::write(&file, text.replace("ROOT", machine.root.path().to_str().unwrap())).unwrap();
+            fs::set_permissions(file, Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::write(machine.path("root/new-password"), PASSWORD).unwrap();
+        machine
+    }
+
+    /// With an account, a key `app` and a server that runs.
+    fn serving(settings: &str) -> (Self, String) {
+        let machine = Self::bare(settings);
+        let key = machine.settle();
+        (machine, key)
+    }
+
+    fn settle(&self) -> String {
+        self.shell("ember account create ana@example.com --admin");
+        let key = self.shell("ember key create --account ana@example.com --name app");
+        self.shell("systemctl start ember");
+        key
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.root.path().join(below)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.path("var/lib/ember")
+    }
+
+    /// Lines of a shell on this machine, in the environment that the book asks for.
+    fn run(&self, script: &str) -> Output {
+        let root = self.root.path().to_str().unwrap();
+        let mut script = format!("{}\n{script}", recipe("everywhere"));
+        for place in ["/etc/ember", "/var/lib/ember", "/var/backups/ember", "/usr/local/bin"] {
+            script = script.replace(place, &format!("{root}{place}"));
+        }
+        // There is no user of that name here.
+        script = script.replace("-o ember -g ember ", "").replace("-g ember ", "");
+        let path = format!("{root}/usr/local/bin:{root}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+        let mut shell = Command::new("bash");
+        shell.args(["-euo", "pipefail", "-c", &script]).current_dir(self.path("root"));
+        shell.env_clear().env("PATH", path).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// What lines that must succeed print.
+    fn shell(&self, script: &str) -> String {
+        let output = self.run(script);
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+        let log = fs::read_to_string(self.path("log")).unwrap_or_default();
+        assert!(output.status.success(), "{script}\n{out}\n{err}\n{log}");
+        out.trim_end().to_string()
+    }
+
+    fn follow(&self, name: &str) -> String {
+        self.shell(recipe(name))
+    }
+
+    /// What the server says to a key.
+    fn answer(&self, key: &str) -> u16 {
+        let status: Value = serde_json::from_str(&self.shell("ember status -o json")).unwrap();
+        let address =
+            status["server"]["listen"][0].as_str().unwrap().trim_start_matches("http://").to_string();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request("GET", "/v1/models", Some(key), "").as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        Answer::parse(&bytes).status
+    }
+
+    /// Stops the service and serves in its place.
+    fn serve(&self) -> Ember {
+        self.shell("systemctl stop ember");
+        let mut command = Command::new(self.path("usr/local/bin/ember"));
+        command.env_clear().arg("-c").arg(self.path("etc/ember/ember.toml")).arg("--data").arg(self.data());
+        command.arg("serve").stdin(Stdio::null());
+        Ember::start(command)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Ok(pid) = fs::read_to_string(self.path("pid")) {
+            let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
+        }
+    }
+}
+
+fn names(folder: &Path, beginning: &str) -> Vec<String> {
+    let entries =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    entries.filter(|name| name.starts_with(beginning)).collect()
+}
+
+#[test]
+fn every_recipe_of_the_book_is_run() {
+    let marks = BOOK.split("```sh recipe=").skip(1).map(|rest| rest.lines().next().unwrap());
+    let found: Vec<_> = marks.collect();
+    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "a name is there twice");
+    assert_eq!(found.as_slice(), &RECIPES);
+    let source = include_str!("operate.rs");
+    for name in found {
+        let run = [format!("follow(\"{name}\")"), format!("recipe(\"{name}\")")];
+        assert!(run.iter().any(|call| source.contains(call)), "no test runs '{name}'");
+    }
+}
+
+#[test]
+fn a_backup_is_made_every_night_verified_and_restored() {
+    let (machine, key) = Machine::serving("");
+    let backups = machine.path("var/backups/ember");
+    machine.follow("backup");
+    machine.shell("touch -d '40 days ago' /var/backups/ember/ember-2020-01-01T000000.redb");
+    assert_eq!(machine.follow("backup-daily"), "");
+    assert_eq!(names(&backups, "ember-2020"), [""; 0], "old ones are removed");
+    assert_eq!(names(&backups, "").len(), 2);
+    machine.follow("backup-verify");
+    // One that is damaged does not pass.
+    let newest = machine.shell("ls -t /var/backups/ember/*.redb | head -n 1");
+    let mut bytes = fs::read(&newest).unwrap();
+    let place = bytes.windows(15).rposition(|part| part == b"ana@example.com").unwrap();
+    bytes[place] ^= 1;
+    fs::write(&newest, bytes).unwrap();
+    assert!(!machine.run(recipe("backup-verify")).status.success());
+    fs::remove_file(newest).unwrap();
+    machine.shell("ember key revoke app");
+    let late = machine.shell("ember key create --account ana@example.com --name late");
+    machine.follow("restore");
+    assert_eq!((machine.answer(&key), machine.answer(&late)), (401, 401), "revoked stays revoked");
+    assert_eq!(names(&machine.data(), "ember.redb.before-restore-").len(), 1);
+}
+
+#[test]
+fn a_move_takes_keys_along() {
+    let (old, key) = Machine::serving("");
+    old.follow("move-old");
+    assert!(!old.path("pid").exists());
+    let new = Machine::bare("");
+    fs::remove_dir_all(new.path("etc/ember")).unwrap();
+    for name in ["ember-move.redb", "ember.toml"] {
+        fs::copy(old.path("new-machine").join(name), new.path("root").join(name)).unwrap();
+    }
+    let said = new.follow("move-new");
+    assert!(said.contains("ok    store           accounts: 1, keys: 1"), "{said}");
+    assert_eq!(new.answer(&key), 200);
+    new.shell("ember audit --verify");
+}
+
+#[test]
+fn another_host_name_is_in_new_links_and_no_key_changes() {
+    let settings = "public_url = \"https://old.example.com\"\n[dashboard]\nsign_up = \"invite\"\n";
+    let (machine, key) = Machine::serving(settings);
+    machine.follow("rename");
+    assert_eq!(machine.answer(&key), 200);
+    let link = machine.shell("ember invite create bob@example.com");
+    assert!(link.starts_with("https://new.example.com/"), "{link}");
+}
+
+#[test]
+fn an_upgrade_and_the_way_back() {
+    let (machine, key) = Machine::serving("");
+    let program = machine.path("usr/local/bin/ember");
+    for name in ["ember-new", "ember-old"] {
+        fs::copy(&program, machine.path("root").join(name)).unwrap();
+    }
+    machine.follow("upgrade");
+    assert_eq!(machine.answer(&key), 200);
+    let late = machine.shell("ember key create --account ana@example.com --name late");
+    machine.shell("systemctl stop ember");
+    // The version that runs now is an older one for this file.
+    let file = machine.data().join("ember.redb");
+    from_the_future(&file);
+    let newer = fs::read(&file).unwrap();
+    for line in ["ember key list", "ember serve", "ember backup never.redb", "ember compact"] {
+        let output = machine.run(line);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(5), "{line}: {said}");
+        let words = "has format 2, this version of Ember knows formats up to 1";
+        assert!(said.contains(words) && BOOK.contains(words), "{line}: {said}");
+        assert!(fs::read(&file).unwrap() == newer, "{line} changed it");
+    }
+    machine.follow("downgrade");
+    assert_eq!((machine.answer(&key), machine.answer(&late)), (200, 401));
+    let kept = names(&machine.data(), "ember.redb.before-restore-");
+    assert!(fs::read(machine.data().join(&kept[0])).unwrap() == newer, "the newer file is kept");
+}
+
+#[test]
+fn a_forgotten_password_and_the_last_administrator_are_no_end() {
+    let (machine, _) = Machine::serving("");
+    machine.follow("password");
+    machine.shell("ember account create bob@example.com");
+    machine.shell("ember account disable ana@example.com");
+    machine.follow("administrators");
+    let server = machine.serve();
+    assert_eq!(Browser::new(&server).sign_in("root@example.com", PASSWORD).status, 303);
+    let mut browser = Browser::new(&server);
+    assert_ne!(browser.sign_in("ana@example.com", PASSWORD).status, 303, "she is disabled");
+    machine.shell("ember account enable ana@example.com");
+    assert_eq!(browser.sign_in("ana@example.com", PASSWORD).status, 303);
+    let page = browser.get("/dashboard/accounts");
+    assert!(page.status == 200 && page.text().contains("bob@example.com"), "{}", page.status);
+}
+
+#[test]
+fn a_leaked_key_is_denied_or_replaced() {
+    let (machine, key) = Machine::serving("");
+    machine.follow("leaked-key-grace");
+    let fresh = fs::read_to_string(machine.path("root/app.key")).unwrap();
+    assert_eq!((machine.answer(&key), machine.answer(fresh.trim())), (200, 200));
+    machine.follow("leaked-key");
+    assert_eq!((machine.answer(&key), machine.answer(fresh.trim())), (401, 401));
+}
+
+#[test]
+fn a_lost_data_directory_is_begun_anew() {
+    let (machine, key) = Machine::serving("");
+    machine.shell("systemctl stop ember");
+    fs::remove_dir_all(machine.data()).unwrap();
+    machine.follow("lost");
+    let fresh = fs::read_to_string(machine.path("root/app.key")).unwrap();
+    assert_eq!((machine.answer(&key), machine.answer(fresh.trim())), (401, 200));
+}
+
+#[test]
+fn a_full_disk_still_takes_rights_away() {
+    let machine = Machine::bare("");
+    fs::create_dir(machine.data()).unwrap();
+    let Some(_disk) = SmallDisk::at(&machine.data(), "size=16m,mode=700") else {
+        return eprintln!("no small disk can be mounted here");
+    };
+    let key = machine.settle();
+    let kept = machine.shell("ember key create --account ana@example.com --name kept");
+    machine.run("cat /dev/zero > /var/lib/ember/ember.redb.before-format-0");
+    // The file has some room inside of it, which is used up first.
+    let create = "for n in $(seq 500); do ember key create --account ana@example.com --name n$n; done";
+    let output = machine.run(create);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("the disk is full"), "{said}");
+    assert_eq!(machine.answer(&kept), 200);
+    machine.follow("full-disk");
+    assert_eq!((machine.answer(&key), machine.answer(&kept)), (401, 200));
+    let again = "until ember key create --account ana@example.com --name again; do sleep 0.2; done";
+    machine.shell(again);
+}
+
+#[test]
+fn a_compaction_keeps_everything() {
+    let (machine, key) = Machine::serving("");
+    let said = machine.follow("compact");
+    assert!(said.contains("Before  ") && said.contains("Now     "), "{said}");
+    assert_eq!(machine.answer(&key), 200);
+}
