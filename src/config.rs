@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use checked::{
     AuditConfig, Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat, LogLevel,
-    ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig, UsageConfig,
+    ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig, UpstreamTls, UsageConfig,
 };
 pub use fault::{Fault, Faults};
 
@@ -94,7 +94,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
     let layers = Layers::pile(from_file, sources.environment, &sources.flags, &mut warnings, &mut faults);
     let raw = layers.merged().map_err(|error| faults.add(Place::Default, error)).ok();
     let judged = raw.map(|raw| {
-        Judge { layers: &layers, environment: sources.environment, faults: &mut faults }.config(raw)
+        let (faults, warnings) = (&mut faults, &mut warnings);
+        Judge { layers: &layers, environment: sources.environment, faults, warnings, trusted: None }
+            .config(raw)
     });
     let (config, data_origin) = faults.unless(judged)?;
     let settings = settings(&layers, &config, data_origin);

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use rustix::net::sockopt::set_ipv6_v6only;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -27,12 +28,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const CUT_TIME: Duration = Duration::from_secs(2);
 
 impl Listener {
-    /// Binds every address.
+    /// Binds every address. `[::]` is every address of the machine, IPv4 too, unless an IPv4 address is named for the
+    /// same port: then that one is all of IPv4.
     ///
     /// # Errors
     /// The address that could not be bound, and why.
     pub fn bind(addresses: &[SocketAddr]) -> Result<Self, (SocketAddr, io::Error)> {
-        let sockets = addresses.iter().map(|address| bind_one(*address).map_err(|error| (*address, error)));
+        let bind = |address| bind_one(address, takes_both(address, addresses));
+        let sockets = addresses.iter().map(|address| bind(*address).map_err(|error| (*address, error)));
         Ok(Self { sockets: sockets.collect::<Result<_, _>>()? })
     }
 
@@ -60,14 +63,29 @@ impl Listener {
     }
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_one(address: SocketAddr, takes_both: bool) -> io::Result<TcpListener> {
     let socket = match address {
-        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
+    if address.is_ipv6() {
+        // Said in any case: what the system does by itself is a setting (net.ipv6.bindv6only).
+        set_ipv6_v6only(&socket, !takes_both)?;
+    }
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Whether clients of IPv4 come in by this address of IPv6, too.
+fn takes_both(address: SocketAddr, all: &[SocketAddr]) -> bool {
+    let named = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port() && address.port() != 0;
+    address.ip().is_unspecified() && !all.iter().any(named)
+}
+
+/// An IPv4 client that came in by an IPv6 address (`::ffff:192.0.2.1`) is the IPv4 client it is, everywhere from here on.
+fn peer(address: SocketAddr) -> Peer {
+    Peer(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
 async fn accept(socket: TcpListener, service: Arc<Service>, slots: Arc<Semaphore>, stop: Stop) {
@@ -86,7 +104,7 @@ async fn accept(socket: TcpListener, service: Arc<Service>, slots: Arc<Semaphore
                 let (service, watch) = (Arc::clone(&service), stop.watch());
                 tokio::spawn(async move {
                     let _slot = slot;
-                    connection::serve(stream, Peer(address), service, watch).await;
+                    connection::serve(stream, peer(address), service, watch).await;
                 });
             }
             Err(error) => {

@@ -103,7 +103,7 @@ impl Ember {
             for line in lines.lines().map_while(Result::ok) {
                 if let Some((_, rest)) = line.split_once("listening on http://") {
                     let end = rest
-                        .find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit())
+                        .find(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c)))
                         .unwrap_or(rest.len());
                     let _ = found.send(rest[..end].parse::<SocketAddr>().unwrap());
                 }
