@@ -114,3 +114,30 @@ async fn accept(socket: TcpListener, service: Arc<Service>, slots: Arc<Semaphore
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_ipv4_client_is_one_by_whichever_address_it_came_in() {
+        for (came, is) in [
+            ("[::ffff:192.0.2.1]:7", "192.0.2.1:7"),
+            ("192.0.2.1:7", "192.0.2.1:7"),
+            ("[2001:db8::1]:7", "[2001:db8::1]:7"),
+        ] {
+            assert_eq!(peer(address(came)).0, address(is));
+        }
+    }
+
+    #[test]
+    fn every_address_takes_ipv4_unless_an_ipv4_address_is_named_for_its_port() {
+        let all = ["[::]:1", "[::]:2", "127.0.0.1:2", "[::1]:3", "[::]:0", "127.0.0.1:0"].map(address);
+        let both = all.map(|one| takes_both(one, &all));
+        assert_eq!(both, [true, false, false, false, true, false]);
+    }
+}
