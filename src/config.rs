@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub use checked::{
     AcmeConfig, AuditConfig, Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat,
     LogLevel, ModelsConfig, ServerConfig, StoreConfig, TlsConfig, UpstreamAddress, UpstreamConfig,
-    UsageConfig,
+    UpstreamTls, UsageConfig,
 };
 pub use fault::{Fault, Faults};
 
@@ -100,7 +100,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
     let raw = layers.merged().map_err(|error| faults.add(Place::Default, error)).ok();
     let judged = raw.map(|raw| {
         let (layers, environment, serves) = (&layers, sources.environment, sources.flags.serves);
-        Judge { layers, environment, serves, warnings: &mut warnings, faults: &mut faults }.config(raw)
+        let (faults, warnings) = (&mut faults, &mut warnings);
+        Judge { layers, environment, serves, faults, warnings, trusted: None }.config(raw)
     });
     let (config, data_origin) = faults.unless(judged)?;
     let settings = settings(&layers, &config, data_origin);

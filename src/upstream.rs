@@ -22,6 +22,7 @@ mod reading;
 mod relay;
 mod relay_body;
 mod report;
+mod secure;
 mod server;
 mod settings;
 mod slots;
@@ -48,6 +49,7 @@ pub use reading::{Discovered, USUAL_PORTS, discover};
 pub use relay::{RelayRequest, Reply};
 pub use relay_body::{Broken, RelayBody};
 pub use report::{BYTES_PER_TOKEN, Report, ReportHandle};
+pub use secure::Secure;
 pub use settings::{Address, ServerSettings, SettingsFault};
 pub use watch::StopSignal;
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ::http::Uri;
 use ipnet::IpNet;
+use rustls_pki_types::ServerName;
 
 use super::checked::UpstreamAddress;
 use super::kind::shown;
@@ -16,15 +17,20 @@ const SOCKET_PATH_MAX: usize = 107;
 /// `127.0.0.1:7411`, `[::1]:7411` or `localhost:7411`; other names are not resolved.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
     let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
-    local.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).or_else(|| text.parse().ok()).ok_or_else(
-        || {
-            let said = shown(text);
-            format!(
-                "{said} is not an address and a port; write 127.0.0.1:7411, [::1]:7411, \
-                 or 0.0.0.0:7411 for every IPv4 address of this machine"
-            )
-        },
-    )
+    let local = local.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let given = || text.parse().ok().map(|address: SocketAddr| plain(address));
+    local.or_else(given).ok_or_else(|| {
+        let said = shown(text);
+        format!(
+            "{said} is not an address and a port; write 127.0.0.1:7411, [::1]:7411, \
+                 0.0.0.0:7411 for every IPv4 address of this machine, or [::]:7411 for all of them"
+        )
+    })
+}
+
+/// An IPv4 address is one, however it was written.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// `https://ai.example.com`: scheme, host and port, nothing after them. A single slash at the end is dropped.
@@ -40,7 +46,7 @@ pub(super) fn public_url(text: &str) -> Result<String, String> {
     if authority.as_str().contains('@') || uri.path() != "/" || uri.query().is_some() || text.contains('#') {
         return refused(" has more than scheme, host and port");
     }
-    if host_and_port(authority.as_str()).is_none() {
+    if host_and_port(authority.as_str(), 80).is_none() {
         return refused(" has no valid host and port");
     }
     Ok(format!("{scheme}://{authority}"))
@@ -84,27 +90,31 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     }
 }
 
-/// A model server: `http://host:port`, with a path prefix and `/v1` or without, or `unix:/path/to.sock`.
-/// Gives the address and the prefix: the path before `/v1`, empty or with a slash in front and none at its end.
-pub(super) fn upstream(text: &str) -> Result<(UpstreamAddress, String), String> {
+/// What the URL of a model server says.
+#[derive(Debug)]
+pub(super) struct Located {
+    pub(super) address: UpstreamAddress,
+    /// The path before `/v1`: empty, or with a slash in front and none at its end.
+    pub(super) prefix: String,
+    /// With https: the name that its certificate must be for.
+    pub(super) name: Option<ServerName<'static>>,
+}
+
+/// A model server: `http://host:port` or `https://host:port`, with a path prefix and `/v1` or without, or
+/// `unix:/path/to.sock`.
+pub(super) fn upstream(text: &str) -> Result<Located, String> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return unix(path).map(|address| (address, String::new()));
+        return unix(path).map(|address| Located { address, prefix: String::new(), name: None });
     }
     let refused = |reason: &str| {
         Err(format!("{}{reason}; write it like http://127.0.0.1:8000 or unix:/run/vllm.sock", said(text)))
     };
     let Ok(uri) = text.parse::<Uri>() else { return refused(" is not a URL") };
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err(
-                "TLS to model servers comes in a later version of Ember; until then give an http:// \
-                        address on this machine or in a network that you trust"
-                    .to_string(),
-            );
-        }
-        _ => return refused(" does not begin with http:// or unix:"),
-    }
+    let usual_port = match uri.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => return refused(" does not begin with http://, https:// or unix:"),
+    };
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     if authority.contains('@') {
         return refused(" has a user or a password in it: use api_key_file or api_key_env");
@@ -112,9 +122,32 @@ pub(super) fn upstream(text: &str) -> Result<(UpstreamAddress, String), String> 
     if uri.query().is_some() || text.contains('#') {
         return refused(" has more than host, port and path");
     }
-    let Some((host, port)) = host_and_port(authority) else { return refused(" has no valid host and port") };
+    let Some((host, port)) = host_and_port(authority, usual_port) else {
+        return refused(" has no valid host and port");
+    };
     let Some(prefix) = prefix(uri.path()) else { return refused(" has an odd path") };
-    Ok((UpstreamAddress::Tcp { host, port }, prefix))
+    let name = (usual_port == 443).then(|| ServerName::try_from(host.clone()));
+    let Ok(name) = name.transpose() else { return refused(" has a host that no certificate can be for") };
+    Ok(Located { address: UpstreamAddress::Tcp { host, port }, prefix, name })
+}
+
+/// Whether what is sent there in clear stays on this machine or in a network of one's own, as far as the name tells: an
+/// address that is not public (RFC 6890), a name without a dot, or below a domain that is never public.
+pub(super) fn is_near(host: &str) -> bool {
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(address)) => {
+            let is_shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
+            address.is_loopback() || address.is_private() || address.is_link_local() || is_shared
+        }
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+        Err(_) => {
+            let host = host.trim_end_matches('.');
+            let own = [".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test"];
+            !host.contains('.') || own.iter().any(|domain| host.ends_with(domain))
+        }
+    }
 }
 
 /// A name for a model server of which only the URL was given: `127.0.0.1-8000`.
@@ -152,11 +185,11 @@ fn unix(path: &str) -> Result<UpstreamAddress, String> {
 }
 
 /// Not by [`Uri`], which takes a port that is too large for none.
-fn host_and_port(authority: &str) -> Option<(String, u16)> {
+fn host_and_port(authority: &str, usual_port: u16) -> Option<(String, u16)> {
     let host_end = authority.rfind(']').map_or(0, |end| end + 1);
     let port_at = authority.get(host_end..)?.find(':').map(|at| host_end + at);
     let (host, port) = match port_at {
-        None => (authority, 80),
+        None => (authority, usual_port),
         Some(at) => (authority.get(..at)?, authority.get(at + 1..)?.parse().ok().filter(|port| *port > 0)?),
     };
     if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -186,11 +219,16 @@ mod tests {
             ("http://gpu/v1/", "gpu:80", ""),
             ("http://[::1]:8000/api/v1", "[::1]:8000", "/api"),
             ("http://gpu:1/a/b", "gpu:1", "/a/b"),
+            ("https://GPU.example.com", "gpu.example.com:443", ""),
+            ("https://gpu:8443/llm/v1", "gpu:8443", "/llm"),
+            ("https://10.0.0.7", "10.0.0.7:443", ""),
+            ("https://[2001:db8::7]/v1", "[2001:db8::7]:443", ""),
             ("unix:/run/vllm.sock", "localhost", ""),
             ("unix:///run/vllm.sock", "localhost", ""),
         ] {
-            let (address, found) = upstream(text).unwrap();
-            assert_eq!((address.authority().as_str(), found.as_str()), (authority, prefix), "{text}");
+            let found = upstream(text).unwrap();
+            assert_eq!((found.address.authority().as_str(), &*found.prefix), (authority, prefix), "{text}");
+            assert_eq!(found.name.is_some(), text.starts_with("https:"), "{text}");
         }
     }
 
@@ -215,12 +253,41 @@ mod tests {
             "http://[::g]:1",
             "unix:run/x",
             "unix:/",
-            "https://gpu",
+            "https://",
+            "https://gpu:0",
+            "https://a..b",
+            "https://me@gpu",
             &long,
         ] {
             assert!(upstream(text).is_err(), "{text}");
         }
-        assert!(upstream("https://gpu").unwrap_err().contains("later version"));
+    }
+
+    #[test]
+    fn a_key_travels_in_clear_only_in_networks_of_ones_own() {
+        for near in [
+            "localhost",
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.9",
+            "172.16.0.1",
+            "169.254.1.1",
+            "100.100.1.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:10.0.0.1",
+            "vllm",
+            "gpu.lan",
+            "gpu.internal",
+        ] {
+            assert!(is_near(near), "{near}");
+        }
+        for far in
+            ["8.8.8.8", "100.128.0.1", "2001:db8::1", "::ffff:8.8.8.8", "gpu.example.com", "lan.example"]
+        {
+            assert!(!is_near(far), "{far}");
+        }
     }
 
     #[test]
@@ -237,6 +304,7 @@ mod tests {
     fn listening_takes_addresses_and_localhost_only() {
         assert_eq!(listen("localhost:0"), Ok("127.0.0.1:0".parse().unwrap()));
         assert_eq!(listen("[::1]:7411"), Ok("[::1]:7411".parse().unwrap()));
+        assert_eq!(listen("[::ffff:127.0.0.1]:7411"), Ok("127.0.0.1:7411".parse().unwrap()));
         for text in ["", "7411", ":7411", "::1:7411", "example.com:80", "127.0.0.1", "127.0.0.1:70000"] {
             assert!(listen(text).is_err(), "{text}");
         }
@@ -265,7 +333,7 @@ mod tests {
             ("http://[::1]:8000", "--1-8000"),
             ("unix:/run/vLLM 1.sock", "vllm-1.sock"),
         ] {
-            assert_eq!(upstream_name(&upstream(url).unwrap().0), name);
+            assert_eq!(upstream_name(&upstream(url).unwrap().address), name);
         }
     }
 }

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls_pki_types::ServerName;
 
 use crate::registry::Rules;
-use crate::tls::Certificate;
+use crate::tls::{Certificate, Trust};
 use crate::types::{Bounds, ModelId, Prices, Secret, SignUp};
 
 /// All settings. Made by [`load`](super::load).
@@ -288,6 +289,8 @@ pub struct UpstreamConfig {
     pub address: UpstreamAddress,
     /// The path before `/v1`: empty, or like `/api`.
     pub prefix: String,
+    /// With https: how it shows that it is the one.
+    pub tls: Option<UpstreamTls>,
     /// When not empty: all it serves, and its own list is not asked for.
     pub models: Vec<ModelId>,
     /// Public name to the server's own name. Several servers may share a public name.
@@ -310,6 +313,15 @@ pub struct UpstreamConfig {
     pub queue_timeout: Duration,
     /// Extras for `GET /v1/models`, by model name as callers write it.
     pub metadata: BTreeMap<ModelId, serde_json::Map<String, serde_json::Value>>,
+}
+
+/// What a model server's certificate must be.
+#[derive(Debug)]
+pub struct UpstreamTls {
+    /// For this name.
+    pub name: ServerName<'static>,
+    /// Vouched for by one of these.
+    pub trust: Trust,
 }
 
 /// Where a model server listens.
@@ -369,6 +381,7 @@ impl UpstreamConfig {
             name,
             address,
             prefix: String::new(),
+            tls: None,
             models: Vec::new(),
             aliases: BTreeMap::new(),
             api_key: None,

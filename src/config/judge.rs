@@ -6,15 +6,20 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustls_pki_types::ServerName;
+
+use super::address::Located;
 use super::checked::{
     AuditConfig, Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat, LogLevel,
-    MetricsConfig, ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig, UsageConfig,
+    MetricsConfig, ModelsConfig, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig, UpstreamTls,
+    UsageConfig,
 };
 use super::fault::{Faults, Place};
 use super::layer::{Layers, resolved};
 use super::raw::{Raw, RawDashboard, RawLog, RawPrice, RawServer, RawUpstream, RawUsage};
 use super::secret::{self, variable};
 use super::{address, kind};
+use crate::tls::Trust;
 use crate::types::{Bounds, LimitKind, ModelId, ModelPrice, Prices, Secret, SignUp};
 
 /// What the rules need to look at.
@@ -25,6 +30,8 @@ pub(super) struct Judge<'a> {
     pub(super) serves: bool,
     pub(super) warnings: &'a mut Vec<String>,
     pub(super) faults: &'a mut Faults,
+    /// Whom the system trusts, once someone has asked.
+    pub(super) trusted: Option<Result<Trust, String>>,
 }
 
 impl Judge<'_> {
@@ -215,11 +222,21 @@ impl Judge<'_> {
             Some((self.model(&["upstream", number, "metadata", &model, first], &model)?, extras))
         });
         let metadata = metadata.collect();
-        let (address, prefix): (UpstreamAddress, String) = address::upstream(&raw.url).ok()?;
+        let Located { address, prefix, name } = address::upstream(&raw.url).ok()?;
+        if let (UpstreamAddress::Tcp { host, .. }, None, Some(_)) = (&address, &name, &api_key)
+            && !address::is_near(host)
+        {
+            self.warnings.push(format!(
+                "upstream '{}': its key, and all that is said, go to {host} in clear; use https://",
+                raw.name
+            ));
+        }
+        let tls = self.upstream_tls(number, &raw.ca_file, name);
         Some(UpstreamConfig {
             name: raw.name,
             address,
             prefix,
+            tls,
             models: raw.models.iter().filter_map(|model| model.parse().ok()).collect(),
             aliases,
             api_key,
@@ -232,6 +249,28 @@ impl Judge<'_> {
             queue_timeout: raw.queue_timeout.0,
             metadata,
         })
+    }
+
+    /// How a model server shows that it is the one; none without https.
+    fn upstream_tls(
+        &mut self,
+        number: &str,
+        ca_file: &str,
+        name: Option<ServerName<'static>>,
+    ) -> Option<UpstreamTls> {
+        let (setting, trust) = match (ca_file, &name) {
+            ("", None) => return None,
+            ("", Some(_)) => ("url", self.trusted.get_or_insert_with(trusted_by_system).clone()),
+            (_, None) => {
+                ("ca_file", Err("ca_file has an effect only where url begins with https://".to_string()))
+            }
+            (file, Some(_)) => {
+                let path = resolved(file, self.layers.place(&["upstream", number, "ca_file"]));
+                ("ca_file", Trust::read(&path).map_err(|fault| fault.to_string()))
+            }
+        };
+        let trust = trust.map_err(|message| self.fault(&["upstream", number, setting], &message)).ok()?;
+        Some(UpstreamTls { name: name?, trust })
     }
 
     fn usage(&mut self, usage: &RawUsage, prices: &BTreeMap<String, RawPrice>) -> UsageConfig {
@@ -296,6 +335,12 @@ impl Judge<'_> {
         });
         self.faults.add(place.cloned().unwrap_or(Place::Default), message);
     }
+}
+
+fn trusted_by_system() -> Result<Trust, String> {
+    Trust::system().map_err(|fault| {
+        format!("{fault}; name the certificates that may vouch for this model server with ca_file")
+    })
 }
 
 /// The table of settings has seen to the names and ranges; 0 is no limit.

@@ -243,8 +243,8 @@ fn from_flags(flags: &Flags, upstream_first: usize, faults: &mut Faults) -> Laye
         layer.take_text(&format!("upstream.{number}.url"), url, "--upstream", faults);
         let name = format!("upstream.{number}.name");
         match address::upstream(url) {
-            Ok((address, _)) => {
-                layer.take_text(&name, &address::upstream_name(&address), "--upstream", faults)
+            Ok(located) => {
+                layer.take_text(&name, &address::upstream_name(&located.address), "--upstream", faults)
             }
             Err(_) => layer.mark(split(&name), Place::Flag("--upstream")),
         }

@@ -141,6 +141,7 @@ pub(super) struct RawUpstream {
     pub(super) aliases: BTreeMap<String, String>,
     pub(super) api_key_file: String,
     pub(super) api_key_env: String,
+    pub(super) ca_file: String,
     pub(super) connect_timeout: Time,
     pub(super) first_byte_timeout: Time,
     pub(super) idle_timeout: Time,

@@ -199,6 +199,7 @@ pub(super) static SETTINGS: &[Row] = &[
         "the file with Ember's own key for the server, or credential:NAME",
     ),
     row("upstream.#.api_key_env", Text(variable), "", "the variable with Ember's own key for the server"),
+    row("upstream.#.ca_file", Text(path), "", "with https: the file of those who may vouch for the server"),
     row("upstream.#.connect_timeout", Time("10ms", "5m"), "5s", "until a connection stands"),
     row("upstream.#.first_byte_timeout", Time("10ms", "24h"), "10m", "until an answer begins"),
     row(

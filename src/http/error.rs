@@ -290,7 +290,7 @@ impl ApiError {
             RelayFault::Overloaded { retry_after } => {
                 Self::Overloaded(u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX))
             }
-            RelayFault::Unreachable | RelayFault::BrokeOff => Self::Unavailable,
+            RelayFault::Unreachable | RelayFault::TlsFailed | RelayFault::BrokeOff => Self::Unavailable,
             RelayFault::Invalid => Self::UpstreamInvalid,
             RelayFault::AuthRefused => Self::UpstreamAuth,
             RelayFault::Timeout => Self::UpstreamTimeout,

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use rustix::net::sockopt::set_ipv6_v6only;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -30,12 +31,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const CUT_TIME: Duration = Duration::from_secs(2);
 
 impl Listener {
-    /// Binds every address.
+    /// Binds every address. `[::]` is every address of the machine, IPv4 too, unless an IPv4 address is named for the
+    /// same port: then that one is all of IPv4.
     ///
     /// # Errors
     /// The address that could not be bound, and why.
     pub fn bind(addresses: &[SocketAddr]) -> Result<Self, (SocketAddr, io::Error)> {
-        let sockets = addresses.iter().map(|address| bind_one(*address).map_err(|error| (*address, error)));
+        let bind = |address| bind_one(address, takes_both(address, addresses));
+        let sockets = addresses.iter().map(|address| bind(*address).map_err(|error| (*address, error)));
         Ok(Self { sockets: sockets.collect::<Result<_, _>>()?, tls: None })
     }
 
@@ -82,14 +85,29 @@ impl Listener {
     }
 }
 
-pub(super) fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn bind_one(address: SocketAddr, takes_both: bool) -> io::Result<TcpListener> {
     let socket = match address {
-        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
+    if address.is_ipv6() {
+        // Said in any case: what the system does by itself is a setting (net.ipv6.bindv6only).
+        set_ipv6_v6only(&socket, !takes_both)?;
+    }
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Whether clients of IPv4 come in by this address of IPv6, too.
+fn takes_both(address: SocketAddr, all: &[SocketAddr]) -> bool {
+    let named = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port() && address.port() != 0;
+    address.ip().is_unspecified() && !all.iter().any(named)
+}
+
+/// An IPv4 client that came in by an IPv6 address (`::ffff:192.0.2.1`) is the IPv4 client it is, everywhere from here on.
+fn peer(address: SocketAddr, is_encrypted: bool) -> Peer {
+    Peer { address: SocketAddr::new(address.ip().to_canonical(), address.port()), is_encrypted }
 }
 
 async fn accept(
@@ -112,7 +130,7 @@ async fn accept(
         match accepted {
             Ok((stream, address)) => {
                 let (service, tls, watch) = (Arc::clone(&service), tls.clone(), stop.watch());
-                let peer = Peer { address, is_encrypted: tls.is_some() };
+                let peer = peer(address, tls.is_some());
                 tokio::spawn(async move {
                     let _slot = slot;
                     let _open = service.parts.metrics.connection_opened();
@@ -124,5 +142,32 @@ async fn accept(
                 sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_ipv4_client_is_one_by_whichever_address_it_came_in() {
+        for (came, is) in [
+            ("[::ffff:192.0.2.1]:7", "192.0.2.1:7"),
+            ("192.0.2.1:7", "192.0.2.1:7"),
+            ("[2001:db8::1]:7", "[2001:db8::1]:7"),
+        ] {
+            assert_eq!(peer(address(came), false).address, address(is));
+        }
+    }
+
+    #[test]
+    fn every_address_takes_ipv4_unless_an_ipv4_address_is_named_for_its_port() {
+        let all = ["[::]:1", "[::]:2", "127.0.0.1:2", "[::1]:3", "[::]:0", "127.0.0.1:0"].map(address);
+        let both = all.map(|one| takes_both(one, &all));
+        assert_eq!(both, [true, false, false, false, true, false]);
     }
 }

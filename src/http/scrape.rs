@@ -42,7 +42,7 @@ impl MetricsListener {
     /// # Errors
     /// What the system says.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        bind_one(address).map(Self)
+        bind_one(address, true).map(Self)
     }
 
     /// The address bound, with the port that the system chose.

@@ -1,12 +1,15 @@
 //! From the configuration to the settings of the parts: names and units only. Never: defaults, checks.
 
+use std::sync::Arc;
+
 use crate::config::{
     LimitsConfig, LogConfig, LogFormat, LogLevel, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
+    UpstreamTls,
 };
 use crate::http::{Limits, Origins, Site};
 use crate::store::StoreOptions;
 use crate::upstream::echo::EchoSettings;
-use crate::upstream::{Address, ServerSettings};
+use crate::upstream::{Address, Secure, ServerSettings};
 
 use super::logging::Style;
 
@@ -57,12 +60,8 @@ pub(super) fn store(store: &StoreConfig) -> StoreOptions {
 
 pub(super) fn server(upstream: UpstreamConfig) -> ServerSettings {
     ServerSettings {
+        address: address(&upstream.name, upstream.address, upstream.tls),
         name: upstream.name,
-        address: match upstream.address {
-            UpstreamAddress::Tcp { host, port } => Address::Tcp { host, port },
-            UpstreamAddress::Unix { path } => Address::Unix(path),
-            UpstreamAddress::Echo => Address::Echo(EchoSettings::default()),
-        },
         prefix: upstream.prefix,
         models: upstream.models,
         aliases: upstream.aliases,
@@ -75,6 +74,17 @@ pub(super) fn server(upstream: UpstreamConfig) -> ServerSettings {
         queue_max: upstream.queue_max,
         queue_timeout: upstream.queue_timeout,
         metadata: upstream.metadata.into_iter().map(|(model, extras)| (model.to_string(), extras)).collect(),
+    }
+}
+
+fn address(name: &str, address: UpstreamAddress, tls: Option<UpstreamTls>) -> Address {
+    match (address, tls) {
+        (UpstreamAddress::Tcp { host, port }, Some(UpstreamTls { name: expected, trust })) => {
+            Address::Tls(Arc::new(Secure::new(name.to_string(), host, port, expected, &trust)))
+        }
+        (UpstreamAddress::Tcp { host, port }, None) => Address::Tcp { host, port },
+        (UpstreamAddress::Unix { path }, _) => Address::Unix(path),
+        (UpstreamAddress::Echo, _) => Address::Echo(EchoSettings::default()),
     }
 }
 

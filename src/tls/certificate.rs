@@ -139,7 +139,8 @@ impl Certificate {
     }
 }
 
-fn file(path: &Path) -> Result<Vec<u8>, CertificateFault> {
+/// The beginning of a file, as far as one is read.
+pub(super) fn file(path: &Path) -> Result<Vec<u8>, CertificateFault> {
     use std::io::Read;
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));

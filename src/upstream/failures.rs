@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::RelayFault;
 
 /// The words of the kinds.
-const KINDS: [&str; 6] = ["unreachable", "broke_off", "invalid", "auth_refused", "timeout", "refused"];
+const KINDS: [&str; 7] =
+    ["unreachable", "tls_failed", "broke_off", "invalid", "auth_refused", "timeout", "refused"];
 
 /// The counts, by kind.
 #[derive(Debug, Default)]
@@ -16,11 +17,12 @@ impl Failures {
     pub(super) fn count(&self, fault: RelayFault) {
         let place = match fault {
             RelayFault::Unreachable => 0,
-            RelayFault::BrokeOff => 1,
-            RelayFault::Invalid => 2,
-            RelayFault::AuthRefused => 3,
-            RelayFault::Timeout => 4,
-            RelayFault::Refused => 5,
+            RelayFault::TlsFailed => 1,
+            RelayFault::BrokeOff => 2,
+            RelayFault::Invalid => 3,
+            RelayFault::AuthRefused => 4,
+            RelayFault::Timeout => 5,
+            RelayFault::Refused => 6,
             RelayFault::UnknownModel
             | RelayFault::ModelsNotRead
             | RelayFault::Overloaded { .. }

@@ -19,6 +19,8 @@ pub enum RelayFault {
     },
     /// No connection to the server.
     Unreachable,
+    /// A connection, but no TLS over it: it is not shown to be the server, or does not speak TLS. The log has more.
+    TlsFailed,
     /// The connection ended before the answer did.
     BrokeOff,
     /// What came is no answer: not HTTP, a redirect, an upgrade, compressed, or it shows the server's own key.
@@ -41,7 +43,9 @@ impl RelayFault {
     pub const fn ending(self) -> Ending {
         match self {
             Self::UnknownModel | Self::ModelsNotRead | Self::Overloaded { .. } => Ending::Refused,
-            Self::Unreachable | Self::BrokeOff | Self::Invalid | Self::AuthRefused => Ending::ServerDied,
+            Self::Unreachable | Self::TlsFailed | Self::BrokeOff | Self::Invalid | Self::AuthRefused => {
+                Ending::ServerDied
+            }
             Self::Timeout => Ending::Timeout,
             Self::Refused => Ending::Done,
             Self::Cut(_) => Ending::Cut,
@@ -57,6 +61,7 @@ impl RelayFault {
             Self::ModelsNotRead => "model list never read",
             Self::Overloaded { .. } => "full",
             Self::Unreachable => "unreachable",
+            Self::TlsFailed => "no TLS; the log says why",
             Self::BrokeOff => "broke off",
             Self::Invalid => "invalid answer",
             Self::AuthRefused => "refuses the key that Ember has for it",

@@ -247,12 +247,13 @@ fn uris(settings: &ServerSettings) -> Result<(Uri, [Uri; Endpoint::ALL.len()]), 
 fn host(settings: &ServerSettings) -> Result<HeaderValue, SettingsFault> {
     let (text, host) = match &settings.address {
         Address::Unix(_) | Address::Echo(_) => return Ok(HeaderValue::from_static("localhost")),
-        Address::Tcp { host, .. } => (settings.address.to_string(), host),
+        Address::Tcp { host, .. } => (settings.address.to_string(), host.as_str()),
+        Address::Tls(secure) => (secure.to_string(), secure.host()),
     };
     HeaderValue::try_from(text)
         .ok()
         .filter(|_| !host.is_empty() && !host.contains(['/', '@', ' ', '?', '#', '[']))
-        .ok_or_else(|| SettingsFault::Host { server: settings.name.clone(), host: host.clone() })
+        .ok_or_else(|| SettingsFault::Host { server: settings.name.clone(), host: host.to_string() })
 }
 
 fn authorization(settings: &ServerSettings) -> Result<Option<HeaderValue>, SettingsFault> {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::echo::EchoSettings;
+use super::secure::Secure;
 use crate::types::{ModelId, Secret};
 
 /// One model server.
@@ -52,6 +54,8 @@ pub enum Address {
         /// The port.
         port: u16,
     },
+    /// The same, spoken to by TLS.
+    Tls(Arc<Secure>),
     /// A Unix socket.
     Unix(PathBuf),
     /// The built-in stand-in.
@@ -64,6 +68,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Tls(secure) => secure.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Echo(_) => f.write_str("ember-echo"),
         }

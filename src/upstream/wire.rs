@@ -8,33 +8,73 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use rustix::net::{RecvFlags, recv};
+use rustls::ClientConnection;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
+
+/// What TLS says for itself between two answers is read in parts of so many bytes,
+const SMALL_TALK_PART: usize = 4096;
+/// and no more of them: a server that never stops is not kept.
+const SMALL_TALK_PARTS_MAX: usize = 16;
 
 /// A connection of any kind.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
     /// Whether nothing has come and the other side is still there, as far as the kernel knows. The runtime may not
     /// have heard of it yet.
-    fn is_quiet(&self) -> bool;
+    fn is_quiet(&mut self) -> bool;
 }
 
 impl Wire for TcpStream {
-    fn is_quiet(&self) -> bool {
+    fn is_quiet(&mut self) -> bool {
         would_block(self)
     }
 }
 
 impl Wire for UnixStream {
-    fn is_quiet(&self) -> bool {
+    fn is_quiet(&mut self) -> bool {
         would_block(self)
     }
 }
 
 impl Wire for DuplexStream {
     /// It has no kernel between: a read tells all.
-    fn is_quiet(&self) -> bool {
+    fn is_quiet(&mut self) -> bool {
         true
     }
+}
+
+impl Wire for TlsStream<TcpStream> {
+    /// What TLS has to say for itself, as tickets for the next session and new keys, is heard here: it is neither an
+    /// answer nor an end.
+    fn is_quiet(&mut self) -> bool {
+        let (socket, session) = self.get_mut();
+        let mut bytes = [0; SMALL_TALK_PART];
+        for _ in 0..SMALL_TALK_PARTS_MAX {
+            if !says_nothing(session) {
+                return false;
+            }
+            let (heard, _) = match recv(&*socket, &mut bytes, RecvFlags::DONTWAIT) {
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+                Ok((0, _)) => return false,
+                Ok(heard) => heard,
+            };
+            let mut part = bytes.get(..heard).unwrap_or_default();
+            while !part.is_empty() {
+                let taken = session.read_tls(&mut part);
+                if !taken.is_ok_and(|count| count > 0) || !says_nothing(session) {
+                    return false;
+                }
+            }
+        }
+        false
+    }
+}
+
+/// Whether there is nothing of an answer in what was heard, and no end.
+fn says_nothing(session: &mut ClientConnection) -> bool {
+    let state = session.process_new_packets();
+    state.is_ok_and(|state| state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed())
 }
 
 fn would_block(socket: impl AsFd) -> bool {

@@ -114,7 +114,7 @@ impl Ember {
                     let is_tls = rest.starts_with('s');
                     let rest = rest.trim_start_matches('s').trim_start_matches("://");
                     let end = rest
-                        .find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit())
+                        .find(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c)))
                         .unwrap_or(rest.len());
                     let _ = found.send((rest[..end].parse::<SocketAddr>().unwrap(), is_tls));
                 }

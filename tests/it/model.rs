@@ -22,7 +22,12 @@ pub struct ModelServer {
 impl ModelServer {
     /// Answers its list of models (`m` alone) by itself, and nothing else.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0")
+    }
+
+    /// At this address of this machine.
+    pub fn start_at(address: &str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let (give, calls) = channel();
         std::thread::spawn(move || {

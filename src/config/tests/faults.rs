@@ -23,7 +23,7 @@ name = "Ä";
     assert!(faults_of(toml).starts_with("ember.toml:15:11: "), "{}", faults_of(toml));
     let toml = toml.replace(
         "name = \"Ä\"; \n",
-        "name = \"Ä\"\nurl = \"https://gpu\"\nmodels = [\"a\", \"a\"]\napi_key = \"sk-hunter2\"\n",
+        "name = \"Ä\"\nurl = \"ftp://gpu\"\nmodels = [\"a\", \"a\"]\napi_key = \"sk-hunter2\"\n",
     );
     let faults = faults_of(&toml);
     let expected = [
@@ -37,7 +37,7 @@ name = "Ä";
         "ember.toml:11:9: log.level: 'loud' is none of error, warn, info, debug, trace (the finest level that is written)",
         "ember.toml:12:10: log.access: expected true or false, found a text (whether each request leaves a line)",
         "ember.toml:15:8: upstream.name: 'Ä' is not 1 to 64 of a-z, 0-9, '.', '_' and '-' (the name of a model server in logs and metrics)",
-        "ember.toml:16:7: upstream.url: TLS to model servers comes in a later version of Ember; until then give an http:// address on this machine or in a network that you trust (where a model server listens)",
+        "ember.toml:16:7: upstream.url: 'ftp://gpu' does not begin with http://, https:// or unix:; write it like http://127.0.0.1:8000 or unix:/run/vllm.sock (where a model server listens)",
         "ember.toml:17:10: upstream.models: 'a' is listed twice (the models it serves; empty asks the server)",
         "ember.toml:18:1: a key is never written into the configuration; put it into a file and name that with api_key_file, or into a variable and name that with api_key_env",
     ];
