@@ -18,7 +18,7 @@ use crate::http::{Listener, Parts, Stop, admin};
 use crate::meter::{Ledger, Meter};
 use crate::registry::{Door, Registry, changes};
 use crate::store::{RedbStore, Store};
-use crate::types::{Clock, KeyId, Origin};
+use crate::types::{Clock, KeyId, Origin, Random};
 use crate::upstream::Upstreams;
 
 use super::data_dir::DataDir;
@@ -179,7 +179,8 @@ impl Server {
         }
         let models_file = Some(self.dir.file(DataDir::MODELS));
         let servers = std::mem::take(&mut self.config.upstreams).into_iter().map(settings::server).collect();
-        let upstreams = Upstreams::new(servers, models_file, self.config.models.refresh, &*clock)
+        let dice: Arc<dyn Random> = Arc::new(MachineRandom::new());
+        let upstreams = Upstreams::new(servers, models_file, self.config.models.refresh, &*clock, &dice)
             .map_err(|fault| ServeFault::Upstream(fault.to_string()))?;
         Ok(Built { gate, registry, upstreams, meter, clock, limiter, expired })
     }

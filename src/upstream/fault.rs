@@ -17,6 +17,8 @@ pub enum RelayFault {
         /// When those in line will have been served, as far as can be told: 1 s to 60 s.
         retry_after: Duration,
     },
+    /// Every server that has the model is drained.
+    Drained,
     /// No connection to the server.
     Unreachable,
     /// The connection ended before the answer did.
@@ -40,7 +42,9 @@ impl RelayFault {
     #[must_use]
     pub const fn ending(self) -> Ending {
         match self {
-            Self::UnknownModel | Self::ModelsNotRead | Self::Overloaded { .. } => Ending::Refused,
+            Self::UnknownModel | Self::ModelsNotRead | Self::Overloaded { .. } | Self::Drained => {
+                Ending::Refused
+            }
             Self::Unreachable | Self::BrokeOff | Self::Invalid | Self::AuthRefused => Ending::ServerDied,
             Self::Timeout => Ending::Timeout,
             Self::Refused => Ending::Done,
@@ -56,6 +60,7 @@ impl RelayFault {
             Self::UnknownModel => "unknown model",
             Self::ModelsNotRead => "model list never read",
             Self::Overloaded { .. } => "full",
+            Self::Drained => "drained",
             Self::Unreachable => "unreachable",
             Self::BrokeOff => "broke off",
             Self::Invalid => "invalid answer",
