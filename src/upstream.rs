@@ -105,8 +105,8 @@ pub struct ServedBy {
     pub server: String,
     /// What the model is called there.
     pub model: ModelId,
-    /// Whether requests are sent to it.
-    pub up: bool,
+    /// How the server is.
+    pub state: ServerState,
 }
 
 impl Upstreams {
@@ -152,7 +152,7 @@ impl Upstreams {
     pub fn served(&self) -> Vec<Served> {
         let by = |one: Candidate| ServedBy {
             server: one.server.name.clone(),
-            up: one.server.condition().state() == ServerState::Up,
+            state: one.server.condition().state(),
             model: one.real,
         };
         let served = self.catalogue.served().into_iter();
@@ -166,11 +166,11 @@ impl Upstreams {
     }
 
     /// Sends a server no new requests, or again; those under way go on. Lasts until Ember ends. Says how the server is
-    /// then, and whether anything changed; none when there is no server of this name.
-    pub fn drain(&self, name: &str, drained: bool) -> Option<(ServerHealth, bool)> {
+    /// then; none when there is no server of this name.
+    pub fn drain(&self, name: &str, drained: bool) -> Option<ServerHealth> {
         let server = self.catalogue.servers().find(|server| server.name == name)?;
-        let news = server.drain(drained);
-        Some((self.health_of(server), news))
+        server.drain(drained);
+        Some(self.health_of(server))
     }
 
     fn health_of(&self, server: &Arc<Server>) -> ServerHealth {

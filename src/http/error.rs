@@ -10,6 +10,9 @@ use crate::upstream::RelayFault;
 
 use super::allowance::span;
 
+const DRAINED: &str = "Every server for this model is out of service for maintenance. Try again later.";
+const OVERLOADED: &str = "Every server for this model works at its limit. Try again in a moment.";
+
 /// When it makes sense to ask again for a model whose servers are drained, in seconds: nobody knows better.
 const DRAINED_S: u32 = 10;
 
@@ -170,9 +173,7 @@ impl ApiError {
             Self::ModelsNotRead => {
                 "A model server has not said yet which models it has. Try again soon.".into()
             }
-            Self::Drained => {
-                "Every server for this model is out of service for maintenance. Try again later.".into()
-            }
+            Self::Drained => DRAINED.into(),
             Self::NotFound => "There is nothing at this path. Check the base URL: it ends in /v1.".into(),
             Self::MethodNotAllowed(allowed) => format!("This path does not take that method. Use {allowed}."),
             Self::InvalidJson(detail) => format!("The body can't be used: {detail}."),
@@ -191,9 +192,7 @@ impl ApiError {
                 format!("The target is longer than {limit} bytes. Send a shorter one.")
             }
             Self::MemoryFull => "Too much is being sent at once. Try again in a moment.".into(),
-            Self::Overloaded(_) => {
-                "Every server for this model works at its limit. Try again in a moment.".into()
-            }
+            Self::Overloaded(_) => OVERLOADED.into(),
             Self::Stopping => "The service is restarting. Try again in a moment.".into(),
             Self::Unavailable => "The model server can't be reached or broke off. Try again.".into(),
             Self::UpstreamInvalid => "The model server's answer made no sense. Tell the operator.".into(),

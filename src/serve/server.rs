@@ -205,6 +205,8 @@ impl Server {
             listen,
             meter: Arc::clone(&built.meter),
             upstreams: Arc::clone(&built.upstreams),
+            clock: Arc::clone(&built.clock),
+            runtime: tokio::runtime::Handle::current(),
         });
         let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
         let snapshot = Box::new(move || snapshot::take(&store, &dir));

@@ -318,17 +318,15 @@ impl Server {
         })
     }
 
-    /// Takes no new requests, or takes them again. Those under way go on; who waits is sent on. Says whether that is
-    /// news.
-    pub(super) fn drain(&self, drained: bool) -> bool {
+    /// Takes no new requests, or takes them again. Those under way go on; who waits is sent on.
+    pub(super) fn drain(&self, drained: bool) {
         self.change(|condition| {
-            if drained {
-                self.slots.close()
-            } else {
-                self.slots.open()
+            match drained {
+                true => self.slots.close(),
+                false => self.slots.open(),
             }
-            std::mem::replace(&mut condition.drained, drained) != drained
-        })
+            condition.drained = drained;
+        });
     }
 
     /// Whether it takes no new requests.

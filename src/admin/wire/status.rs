@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::admin::{AdminError, ServerStatus, Status, UpstreamStatus};
+use crate::admin::{AdminError, ServerStatus, Status};
 use crate::types::Tokens;
 
+use super::upstream::UpstreamJson;
 use super::{time, unreadable};
 
 #[derive(Serialize, Deserialize)]
@@ -27,16 +28,6 @@ struct ServerJson {
     upstreams: Vec<UpstreamJson>,
     requests: u64,
     tokens: TokensJson,
-}
-
-#[derive(Serialize, Deserialize)]
-struct UpstreamJson {
-    name: String,
-    healthy: bool,
-    models: u64,
-    in_flight: u64,
-    waiting: u64,
-    detail: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,40 +75,24 @@ impl StatusJson {
 
 impl ServerJson {
     fn of(server: &ServerStatus) -> Self {
-        let upstream = |one: &UpstreamStatus| UpstreamJson {
-            name: one.name.clone(),
-            healthy: one.healthy,
-            models: one.models,
-            in_flight: one.in_flight,
-            waiting: one.waiting,
-            detail: one.detail.clone(),
-        };
         Self {
             version: server.version.clone(),
             pid: server.pid,
             started_at: server.started_at.to_string(),
             listen: server.listen.clone(),
-            upstreams: server.upstreams.iter().map(upstream).collect(),
+            upstreams: server.upstreams.iter().map(UpstreamJson::of).collect(),
             requests: server.requests,
             tokens: TokensJson::of(server.tokens),
         }
     }
 
     fn read(self) -> Result<ServerStatus, AdminError> {
-        let upstream = |one: UpstreamJson| UpstreamStatus {
-            name: one.name,
-            healthy: one.healthy,
-            models: one.models,
-            in_flight: one.in_flight,
-            waiting: one.waiting,
-            detail: one.detail,
-        };
         Ok(ServerStatus {
             version: self.version,
             pid: self.pid,
             started_at: time(&self.started_at)?,
             listen: self.listen,
-            upstreams: self.upstreams.into_iter().map(upstream).collect(),
+            upstreams: self.upstreams.into_iter().map(UpstreamJson::read).collect::<Result<_, _>>()?,
             requests: self.requests,
             tokens: self.tokens.read(),
         })

@@ -1,3 +1,5 @@
+//! The choice among servers that nobody speaks to.
+
 use super::*;
 use crate::types::{KeyId, ModelId, Random, RandomUnavailable};
 use crate::upstream::server::Server;
