@@ -8,6 +8,7 @@ mod idle;
 mod people;
 mod reply;
 mod status;
+mod upstream;
 mod usage;
 pub mod wire;
 
@@ -16,17 +17,15 @@ use std::collections::HashMap;
 use crate::gate::{Grant, Owner, Stop};
 use crate::meter::{KeyTrace, Meter};
 use crate::registry::{DenialTarget, Page, Registry, RegistryError};
-use crate::types::{
-    AccountId, Actor, Clock, Email, Key, KeyRecord, KeyStanding, Prices, TicketKind, Timestamp,
-};
+use crate::types::{AccountId, Actor, Clock, Email, Key, KeyRecord, KeyStanding, ModelId, Prices, Timestamp};
 
-pub use command::{Command, UsageAsk};
+pub use command::{Command, UpstreamAsk, UsageAsk};
 pub use error::AdminError;
 pub use reply::{
     AccountDetail, AuditNews, AuditPage, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reply,
     SecretView, UsageProof, UsageReport, UsageRow, UsageSums, UsageView, Verdict, WrongCounter,
 };
-pub use status::{ServerStatus, Status, UpstreamStatus};
+pub use status::{ServerStatus, Status, UpstreamState, UpstreamStatus, UpstreamStep, UpstreamTest};
 pub use usage::lately;
 
 /// What a command is carried out with.
@@ -52,6 +51,12 @@ pub trait Running: Send + Sync {
 
     /// The models it serves, by name.
     fn models(&self) -> Vec<ModelView>;
+
+    /// Takes a model server out of service, or puts it back; none when there is no such server.
+    fn drain(&self, name: &str, drained: bool) -> Option<UpstreamStatus>;
+
+    /// Tries a model server, for a minute at most. Blocks. None when there is no such server.
+    fn test(&self, name: &str, model: Option<&ModelId>, stream: bool) -> Option<UpstreamTest>;
 }
 
 /// Carries out one command. May block on the disk.
@@ -74,10 +79,7 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
             Reply::Account(registry.update_account(actor, account, changes)?)
         }
         Command::AccountReset { account } => desk.reset(actor, account)?,
-        Command::InviteCreate(new) => {
-            let (invite, ticket) = registry.create_invite(actor, new)?;
-            Reply::Invited { invite, link: desk.link(TicketKind::Invite, &ticket) }
-        }
+        Command::InviteCreate(new) => desk.invite(actor, new)?,
         Command::InviteList => Reply::Invites(registry.invites(actor)?),
         Command::InviteRevoke { invite } => Reply::Invite(registry.revoke_invite(actor, *invite)?),
         Command::SessionList { account } => Reply::Sessions(registry.sessions(actor, account)?),
@@ -97,6 +99,7 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
             Reply::AuditVerified(registry.verify_trail(actor, *noted, *after)?)
         }
         Command::Models => desk.models(actor)?,
+        Command::Upstream(ask) => desk.upstream(actor, ask)?,
         Command::Usage { account } => desk.usage(actor, account.as_deref())?,
         Command::UsageReport(ask) => desk.usage_report(actor, ask)?,
         Command::UsageVerify => desk.usage_verify(actor)?,

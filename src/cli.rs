@@ -29,6 +29,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 mod token;
+mod upstream;
 mod value;
 mod watch;
 
@@ -171,6 +172,7 @@ fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) 
         Verb::Invite(verb) => invite::run(verb, &desk(global, screen, services)?, screen),
         Verb::Token(verb) => token::run(verb, &desk(global, screen, services)?, screen),
         Verb::Model(ModelVerb::List) => report::models(&desk(global, screen, services)?, screen),
+        Verb::Upstream(verb) => upstream::run(verb, &desk(global, screen, services)?, screen),
         Verb::Audit(options) => audit::run(options, &desk(global, screen, services)?, screen),
         Verb::Usage(options) => report::usage(options, &desk(global, screen, services)?, screen),
         Verb::Scan(options) => scan::run(options, screen, |screen| desk(global, screen, services)),

@@ -13,6 +13,7 @@ mod idle;
 mod invite;
 mod keys;
 mod known_places;
+mod notice;
 mod password;
 mod policy;
 mod record;

@@ -3,6 +3,7 @@
 
 mod answer;
 pub mod body;
+mod breaker;
 mod catalogue;
 mod choice;
 mod connect;
@@ -27,6 +28,7 @@ mod server;
 mod settings;
 mod slots;
 pub mod tap;
+mod trial;
 pub mod usage;
 mod watch;
 mod wire;
@@ -35,7 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::types::{Clock, ModelId, ModelScope};
+use crate::types::{Clock, ModelId, ModelScope, Random};
 
 use catalogue::{Candidate, Catalogue, Wanted};
 use server::Server;
@@ -50,7 +52,9 @@ pub use relay::{RelayRequest, Reply};
 pub use relay_body::{Broken, RelayBody};
 pub use report::{BYTES_PER_TOKEN, Report, ReportHandle};
 pub use secure::Secure;
+pub use server::ServerState;
 pub use settings::{Address, ServerSettings, SettingsFault};
+pub use trial::{ServerTest, Step};
 pub use watch::StopSignal;
 
 /// All model servers, and the catalogue of their models.
@@ -66,10 +70,22 @@ pub struct Upstreams {
 pub struct ServerHealth {
     /// Its name in the configuration.
     pub name: String,
-    /// Whether it answered when its list was last read.
+    /// Where it listens, with no credentials.
+    pub address: String,
+    /// How it is, in one word.
+    pub state: ServerState,
+    /// For how long; none before the first change.
+    pub lasts: Option<Duration>,
+    /// Whether the last check was good.
     pub up: bool,
-    /// What went wrong since.
+    /// What is wrong.
     pub fault: Option<RelayFault>,
+    /// How long the last check took.
+    pub latency: Option<Duration>,
+    /// 0 to 100, the lower first.
+    pub priority: u32,
+    /// 1 to 1000.
+    pub weight: u32,
     /// Requests under way.
     pub in_flight: usize,
     /// Requests that may be under way at once.
@@ -98,13 +114,13 @@ pub struct ServedBy {
     pub server: String,
     /// What the model is called there.
     pub model: ModelId,
-    /// Whether the server answered when its list was last read.
-    pub up: bool,
+    /// How the server is.
+    pub state: ServerState,
 }
 
 impl Upstreams {
     /// Knows the models listed by hand, and those in `models_file`, where the lists read last are kept. `refresh`:
-    /// how often lists are read anew.
+    /// how often lists are read anew. `random` keeps servers that failed from being tried again in step.
     ///
     /// # Errors
     /// [`SettingsFault`] of the first server that no request could be made for.
@@ -113,8 +129,10 @@ impl Upstreams {
         models_file: Option<PathBuf>,
         refresh: Duration,
         clock: &dyn Clock,
+        random: &Arc<dyn Random>,
     ) -> Result<Arc<Self>, SettingsFault> {
-        let wanted = servers.into_iter().map(wanted).collect::<Result<Vec<_>, _>>()?;
+        let wanted = servers.into_iter().map(|settings| wanted(settings, Arc::clone(random)));
+        let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
         let named = wanted.iter().map(|wanted| wanted.server.as_ref());
         let lists = match &models_file {
             Some(path) => list_file::load(path, named),
@@ -149,7 +167,7 @@ impl Upstreams {
     pub fn served(&self) -> Vec<Served> {
         let by = |one: Candidate| ServedBy {
             server: one.server.name.clone(),
-            up: one.server.condition().up,
+            state: one.server.condition().state(),
             model: one.real,
         };
         let served = self.catalogue.served().into_iter();
@@ -159,29 +177,44 @@ impl Upstreams {
     /// How each server is, in the order they are configured.
     #[must_use]
     pub fn health(&self) -> Vec<ServerHealth> {
-        let health = |server: &Arc<Server>| {
-            let condition = server.condition();
-            ServerHealth {
-                name: server.name.clone(),
-                up: condition.up,
-                fault: condition.fault,
-                in_flight: server.slots.in_flight(),
-                in_flight_max: server.slots.slots_max(),
-                failures: server.failures.counts(),
-                waiting: server.slots.waiting(),
-                models: self.catalogue.count_of(server),
-            }
-        };
-        self.catalogue.servers().map(health).collect()
+        self.catalogue.servers().map(|server| self.health_of(server)).collect()
+    }
+
+    /// Sends a server no new requests, or again; those under way go on. Lasts until Ember ends. Says how the server is
+    /// then; none when there is no server of this name.
+    pub fn drain(&self, name: &str, drained: bool) -> Option<ServerHealth> {
+        let server = self.catalogue.servers().find(|server| server.name == name)?;
+        server.drain(drained);
+        Some(self.health_of(server))
+    }
+
+    fn health_of(&self, server: &Arc<Server>) -> ServerHealth {
+        let condition = server.condition();
+        ServerHealth {
+            name: server.name.clone(),
+            address: server.address.to_string(),
+            state: condition.state(),
+            lasts: condition.lasts(),
+            up: condition.up,
+            fault: condition.reason(),
+            latency: condition.latency,
+            priority: server.priority,
+            weight: server.weight,
+            in_flight: server.slots.in_flight(),
+            in_flight_max: server.slots.slots_max(),
+            waiting: server.slots.waiting(),
+            failures: server.failures.counts(),
+            models: self.catalogue.count_of(server),
+        }
     }
 }
 
-fn wanted(mut settings: ServerSettings) -> Result<Wanted, SettingsFault> {
+fn wanted(mut settings: ServerSettings, random: Arc<dyn Random>) -> Result<Wanted, SettingsFault> {
     Ok(Wanted {
         models: std::mem::take(&mut settings.models),
         aliases: std::mem::take(&mut settings.aliases),
         metadata: std::mem::take(&mut settings.metadata),
-        server: Arc::new(Server::new(settings)?),
+        server: Arc::new(Server::new(settings, random)?),
     })
 }
 

@@ -8,7 +8,7 @@ use crate::registry::{
     TrailCursor,
 };
 use crate::types::{
-    AccountId, Environment, EventId, InviteId, Key, KeyId, Secret, SessionId, Timestamp, TrailHead,
+    AccountId, Environment, EventId, InviteId, Key, KeyId, ModelId, Secret, SessionId, Timestamp, TrailHead,
 };
 
 /// What a report of use is to be about.
@@ -26,6 +26,32 @@ pub struct UsageAsk {
     pub group: Option<Group>,
     /// A line for each day or hour.
     pub step: Option<Step>,
+}
+
+/// What is asked about model servers. `upstream` is what the configuration calls one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamAsk {
+    /// All of them and how they are.
+    List,
+    /// Send one no new requests, until Ember ends or it is put back.
+    Drain {
+        /// Which.
+        upstream: String,
+    },
+    /// Send one requests again.
+    Undrain {
+        /// Which.
+        upstream: String,
+    },
+    /// Try one.
+    Test {
+        /// Which.
+        upstream: String,
+        /// Ask this model for the shortest of answers, which costs tokens.
+        model: Option<ModelId>,
+        /// As a stream.
+        stream: bool,
+    },
 }
 
 /// One thing an operator can ask. Where a key is named, the text is an id, the beginning of one, a name or the last
@@ -143,6 +169,8 @@ pub enum Command {
     },
     /// What models are served, and by which servers.
     Models,
+    /// Something about model servers.
+    Upstream(UpstreamAsk),
     /// What was used in the last day and week.
     Usage {
         /// By whom; by everyone, without it.
@@ -236,6 +264,7 @@ impl Command {
             | Self::AuditNews { .. }
             | Self::AuditVerify { .. }
             | Self::Models
+            | Self::Upstream(UpstreamAsk::List)
             | Self::Usage { .. }
             | Self::UsageReport(_)
             | Self::UsageVerify
@@ -253,6 +282,9 @@ impl Command {
             | Self::SessionsEnd { .. }
             | Self::TokenCreate(_)
             | Self::TokenRevoke { .. }
+            | Self::Upstream(
+                UpstreamAsk::Drain { .. } | UpstreamAsk::Undrain { .. } | UpstreamAsk::Test { .. },
+            )
             | Self::KeyCreate(_)
             | Self::KeyUpdate { .. }
             | Self::KeyDisable { .. }

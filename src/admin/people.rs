@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::registry::{AuditFilter, Event};
+use crate::registry::{AuditFilter, Event, NewInvite};
 use crate::types::{AccountId, Actor, EventId, KeyId, Secret, Ticket, TicketKind};
 
 use super::{AdminError, AuditNews, AuditPage, Desk, HistoryLine, Reply, Running};
@@ -14,8 +14,13 @@ impl Desk<'_> {
         Ok(Reply::Reset { account: reset.account, expires_at: reset.expires_at, link })
     }
 
+    pub(super) fn invite(&self, actor: Actor, new: &NewInvite) -> Result<Reply, AdminError> {
+        let (invite, ticket) = self.registry.create_invite(actor, new)?;
+        Ok(Reply::Invited { invite, link: self.link(TicketKind::Invite, &ticket) })
+    }
+
     /// The URL that a ticket is handed over in.
-    pub(super) fn link(&self, kind: TicketKind, ticket: &Ticket) -> Secret {
+    fn link(&self, kind: TicketKind, ticket: &Ticket) -> Secret {
         Secret::new(format!("{}/{}/{}", self.base_url, kind.as_str(), ticket.expose()))
     }
 

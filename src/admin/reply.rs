@@ -8,7 +8,7 @@ use crate::types::{
     KeySecret, KeyStatus, Origin, Policy, Secret, Session, Ticket, Timestamp, Tokens, Weight,
 };
 
-use super::Status;
+use super::{Status, UpstreamState, UpstreamStatus, UpstreamTest};
 
 /// The answer to a command.
 pub enum Reply {
@@ -78,6 +78,12 @@ pub enum Reply {
     AuditVerified(Verification),
     /// The models that are served.
     Models(Vec<ModelView>),
+    /// The model servers.
+    Upstreams(Vec<UpstreamStatus>),
+    /// A model server as it is now.
+    Upstream(UpstreamStatus),
+    /// How a model server did when it was tried.
+    UpstreamTested(UpstreamTest),
     /// What was used.
     Usage(UsageView),
     /// What was used, line by line.
@@ -219,8 +225,8 @@ pub struct ModelServer {
     pub name: String,
     /// What the model is called there.
     pub model: String,
-    /// Whether requests are sent to it.
-    pub healthy: bool,
+    /// How it is.
+    pub state: UpstreamState,
 }
 
 /// What was used in the hours that began within a day and within a week.

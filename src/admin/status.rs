@@ -1,6 +1,7 @@
 //! How Ember is. Never: how it is found out.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::types::{Timestamp, Tokens, TrailHead};
 
@@ -49,8 +50,18 @@ pub struct ServerStatus {
 pub struct UpstreamStatus {
     /// What the configuration calls it.
     pub name: String,
-    /// Whether requests are sent to it.
-    pub healthy: bool,
+    /// Where it listens, with no credentials.
+    pub address: String,
+    /// How it is, in one word.
+    pub state: UpstreamState,
+    /// Since when; none before the first change.
+    pub since: Option<Timestamp>,
+    /// Servers of a higher number are used when none of a lower one will do.
+    pub priority: u32,
+    /// Its share among servers of one priority.
+    pub weight: u32,
+    /// How long the last check of it took.
+    pub latency: Option<Duration>,
     /// How many models it serves.
     pub models: u64,
     /// Requests it works on.
@@ -59,4 +70,78 @@ pub struct UpstreamStatus {
     pub waiting: u64,
     /// What is wrong, or empty.
     pub detail: String,
+}
+
+/// How a model server is, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamState {
+    /// It was not checked yet; requests are sent to it.
+    Unknown,
+    /// Requests are sent to it.
+    Up,
+    /// The last check failed: requests are sent to it when no other server is left.
+    Down,
+    /// Requests failed there: for a while they are sent to it when no other server is left.
+    Open,
+    /// An operator wants no new requests there.
+    Draining,
+}
+
+impl UpstreamState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [Self::Unknown, Self::Up, Self::Down, Self::Open, Self::Draining];
+
+    /// The one with this word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
+    /// Whether the server is well and requests are sent to it.
+    #[must_use]
+    pub fn is_healthy(self) -> bool {
+        self == Self::Up
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Open => "open",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// How a model server did when it was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTest {
+    /// What the configuration calls it.
+    pub name: String,
+    /// One after the other; the last one may have failed.
+    pub steps: Vec<UpstreamStep>,
+}
+
+/// One thing that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamStep {
+    /// `connect`, `health`, `models`, `answer`, `body`, `first_byte` or `stream`.
+    pub name: String,
+    /// Whether it went well.
+    pub ok: bool,
+    /// How long it took.
+    pub took: Duration,
+    /// What came of it.
+    pub detail: String,
+}
+
+impl UpstreamTest {
+    /// Whether all went well.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.steps.iter().all(|step| step.ok)
+    }
 }

@@ -13,6 +13,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod upstream;
 mod usage;
 
 use serde::Serialize;
@@ -25,7 +26,7 @@ pub use usage::{by, by_words, csv as usage_csv};
 
 pub use request::{
     account_create, account_update, body, invite_create, key_create, key_revoke, key_rotate, key_update,
-    key_verify, keys_revoke, password, token_create,
+    key_verify, keys_revoke, password, token_create, upstream_test,
 };
 
 /// The reply to `command` out of its JSON.

@@ -8,6 +8,7 @@ mod policy;
 mod report;
 mod scan;
 mod service;
+mod upstream;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub(super) use report::{AuditOptions, ModelVerb, StatusOptions, UsageOptions, Us
 pub(super) use scan::ScanOptions;
 pub(super) use service::{ConfigVerb, DoctorOptions};
 pub use service::{ServeOptions, UpOptions};
+pub(super) use upstream::UpstreamVerb;
 
 /// How data is written to stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -105,6 +107,9 @@ pub(super) enum Verb {
     /// The models that are served
     #[command(subcommand)]
     Model(ModelVerb),
+    /// The model servers: list them, try one, take one out of service
+    #[command(subcommand)]
+    Upstream(UpstreamVerb),
     /// What was done, by whom: the newest events first
     Audit(AuditOptions),
     /// What was used: in the last day and week, or by key, model, day and more

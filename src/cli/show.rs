@@ -2,6 +2,7 @@
 
 mod people;
 mod trace;
+mod upstream;
 mod usage;
 
 use crate::admin::{
@@ -89,6 +90,8 @@ fn for_people(reply: &Reply, now: Timestamp) -> Vec<String> {
         Reply::Audit(_) | Reply::AuditNews(_) => table(&people::EVENTS, &rows),
         Reply::AuditVerified(found) => verification_sheet(found),
         Reply::Models(_) => table(&people::MODELS, &rows),
+        Reply::Upstreams(_) | Reply::Upstream(_) => table(&upstream::UPSTREAMS, &rows),
+        Reply::UpstreamTested(_) => table(&upstream::STEPS, &rows),
         Reply::Usage(_) => table(&people::USAGE, &rows),
         Reply::UsageReport(report) => usage::report_table(report),
         Reply::UsageProof(proof) => usage::proof_sheet(proof),
@@ -126,6 +129,9 @@ fn rows(reply: &Reply, times: Times) -> Vec<Vec<String>> {
         }
         Reply::AuditVerified(found) => vec![people::verification(found)],
         Reply::Models(models) => models.iter().map(people::model).collect(),
+        Reply::Upstreams(servers) => servers.iter().map(|one| upstream::row(one, times)).collect(),
+        Reply::Upstream(server) => vec![upstream::row(server, times)],
+        Reply::UpstreamTested(test) => test.steps.iter().map(upstream::step).collect(),
         Reply::Usage(usage) => people::usage(usage),
         Reply::UsageReport(report) => usage::report_rows(report, times),
         Reply::UsageProof(proof) => usage::proof_rows(proof),
@@ -306,7 +312,7 @@ fn server_pairs(server: &ServerStatus, now: Timestamp) -> Vec<(&'static str, Str
         ("Listening", server.listen.join(", ")),
     ];
     for upstream in &server.upstreams {
-        let health = if upstream.healthy { "up" } else { "down" };
+        let health = upstream.state.as_str();
         let models =
             if upstream.models == 1 { "1 model".to_string() } else { format!("{} models", upstream.models) };
         let detail =
@@ -354,7 +360,7 @@ fn status_rows(status: &Status) -> Vec<Vec<String>> {
         rows.extend(errors.map(|(code, count)| vec!["error".to_string(), code.clone(), count.to_string()]));
         rows.extend(server.listen.iter().map(|address| row("listen", address.clone())));
         for upstream in &server.upstreams {
-            let health = if upstream.healthy { "up" } else { "down" };
+            let health = upstream.state.as_str();
             rows.push(vec![
                 "upstream".to_string(),
                 upstream.name.clone(),

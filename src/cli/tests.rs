@@ -15,13 +15,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::admin::{ModelServer, ModelView, Running, ServerStatus};
+use crate::admin::{
+    ModelServer, ModelView, Running, ServerStatus, UpstreamState, UpstreamStatus, UpstreamTest,
+};
 use crate::config::{Loaded, UpstreamConfig};
 use crate::http::admin::{AdminDoor, SOCKET, VERSION, serve_connection};
 use crate::meter::Meter;
 use crate::registry::{Registry, Rules};
 use crate::store::{Birth, CompactStep, Compacted, RedbStore, StoreOptions};
-use crate::types::{Clock, Key, Random, RandomUnavailable, Timestamp, Tokens};
+use crate::types::{Clock, Key, ModelId, Random, RandomUnavailable, Timestamp, Tokens};
 use crate::upstream::Probe;
 
 use super::{
@@ -143,15 +145,23 @@ impl Running for Seventh {
     }
 
     fn models(&self) -> Vec<ModelView> {
-        let server = |name: &str, healthy| ModelServer {
+        let server = |name: &str, state| ModelServer {
             name: name.to_string(),
             model: "meta/llama3".to_string(),
-            healthy,
+            state,
         };
         vec![ModelView {
             name: "llama3".to_string(),
-            servers: vec![server("gpu-1", true), server("gpu-2", false)],
+            servers: vec![server("gpu-1", UpstreamState::Up), server("gpu-2", UpstreamState::Down)],
         }]
+    }
+
+    fn drain(&self, _: &str, _: bool) -> Option<UpstreamStatus> {
+        None
+    }
+
+    fn test(&self, _: &str, _: Option<&ModelId>, _: bool) -> Option<UpstreamTest> {
+        None
     }
 }
 

@@ -124,7 +124,7 @@ fn waiting(server: &ServerStatus) -> u64 {
 }
 
 fn healthy(server: &ServerStatus) -> String {
-    let up = server.upstreams.iter().filter(|one| one.healthy).count();
+    let up = server.upstreams.iter().filter(|one| one.state.is_healthy()).count();
     format!("{up} of {}", server.upstreams.len())
 }
 
@@ -162,7 +162,8 @@ fn json(sample: &Sample, pace: &Pace) -> serde_json::Value {
     let upstreams = server.upstreams.iter().map(|one| {
         serde_json::json!({
             "name": one.name,
-            "healthy": one.healthy,
+            "state": one.state.as_str(),
+            "healthy": one.state.is_healthy(),
             "in_flight": one.in_flight,
             "waiting": one.waiting,
             "detail": one.detail,
@@ -215,7 +216,7 @@ fn pairs(server: &ServerStatus, pace: Option<&Pace>) -> [(&'static str, String);
 fn row(one: &UpstreamStatus) -> Vec<String> {
     vec![
         one.name.clone(),
-        if one.healthy { "up" } else { "down" }.to_string(),
+        one.state.as_str().to_string(),
         one.in_flight.to_string(),
         one.waiting.to_string(),
         one.detail.clone(),

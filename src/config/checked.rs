@@ -305,6 +305,14 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
     /// A whole answer that does not stream.
     pub total_timeout: Duration,
+    /// Servers of a higher number are used when none of a lower one will do: 0 to 100.
+    pub priority: u32,
+    /// Its share among servers of one priority: 1 to 1000.
+    pub weight: u32,
+    /// What is asked for to know whether it is well; without it, its model list.
+    pub health_path: Option<String>,
+    /// How often; without it, as often as lists are read.
+    pub health_interval: Option<Duration>,
     /// Requests at once.
     pub in_flight_max: usize,
     /// Requests that wait at once; 0 for none.
@@ -389,6 +397,10 @@ impl UpstreamConfig {
             first_byte_timeout: Duration::from_secs(600),
             idle_timeout: Duration::from_secs(300),
             total_timeout: Duration::from_secs(1800),
+            priority: 0,
+            weight: 1,
+            health_path: None,
+            health_interval: None,
             in_flight_max: 256,
             queue_max: 1024,
             queue_timeout: Duration::from_secs(60),

@@ -22,6 +22,9 @@ use super::{address, kind};
 use crate::tls::Trust;
 use crate::types::{Bounds, LimitKind, ModelId, ModelPrice, Prices, Secret, SignUp};
 
+/// The shortest time between two checks of a server, in milliseconds.
+const HEALTH_MS_MIN: u128 = 10;
+
 /// What the rules need to look at.
 pub(super) struct Judge<'a> {
     pub(super) layers: &'a Layers,
@@ -212,6 +215,10 @@ impl Judge<'_> {
                 self.fault(&["upstream", number], &format!("this upstream has no {required}"));
             }
         }
+        if (1..HEALTH_MS_MIN).contains(&raw.health_interval.0.as_millis()) {
+            let message = format!("health_interval is 0s, or {HEALTH_MS_MIN}ms and more");
+            self.fault(&["upstream", number, "health_interval"], &message);
+        }
         let api_key = self.api_key(number, &raw);
         let aliases = raw.aliases.into_iter().filter_map(|(public, real)| {
             Some((self.model(&["upstream", number, "aliases", &public], &public)?, real.parse().ok()?))
@@ -244,6 +251,10 @@ impl Judge<'_> {
             first_byte_timeout: raw.first_byte_timeout.0,
             idle_timeout: raw.idle_timeout.0,
             total_timeout: raw.total_timeout.0,
+            priority: raw.priority,
+            weight: raw.weight,
+            health_path: Some(raw.health_path).filter(|path| !path.is_empty()),
+            health_interval: Some(raw.health_interval.0).filter(|interval| !interval.is_zero()),
             in_flight_max: raw.in_flight_max,
             queue_max: raw.queue_max,
             queue_timeout: raw.queue_timeout.0,

@@ -209,6 +209,25 @@ pub(super) static SETTINGS: &[Row] = &[
         "the longest wait between two parts of an answer",
     ),
     row("upstream.#.total_timeout", Time("10ms", "7d"), "30m", "a whole answer that does not stream"),
+    row(
+        "upstream.#.priority",
+        Count(0, 100),
+        "0",
+        "servers of a higher number are used when none of a lower one will do",
+    ),
+    row("upstream.#.weight", Count(1, 1000), "1", "its share of the requests among servers of one priority"),
+    row(
+        "upstream.#.health_path",
+        Text(health_path),
+        "",
+        "what is asked for to know whether the server is well; empty asks for its model list",
+    ),
+    row(
+        "upstream.#.health_interval",
+        Time("0s", "24h"),
+        "0s",
+        "how often the server is asked whether it is well; 0s is as often as models.refresh says",
+    ),
     row("upstream.#.in_flight_max", Count(1, 1_000_000), "256", "requests at once to the server"),
     row("upstream.#.queue_max", Count(0, 1_000_000), "1024", "requests that wait for the server at once"),
     row("upstream.#.queue_timeout", Time("10ms", "24h"), "60s", "how long a request waits for the server"),
@@ -336,6 +355,16 @@ fn acme_domain(text: &str) -> Result<(), String> {
 
 fn upstream(text: &str) -> Result<(), String> {
     address::upstream(text).map(|_| ())
+}
+
+fn health_path(text: &str) -> Result<(), String> {
+    const BYTES_MAX: usize = 1024;
+    let is_plain = |c: char| c.is_ascii_graphic() && !"?#%\\\"<>`{|}^".contains(c);
+    if text.is_empty() || (text.starts_with('/') && text.len() <= BYTES_MAX && text.chars().all(is_plain)) {
+        Ok(())
+    } else {
+        Err(format!("{} is not a path such as /health", shown(text)))
+    }
 }
 
 fn model(text: &str) -> Result<(), String> {

@@ -10,6 +10,12 @@ use crate::upstream::RelayFault;
 
 use super::allowance::span;
 
+const DRAINED: &str = "Every server for this model is out of service for maintenance. Try again later.";
+const OVERLOADED: &str = "Every server for this model works at its limit. Try again in a moment.";
+
+/// When it makes sense to ask again for a model whose servers are drained, in seconds: nobody knows better.
+const DRAINED_S: u32 = 10;
+
 /// Why a request is not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ApiError {
@@ -25,6 +31,8 @@ pub(super) enum ApiError {
     BrowserNotAllowed,
     ModelNotFound(String),
     ModelsNotRead,
+    /// An operator wants no requests at any server of the model.
+    Drained,
     NotFound,
     MethodNotAllowed(&'static str),
     InvalidJson(String),
@@ -103,7 +111,9 @@ impl ApiError {
             Self::QuotaSpent(_) => (StatusCode::TOO_MANY_REQUESTS, QUOTA, QUOTA),
             Self::BrowserNotAllowed => (StatusCode::FORBIDDEN, PERMISSION, "browser_not_allowed"),
             Self::ModelNotFound(_) => (StatusCode::NOT_FOUND, INVALID, "model_not_found"),
-            Self::ModelsNotRead => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "upstream_unavailable"),
+            Self::ModelsNotRead | Self::Drained => {
+                (StatusCode::SERVICE_UNAVAILABLE, SERVER, "upstream_unavailable")
+            }
             Self::NotFound => (StatusCode::NOT_FOUND, INVALID, "not_found"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed"),
             Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, INVALID, "invalid_json"),
@@ -163,6 +173,7 @@ impl ApiError {
             Self::ModelsNotRead => {
                 "A model server has not said yet which models it has. Try again soon.".into()
             }
+            Self::Drained => DRAINED.into(),
             Self::NotFound => "There is nothing at this path. Check the base URL: it ends in /v1.".into(),
             Self::MethodNotAllowed(allowed) => format!("This path does not take that method. Use {allowed}."),
             Self::InvalidJson(detail) => format!("The body can't be used: {detail}."),
@@ -181,9 +192,7 @@ impl ApiError {
                 format!("The target is longer than {limit} bytes. Send a shorter one.")
             }
             Self::MemoryFull => "Too much is being sent at once. Try again in a moment.".into(),
-            Self::Overloaded(_) => {
-                "Every server for this model works at its limit. Try again in a moment.".into()
-            }
+            Self::Overloaded(_) => OVERLOADED.into(),
             Self::Stopping => "The service is restarting. Try again in a moment.".into(),
             Self::Unavailable => "The model server can't be reached or broke off. Try again.".into(),
             Self::UpstreamInvalid => "The model server's answer made no sense. Tell the operator.".into(),
@@ -210,6 +219,8 @@ impl ApiError {
             Some(millis.div_ceil(1000))
         } else if matches!(self, Self::ModelsNotRead) {
             Some(2)
+        } else if matches!(self, Self::Drained) {
+            Some(DRAINED_S)
         } else if self.status().as_u16() == 503 {
             Some(1)
         } else {
@@ -287,6 +298,7 @@ impl ApiError {
         match fault {
             RelayFault::UnknownModel => Self::ModelNotFound(model.to_string()),
             RelayFault::ModelsNotRead => Self::ModelsNotRead,
+            RelayFault::Drained => Self::Drained,
             RelayFault::Overloaded { retry_after } => {
                 Self::Overloaded(u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX))
             }
@@ -364,6 +376,7 @@ mod tests {
             ApiError::BrowserNotAllowed,
             ApiError::ModelNotFound("m\"1".to_string()),
             ApiError::ModelsNotRead,
+            ApiError::Drained,
             ApiError::NotFound,
             ApiError::MethodNotAllowed("GET, HEAD"),
             ApiError::InvalidJson("it is not JSON (line 1, column 2)".to_string()),

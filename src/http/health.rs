@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::upstream::Upstreams;
+use crate::upstream::{ServerState, Upstreams};
 
 use super::stop::StopWatch;
 
@@ -31,7 +31,7 @@ pub(super) fn ready(store: &Readiness, upstreams: &Upstreams, stop: &StopWatch) 
     if !store() {
         reasons.push("store unavailable");
     }
-    if !upstreams.health().iter().any(|server| server.up) {
+    if !upstreams.health().iter().any(|server| server.up && server.state != ServerState::Draining) {
         reasons.push("no model server up");
     }
     if stop.is_draining() {

@@ -87,6 +87,10 @@ actions! {
     SignInRefused = "refused.sign_in",
     /// Administrators' tokens were refused at one address in one minute.
     TokenRefused = "refused.token",
+    /// A model server was taken out of service.
+    UpstreamDrained = "upstream.drained",
+    /// A model server was put back into service.
+    UpstreamUndrained = "upstream.undrained",
     /// Old events were removed.
     TrailTrimmed = "audit.trimmed",
 }
@@ -122,7 +126,7 @@ impl Event {
             Some("invite") => InviteId::from_bytes(target).map(|id| id.to_string()),
             Some("token") => TokenId::from_bytes(target).map(|id| id.to_string()),
             Some("refused") => refused_address(target),
-            Some("audit") => None,
+            Some("audit" | "upstream") => None,
             _ => AccountId::from_bytes(target).map(|id| id.to_string()),
         };
         id.unwrap_or_default()

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::admin::{ModelServer, ModelView, Running, ServerStatus, UpstreamStatus};
+use tokio::runtime::Handle;
+
+use crate::admin::{
+    ModelServer, ModelView, Running, ServerStatus, UpstreamState, UpstreamStatus, UpstreamStep, UpstreamTest,
+};
 use crate::meter::Meter;
 use crate::metrics::Metrics;
-use crate::types::Timestamp;
-use crate::upstream::{ServedBy, Upstreams};
+use crate::types::{Clock, ModelId, Timestamp};
+use crate::upstream::{ServedBy, ServerHealth, ServerState, Step, Upstreams};
 
 /// The parts that know.
 pub(super) struct Myself {
@@ -15,20 +19,44 @@ pub(super) struct Myself {
     pub(super) meter: Arc<Meter>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) upstreams: Arc<Upstreams>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Where model servers are spoken to.
+    pub(super) runtime: Handle,
+}
+
+impl Myself {
+    fn upstream(&self, server: ServerHealth) -> UpstreamStatus {
+        UpstreamStatus {
+            name: server.name,
+            address: server.address,
+            state: state(server.state),
+            since: server.lasts.map(|lasts| self.clock.now().before(lasts)),
+            models: server.models as u64,
+            in_flight: server.in_flight as u64,
+            waiting: server.waiting as u64,
+            priority: server.priority,
+            weight: server.weight,
+            latency: server.latency,
+            detail: server.fault.map(|fault| fault.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+const fn state(state: ServerState) -> UpstreamState {
+    match state {
+        ServerState::Unknown => UpstreamState::Unknown,
+        ServerState::Up => UpstreamState::Up,
+        ServerState::Down => UpstreamState::Down,
+        ServerState::Open => UpstreamState::Open,
+        ServerState::Draining => UpstreamState::Draining,
+    }
 }
 
 impl Running for Myself {
     fn status(&self) -> ServerStatus {
         let totals = self.meter.totals();
         let figures = self.metrics.figures();
-        let servers = self.upstreams.health().into_iter().map(|server| UpstreamStatus {
-            name: server.name,
-            healthy: server.up,
-            models: server.models as u64,
-            in_flight: server.in_flight as u64,
-            waiting: server.waiting as u64,
-            detail: server.fault.map(|fault| fault.to_string()).unwrap_or_default(),
-        });
+        let servers = self.upstreams.health().into_iter().map(|server| self.upstream(server));
         ServerStatus {
             version: env!("CARGO_PKG_VERSION").to_string(),
             pid: std::process::id(),
@@ -44,13 +72,32 @@ impl Running for Myself {
     }
 
     fn models(&self) -> Vec<ModelView> {
-        let by =
-            |one: ServedBy| ModelServer { name: one.server, model: one.model.to_string(), healthy: one.up };
+        let by = |one: ServedBy| ModelServer {
+            name: one.server,
+            model: one.model.to_string(),
+            state: state(one.state),
+        };
         let served = self.upstreams.served().into_iter();
         let view = served.map(|served| ModelView {
             name: served.name.to_string(),
             servers: served.by.into_iter().map(by).collect(),
         });
         view.collect()
+    }
+
+    fn drain(&self, name: &str, drained: bool) -> Option<UpstreamStatus> {
+        let server = self.upstreams.drain(name, drained)?;
+        Some(self.upstream(server))
+    }
+
+    fn test(&self, name: &str, model: Option<&ModelId>, stream: bool) -> Option<UpstreamTest> {
+        let test = self.runtime.block_on(self.upstreams.test(name, model, stream))?;
+        let step = |one: Step| UpstreamStep {
+            name: one.name.to_string(),
+            ok: one.ok,
+            took: one.took,
+            detail: one.detail,
+        };
+        Some(UpstreamTest { name: test.name, steps: test.steps.into_iter().map(step).collect() })
     }
 }

@@ -20,7 +20,7 @@ use crate::metrics::{Exposition, Metrics};
 use crate::registry::{Door, Registry, changes};
 use crate::store::{RedbStore, Store};
 use crate::tls::server_config;
-use crate::types::{Clock, KeyId, Origin};
+use crate::types::{Clock, KeyId, Origin, Random};
 use crate::upstream::Upstreams;
 
 use super::data_dir::DataDir;
@@ -214,7 +214,8 @@ impl Server {
         }
         let models_file = Some(self.dir.file(DataDir::MODELS));
         let servers = std::mem::take(&mut self.config.upstreams).into_iter().map(settings::server).collect();
-        let upstreams = Upstreams::new(servers, models_file, self.config.models.refresh, &*clock)
+        let dice: Arc<dyn Random> = Arc::new(MachineRandom::new());
+        let upstreams = Upstreams::new(servers, models_file, self.config.models.refresh, &*clock, &dice)
             .map_err(|fault| ServeFault::Upstream(fault.to_string()))?;
         Ok(Built { gate, registry, upstreams, meter, metrics, clock, limiter, expired })
     }
@@ -256,6 +257,8 @@ impl Server {
             meter: Arc::clone(&built.meter),
             metrics: Arc::clone(&built.metrics),
             upstreams: Arc::clone(&built.upstreams),
+            clock: Arc::clone(&built.clock),
+            runtime: tokio::runtime::Handle::current(),
         });
         let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
         let snapshot = Box::new(move || snapshot::take(&store, &dir));

@@ -10,7 +10,7 @@ use crate::config::{Loaded, UpstreamConfig};
 use crate::meter::Meter;
 use crate::registry::{Registry, Rules};
 use crate::store::{CompactStep, Compacted, RedbStore, Store, StoreOptions};
-use crate::types::Clock;
+use crate::types::{Clock, Random};
 use crate::upstream::{self, Probe};
 
 use super::data_dir::{DataDir, DataDirError};
@@ -81,7 +81,8 @@ impl Services for Machine {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let servers = upstreams.into_iter().map(settings::server).collect();
-        runtime.block_on(upstream::probe(servers)).map_err(|fault| fault.to_string())
+        let random: Arc<dyn Random> = Arc::new(MachineRandom::new());
+        runtime.block_on(upstream::probe(servers, &random)).map_err(|fault| fault.to_string())
     }
 
     fn start_log(&self, verbose: u8) {

@@ -62,6 +62,13 @@ impl Timestamp {
         Self::from_millis(self.0.saturating_add(millis))
     }
 
+    /// The point so long before.
+    #[must_use]
+    pub fn before(self, wait: std::time::Duration) -> Self {
+        let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        Self::from_millis(self.0.saturating_sub(millis))
+    }
+
     /// How long from `earlier` until this; zero when it is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> std::time::Duration {

@@ -1,5 +1,6 @@
 //! Which server a request goes to next, and the wait while all are busy. Never: what becomes of it there.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::RelayFault;
 use super::catalogue::Candidate;
 use super::report::ReportHandle;
-use super::server::ServerSlot;
+use super::server::{ServerSlot, Standing};
 use super::slots::{Asker, Slot, Wait};
 use super::watch::deadline;
 
@@ -27,76 +28,160 @@ pub(super) struct Chosen {
     pub(super) candidate: Candidate,
 }
 
+/// The first of the servers, when they are sorted.
+#[derive(Clone, Copy)]
+struct Preferred {
+    count: usize,
+    /// Whether they are well; else they are all that there are, but for drained ones.
+    well: bool,
+}
+
+/// What a server's place depends on, the first before the second and so on.
+struct Rank {
+    standing: Standing,
+    priority: u32,
+    in_flight: u64,
+    turn: u64,
+}
+
 impl Choice {
     pub(super) fn new(candidates: Vec<Candidate>, asker: Asker) -> Self {
         Self { left: candidates, asker }
     }
 
-    /// Whether no server is left.
+    /// Whether no server is left that takes requests.
     pub(super) fn is_empty(&self) -> bool {
-        self.left.is_empty()
+        self.left.iter().all(|one| one.server.is_drained())
     }
 
-    /// One that has a slot now. As long as some are well, it is one of them.
+    /// One that has a slot now. As long as some are well, it is one of them, and of the best priority.
     pub(super) fn free(&mut self) -> Option<Chosen> {
         let preferred = self.sort();
-        self.free_among(0..preferred)
+        let tier = self.tier_behind(None, preferred)?;
+        self.free_among(tier, preferred.well)
     }
 
-    /// One that has a slot, as soon as it has; in line at all that are well, or else at all. Where there is no place in
-    /// line, or nothing comes of it, one that is not well will do.
+    /// One that has a slot, as soon as it has: in line at all that are well and of the best priority. Where there is no
+    /// place in line, or nothing comes of it, those of the next priority; at last one that is not well will do. Where
+    /// none is well, in line at all.
     ///
     /// # Errors
-    /// [`RelayFault::Overloaded`].
+    /// [`RelayFault::Overloaded`], [`RelayFault::Drained`].
     pub(super) async fn wait(&mut self, report: &ReportHandle) -> Result<Chosen, RelayFault> {
-        let preferred = self.sort();
-        if let Some(slot) = self.in_line(preferred, report).await
-            && let Some(at) = self.left.iter().position(|one| slot.is_of(&one.server.slots))
-        {
-            return Ok(self.choose(at, slot));
+        let began = Instant::now();
+        let (mut past, mut backlog) = (None, None);
+        loop {
+            let preferred = self.sort();
+            let Some(tier) = self.tier_behind(past, preferred) else { break };
+            if let Some(slot) = self.in_line(tier.clone(), began, report).await
+                && let Some(at) = self.left.iter().position(|one| slot.is_of(&one.server.slots))
+            {
+                self.left[at].server.begins();
+                return Ok(self.choose(at, slot));
+            }
+            backlog = backlog.or_else(|| self.backlog(tier.clone()));
+            // Whoever was sent away from a drained server may find a place at its neighbours.
+            if !self.left[tier.clone()].iter().any(|one| one.server.is_drained()) {
+                past = Some(if preferred.well { self.left[tier.start].server.priority } else { u32::MAX });
+            }
         }
-        let retry_after = self.backlog(preferred);
-        self.free_among(preferred..self.left.len()).ok_or(RelayFault::Overloaded { retry_after })
+        if self.is_empty() {
+            return Err(RelayFault::Drained);
+        }
+        let retry_after = backlog.unwrap_or_default().clamp(RETRY.0, RETRY.1);
+        self.free_among(0..self.left.len(), false).ok_or(RelayFault::Overloaded { retry_after })
     }
 
-    async fn in_line(&self, preferred: usize, report: &ReportHandle) -> Option<Slot> {
-        let servers = || self.left.iter().take(preferred).map(|one| &one.server);
+    async fn in_line(&self, tier: Range<usize>, began: Instant, report: &ReportHandle) -> Option<Slot> {
+        let servers = || self.left[tier.clone()].iter().map(|one| &one.server);
         let wait = Wait::begin(self.asker, servers().map(|server| &server.slots)).ok()?;
         let longest = servers().map(|server| server.queue_timeout).max().unwrap_or_default();
         let _in_line = report.stands_in_line();
-        timeout_at(deadline(Instant::now(), longest), wait).await.ok()?.ok()
+        timeout_at(deadline(began, longest), wait).await.ok()?.ok()
     }
 
-    /// Puts those first that are well, the least busy before the others; says how many there are, or all if none is
-    /// well. After them come those that failed a moment ago, and last those known to be down.
-    fn sort(&mut self) -> usize {
-        if self.left.len() < 2 {
-            return self.left.len();
+    /// Sorts the servers: those first that are well, then those that failed lately, those known to be down, and those
+    /// that are drained; among them by priority, then the least busy for its weight, then whose turn it is.
+    fn sort(&mut self) -> Preferred {
+        let now = Instant::now();
+        let mut ranked: Vec<(Rank, Candidate)> = std::mem::take(&mut self.left)
+            .into_iter()
+            .map(|candidate| (Rank::of(&candidate, now), candidate))
+            .collect();
+        if ranked.len() > 1 {
+            ranked.sort_by_key(|(rank, _)| rank.tier());
+            ranked.chunk_by_mut(|(one, _), (other, _)| one.tier() == other.tier()).for_each(sort_tier);
         }
-        self.left.sort_by_cached_key(|Candidate { server, .. }| {
-            (server.is_down(), server.is_shunned(), server.slots.in_flight())
-        });
-        let ill = |one: &Candidate| one.server.is_down() || one.server.is_shunned();
-        match self.left.iter().position(ill) {
-            None | Some(0) => self.left.len(),
-            Some(well) => well,
-        }
+        let count = |wanted: fn(Standing) -> bool| {
+            ranked.iter().take_while(|(rank, _)| wanted(rank.standing)).count()
+        };
+        let preferred = match count(|standing| standing == Standing::Well) {
+            0 => Preferred { count: count(|standing| standing != Standing::Drained), well: false },
+            count => Preferred { count, well: true },
+        };
+        self.left.extend(ranked.into_iter().map(|(_, candidate)| candidate));
+        preferred
     }
 
-    fn free_among(&mut self, mut range: std::ops::Range<usize>) -> Option<Chosen> {
-        let (at, slot) =
-            range.find_map(|at| Some((at, self.left.get(at)?.server.slots.take(self.asker)?)))?;
+    /// The best of the preferred whose priority comes after one that is done with. Those that are not well stand
+    /// together.
+    fn tier_behind(&self, past: Option<u32>, preferred: Preferred) -> Option<Range<usize>> {
+        let all = &self.left[..preferred.count];
+        if !preferred.well {
+            return (past.is_none() && !all.is_empty()).then_some(0..all.len());
+        }
+        let start = all.iter().position(|one| past.is_none_or(|past| one.server.priority > past))?;
+        let priority = all[start].server.priority;
+        let count = all[start..].iter().take_while(|one| one.server.priority == priority).count();
+        Some(start..start + count)
+    }
+
+    /// The first of them that has a slot; of those that are `well`, one that is so still.
+    fn free_among(&mut self, mut range: Range<usize>, well: bool) -> Option<Chosen> {
+        let (at, slot) = range.find_map(|at| {
+            let server = &self.left.get(at)?.server;
+            let slot = server.slots.take(self.asker)?;
+            (server.begins() || !well).then_some((at, slot))
+        })?;
         Some(self.choose(at, slot))
     }
 
     fn choose(&mut self, at: usize, slot: Slot) -> Chosen {
+        let priority = self.left[at].server.priority;
+        let equals = self.left.iter().filter(|one| one.server.priority == priority);
+        let most = equals.map(|one| one.server.turn()).max().unwrap_or_default();
         let candidate = self.left.remove(at);
+        candidate.server.takes_turn(most);
         Chosen { slot: ServerSlot::new(Arc::clone(&candidate.server), slot), candidate }
     }
 
     /// When it makes sense to ask again.
-    fn backlog(&self, preferred: usize) -> Duration {
-        let backlogs = self.left.iter().take(preferred).filter_map(|one| one.server.slots.backlog());
-        backlogs.min().unwrap_or_default().clamp(RETRY.0, RETRY.1)
+    fn backlog(&self, tier: Range<usize>) -> Option<Duration> {
+        self.left[tier].iter().filter_map(|one| one.server.slots.backlog()).min()
     }
 }
+
+impl Rank {
+    fn of(candidate: &Candidate, now: Instant) -> Self {
+        let server = &candidate.server;
+        let (standing, in_flight) = match server.slots.load() {
+            Some(in_flight) => (server.standing(now), in_flight as u64),
+            None => (Standing::Drained, 0),
+        };
+        Self { standing, priority: server.priority, in_flight, turn: server.turn() }
+    }
+
+    const fn tier(&self) -> (Standing, u32) {
+        (self.standing, self.priority)
+    }
+}
+
+/// The least busy first. Requests count in portions, as many to a portion as a server has times the least weight:
+/// so few requests are shared out by turns, as the weights say, and not by who happens to have none.
+fn sort_tier(tier: &mut [(Rank, Candidate)]) {
+    let least = tier.iter().map(|(_, one)| u64::from(one.server.weight)).min().unwrap_or(1);
+    tier.sort_by_key(|(rank, one)| (rank.in_flight * least / u64::from(one.server.weight), rank.turn));
+}
+
+#[cfg(test)]
+mod tests;

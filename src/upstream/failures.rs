@@ -26,6 +26,7 @@ impl Failures {
             RelayFault::UnknownModel
             | RelayFault::ModelsNotRead
             | RelayFault::Overloaded { .. }
+            | RelayFault::Drained
             | RelayFault::Cut(_)
             | RelayFault::Stopped => return,
         };

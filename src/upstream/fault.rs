@@ -17,6 +17,8 @@ pub enum RelayFault {
         /// When those in line will have been served, as far as can be told: 1 s to 60 s.
         retry_after: Duration,
     },
+    /// Every server that has the model is drained.
+    Drained,
     /// No connection to the server.
     Unreachable,
     /// A connection, but no TLS over it: it is not shown to be the server, or does not speak TLS. The log has more.
@@ -42,7 +44,9 @@ impl RelayFault {
     #[must_use]
     pub const fn ending(self) -> Ending {
         match self {
-            Self::UnknownModel | Self::ModelsNotRead | Self::Overloaded { .. } => Ending::Refused,
+            Self::UnknownModel | Self::ModelsNotRead | Self::Overloaded { .. } | Self::Drained => {
+                Ending::Refused
+            }
             Self::Unreachable | Self::TlsFailed | Self::BrokeOff | Self::Invalid | Self::AuthRefused => {
                 Ending::ServerDied
             }
@@ -60,6 +64,7 @@ impl RelayFault {
             Self::UnknownModel => "unknown model",
             Self::ModelsNotRead => "model list never read",
             Self::Overloaded { .. } => "full",
+            Self::Drained => "drained",
             Self::Unreachable => "unreachable",
             Self::TlsFailed => "no TLS; the log says why",
             Self::BrokeOff => "broke off",

@@ -1,5 +1,6 @@
 //! Asks model servers how they are, once, for whoever looks after them. Costs no tokens. Never: keeps anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
@@ -9,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::reading::{READING_TIMEOUT, ask, list_of};
 use super::server::Server;
 use super::{RelayFault, ServerSettings, SettingsFault};
-use crate::types::ModelId;
+use crate::types::{ModelId, Random};
 
 /// How a model server answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +27,14 @@ pub struct Probe {
 ///
 /// # Errors
 /// [`SettingsFault`] of the first server that no request could be made for.
-pub async fn probe(servers: Vec<ServerSettings>) -> Result<Vec<Probe>, SettingsFault> {
+pub async fn probe(
+    servers: Vec<ServerSettings>,
+    random: &Arc<dyn Random>,
+) -> Result<Vec<Probe>, SettingsFault> {
     let mut asking = JoinSet::new();
     for (place, settings) in servers.into_iter().enumerate() {
         let discovering = settings.models.is_empty();
-        let server = Server::new(settings)?;
+        let server = Server::new(settings, Arc::clone(random))?;
         asking.spawn(async move { (place, probe_one(&server, discovering).await) });
     }
     let mut answers = asking.join_all().await;

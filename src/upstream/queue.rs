@@ -158,6 +158,11 @@ impl<K: Copy + Ord + Hash, W> FairQueue<K, W> {
         self.remove(place.asker, place.number);
     }
 
+    /// Sends everybody away who waits.
+    pub(super) fn dissolve(&mut self) -> Vec<W> {
+        std::iter::from_fn(|| self.remove_first().map(|(_, waiter)| waiter)).collect()
+    }
+
     /// Gives a slot back: to those who wait, in turn, until one accepts it. Who does not has lost his place.
     pub(super) fn give_back(&mut self, mut accepts: impl FnMut(W) -> bool) {
         while let Some((asker, waiter)) = self.remove_first() {

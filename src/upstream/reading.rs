@@ -1,5 +1,6 @@
-//! Reads the servers' own model lists: when, and what follows. Never: what a list means.
+//! Checks the servers and reads their own model lists: when, and what follows. Costs no tokens. Never: what a list means.
 
+use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::server::Server;
 use super::settings::Address;
 use super::{RelayFault, Upstreams};
 
-/// The longest that reading a list may take.
+/// The longest that a check may take.
 pub(super) const READING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest list.
 const LIST_BYTES_MAX: usize = 4 << 20;
@@ -87,18 +88,18 @@ async fn found_at(port: u16) -> Option<Found> {
 }
 
 impl Upstreams {
-    /// Reads every server's list once, all at once.
+    /// Checks every server once, all at once.
     pub async fn look(self: &Arc<Self>) {
         let mut readings = JoinSet::new();
         for number in 0..self.catalogue.servers().len() {
             let upstreams = Arc::clone(self);
-            readings.spawn(async move { upstreams.read_list(number).await });
+            readings.spawn(async move { upstreams.check(number, &mut None).await });
         }
         readings.join_all().await;
     }
 
-    /// Reads every server's list at once and again every `refresh`; that of a server that is down sooner. Never
-    /// ends: spawn it, and abort it at the end.
+    /// Checks every server at once and again every `refresh`, or as often as its own interval says; one that is down
+    /// sooner. Never ends: spawn it, and abort it at the end.
     pub async fn watch(self: Arc<Self>) {
         let mut readers = JoinSet::new();
         for number in 0..self.catalogue.servers().len() {
@@ -110,13 +111,15 @@ impl Upstreams {
 
     async fn keep_reading(self: Arc<Self>, number: usize) {
         let mut retry = RETRY_FIRST;
+        let mut listed_at = None;
         loop {
-            let wait = if self.read_list(number).await {
+            let interval = self.catalogue.server(number).health_interval.unwrap_or(self.refresh);
+            let wait = if self.check(number, &mut listed_at).await {
                 retry = RETRY_FIRST;
-                self.refresh
+                interval
             } else {
-                let wait = retry.min(self.refresh);
-                retry = retry.saturating_mul(2).min(self.refresh.max(RETRY_FIRST));
+                let wait = retry.min(interval);
+                retry = retry.saturating_mul(2).min(interval.max(RETRY_FIRST));
                 wait
             };
             let soonest = Instant::now() + DOUBT_WAIT;
@@ -127,27 +130,41 @@ impl Upstreams {
         }
     }
 
-    /// Whether the server is up.
-    async fn read_list(&self, number: usize) -> bool {
+    /// Whether the server is well: by its health path where it has one, else by its list. With a health path the list
+    /// is read as well when its time has come, and says nothing about that.
+    async fn check(&self, number: usize, listed_at: &mut Option<Instant>) -> bool {
         let server = self.catalogue.server(number);
-        let discovering = self.catalogue.is_discovering(number);
-        let read = timeout(READING_TIMEOUT, list_of(server, discovering)).await;
-        let fault = match read.unwrap_or(Err(RelayFault::Timeout)) {
-            Ok(list) => {
-                if list.is_some_and(|list| self.catalogue.heard(number, list)) {
-                    self.save_lists().await;
-                }
-                None
-            }
-            Err(fault) => Some(fault),
+        let began = Instant::now();
+        let fault = match &server.health_uri {
+            Some(uri) => in_time(health_of(server, uri)).await.err(),
+            None => self.read_list(number).await.err(),
         };
-        if server.was_read(fault) {
+        let took = began.elapsed();
+        let is_due = listed_at.is_none_or(|at| at.elapsed() >= self.refresh);
+        if server.health_uri.is_some() && fault.is_none() && is_due {
+            match self.read_list(number).await {
+                Ok(()) => *listed_at = Some(began),
+                Err(fault) => {
+                    tracing::debug!(upstream = server.name, "its model list can't be read: {fault}")
+                }
+            }
+        }
+        if server.was_checked(fault, took) {
             match fault {
                 Some(fault) => tracing::warn!(upstream = server.name, "the model server is down: {fault}"),
                 None => tracing::info!(upstream = server.name, "the model server is up"),
             }
         }
         fault.is_none()
+    }
+
+    async fn read_list(&self, number: usize) -> Result<(), RelayFault> {
+        let server = self.catalogue.server(number);
+        let list = in_time(list_of(server, self.catalogue.is_discovering(number))).await?;
+        if list.is_some_and(|list| self.catalogue.heard(number, list)) {
+            self.save_lists().await;
+        }
+        Ok(())
     }
 
     async fn save_lists(&self) {
@@ -166,6 +183,22 @@ impl Upstreams {
             }
             Err(error) => tracing::warn!(%file, %error, "the model lists can't be kept for the next start"),
         }
+    }
+}
+
+async fn in_time<T>(check: impl Future<Output = Result<T, RelayFault>>) -> Result<T, RelayFault> {
+    timeout(READING_TIMEOUT, check).await.unwrap_or(Err(RelayFault::Timeout))
+}
+
+/// What a server says of itself on its health path.
+pub(super) async fn health_of(server: &Server, uri: &Uri) -> Result<(), RelayFault> {
+    let (status, _) = ask(&server.address, uri.clone(), server.own_headers()).await?;
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Err(RelayFault::AuthRefused)
+        }
+        _ if status.is_success() => Ok(()),
+        _ => Err(RelayFault::Refused),
     }
 }
 

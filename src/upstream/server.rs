@@ -1,5 +1,6 @@
 //! One model server: how to speak to it, how busy it is, how it has been. Never: which models it has, who asks.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,15 +10,16 @@ use memchr::memmem;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::breaker::{Breaker, Circuit};
 use super::failures::Failures;
 use super::pool::Pool;
 use super::settings::{Address, ServerSettings, SettingsFault};
 use super::slots::{Slot, Slots};
 use super::{Endpoint, RelayFault};
-use crate::types::Secret;
+use crate::types::{Random, Secret};
 
-/// How long a server that failed is asked last.
-const SHUNNED: Duration = Duration::from_secs(2);
+/// The turn of a server with weight 1; a server that was away catches up by no more.
+const TURN: u64 = 1 << 20;
 
 /// The shortest key that is searched for in answers: a shorter one may be a word that stands in any of them.
 const SEARCHED_BYTES_MIN: usize = 8;
@@ -34,9 +36,19 @@ pub(super) struct Server {
     /// Requests under way and those that wait.
     pub(super) slots: Arc<Slots>,
     pub(super) pool: Arc<Pool>,
-    /// Told when its list should be read before its time.
+    pub(super) priority: u32,
+    /// At least 1.
+    pub(super) weight: u32,
+    /// Told when it should be checked before its time.
     pub(super) doubted: Notify,
     pub(super) models_uri: Uri,
+    /// What is asked for to know whether it is well; its list, without it.
+    pub(super) health_uri: Option<Uri>,
+    /// How often it is asked for, where that is not as often as the list.
+    pub(super) health_interval: Option<Duration>,
+    /// What it was given of requests so far, by its weight.
+    turn: AtomicU64,
+    random: Arc<dyn Random>,
     uris: [Uri; Endpoint::ALL.len()],
     host: HeaderValue,
     authorization: Option<HeaderValue>,
@@ -45,16 +57,90 @@ pub(super) struct Server {
     pub(super) failures: Failures,
 }
 
+/// How a server is, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerState {
+    /// It was not checked yet.
+    Unknown,
+    /// It is well.
+    Up,
+    /// The last check failed.
+    Down,
+    /// Requests failed there; others go elsewhere for a while.
+    Open,
+    /// An operator wants no new requests there.
+    Draining,
+}
+
+impl ServerState {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Open => "open",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// Whether requests should go to a server; the better ones first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    Well,
+    /// Its circuit is open.
+    Failing,
+    Down,
+    /// Not even when no other is left.
+    Drained,
+}
+
 /// What is known of a server's health.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Condition {
-    /// Its list was read, last time.
+    /// The last check was good.
     pub(super) up: bool,
-    /// What went wrong last, unless its list was read since.
+    /// What went wrong last, unless a check was good since.
     pub(super) fault: Option<RelayFault>,
-    failed_at: Option<Instant>,
+    /// How long the last check took.
+    pub(super) latency: Option<Duration>,
+    /// Since when its state is what it is; none before the first change.
+    since: Option<Instant>,
+    breaker: Breaker,
+    /// What opened the circuit.
+    opened_by: Option<RelayFault>,
+    drained: bool,
     /// It refused Ember's key and has not answered since.
     refused_key: bool,
+}
+
+impl Condition {
+    pub(super) fn state(&self) -> ServerState {
+        match self {
+            Self { drained: true, .. } => ServerState::Draining,
+            _ if self.is_down() => ServerState::Down,
+            _ if self.breaker.is_tripped() => ServerState::Open,
+            Self { up: true, .. } => ServerState::Up,
+            Self { up: false, .. } => ServerState::Unknown,
+        }
+    }
+
+    /// Whether the last check failed. What requests meet before the first one says nothing about that.
+    const fn is_down(&self) -> bool {
+        !self.up && self.latency.is_some()
+    }
+
+    /// For how long.
+    pub(super) fn lasts(&self) -> Option<Duration> {
+        self.since.map(|since| since.elapsed())
+    }
+
+    /// What is wrong.
+    pub(super) fn reason(&self) -> Option<RelayFault> {
+        if self.state() == ServerState::Open { self.opened_by } else { self.fault }
+    }
 }
 
 /// The right to one request at a server; given back when dropped.
@@ -66,8 +152,9 @@ pub(super) struct ServerSlot {
 impl Server {
     /// # Errors
     /// [`SettingsFault`] when no request could be made from the settings.
-    pub(super) fn new(settings: ServerSettings) -> Result<Self, SettingsFault> {
+    pub(super) fn new(settings: ServerSettings, random: Arc<dyn Random>) -> Result<Self, SettingsFault> {
         let (models_uri, uris) = uris(&settings)?;
+        let health_uri = health_uri(&settings)?;
         let host = host(&settings)?;
         let authorization = authorization(&settings)?;
         if settings.api_key.as_ref().is_some_and(|key| key.expose().len() < SEARCHED_BYTES_MIN) {
@@ -87,8 +174,14 @@ impl Server {
             queue_timeout: settings.queue_timeout,
             slots: Slots::new(settings.in_flight_max, settings.queue_max),
             pool: Arc::default(),
+            priority: settings.priority,
+            weight: settings.weight.max(1),
             doubted: Notify::new(),
             models_uri,
+            health_uri,
+            health_interval: settings.health_interval,
+            turn: AtomicU64::new(0),
+            random,
             uris,
             host,
             authorization,
@@ -129,15 +222,32 @@ impl Server {
             || (memchr::memchr(b'\\', bytes).is_some() && finder.find(&unescaped(bytes)).is_some())
     }
 
-    /// Whether it failed a moment ago.
-    pub(super) fn is_shunned(&self) -> bool {
-        self.lock().failed_at.is_some_and(|at| at.elapsed() < SHUNNED)
+    /// Whether requests should go there.
+    pub(super) fn standing(&self, now: Instant) -> Standing {
+        let condition = self.lock();
+        match condition.state() {
+            ServerState::Draining => Standing::Drained,
+            ServerState::Down => Standing::Down,
+            ServerState::Open if condition.breaker.circuit(now) == Circuit::Open => Standing::Failing,
+            ServerState::Open | ServerState::Up | ServerState::Unknown => Standing::Well,
+        }
     }
 
-    /// Whether its list could not be read, last time. Nobody tried yet: no.
-    pub(super) fn is_down(&self) -> bool {
-        let condition = self.lock();
-        !condition.up && condition.fault.is_some()
+    /// A request goes there; says whether it may, for all that is known of its failures.
+    pub(super) fn begins(&self) -> bool {
+        let mut condition = self.lock();
+        !condition.breaker.is_tripped() || condition.breaker.begins(Instant::now())
+    }
+
+    /// What it was given so far, by its weight.
+    pub(super) fn turn(&self) -> u64 {
+        self.turn.load(Ordering::Relaxed)
+    }
+
+    /// It was given a request. `most`: the most that any of its kind was given.
+    pub(super) fn takes_turn(&self, most: u64) {
+        let from = self.turn().max(most.saturating_sub(TURN));
+        self.turn.store(from + TURN / u64::from(self.weight), Ordering::Relaxed);
     }
 
     /// How it is.
@@ -148,14 +258,32 @@ impl Server {
     /// A request to it came to nothing.
     pub(super) fn failed(&self, fault: RelayFault) {
         self.failures.count(fault);
-        let was_up = {
-            let mut condition = self.lock();
-            condition.failed_at = Some(Instant::now());
+        let was_up = self.change(|condition| {
             condition.fault = Some(fault);
             condition.up
-        };
+        });
+        self.counts_against(fault);
         if was_up {
             self.doubted.notify_one();
+        }
+    }
+
+    /// It answered that it can't answer now.
+    pub(super) fn unable(&self) {
+        self.counts_against(RelayFault::Refused);
+    }
+
+    fn counts_against(&self, fault: RelayFault) {
+        let dice = self.dice();
+        let opened = self.change(|condition| {
+            let is_unreachable = matches!(fault, RelayFault::Unreachable | RelayFault::TlsFailed);
+            let opened = condition.breaker.failed(is_unreachable, Instant::now(), dice)?;
+            condition.opened_by = Some(fault);
+            Some(opened)
+        });
+        if let Some(opened) = opened {
+            let for_ms = opened.as_millis();
+            tracing::warn!(upstream = self.name, for_ms, "requests go elsewhere while they can: {fault}");
         }
     }
 
@@ -164,31 +292,66 @@ impl Server {
         !std::mem::replace(&mut self.lock().refused_key, true)
     }
 
-    /// It answered that it can't answer now.
-    pub(super) fn unable(&self) {
-        self.lock().failed_at = Some(Instant::now());
-    }
-
     /// A request to it was answered.
     pub(super) fn answered(&self) {
-        let was_up = {
-            let mut condition = self.lock();
-            condition.failed_at = None;
+        let (was_up, was_open) = self.change(|condition| {
+            let was_open = condition.breaker.is_tripped();
+            condition.breaker.answered();
             condition.refused_key = false;
-            condition.up
-        };
+            (condition.up, was_open)
+        });
+        if was_open {
+            tracing::info!(upstream = self.name, "the model server answers again");
+        }
         if !was_up {
             self.doubted.notify_one();
         }
     }
 
-    /// Its list was read, or could not be; says whether that is news.
-    pub(super) fn was_read(&self, fault: Option<RelayFault>) -> bool {
+    /// It was checked, in so much time; says whether the outcome is news.
+    pub(super) fn was_checked(&self, fault: Option<RelayFault>, took: Duration) -> bool {
+        self.change(|condition| {
+            let news = condition.up != fault.is_none() || (fault.is_some() && condition.fault != fault);
+            if fault.is_none() {
+                condition.breaker.checked(condition.is_down(), Instant::now());
+            }
+            condition.up = fault.is_none();
+            condition.fault = fault;
+            condition.latency = Some(took);
+            news
+        })
+    }
+
+    /// Takes no new requests, or takes them again. Those under way go on; who waits is sent on.
+    pub(super) fn drain(&self, drained: bool) {
+        self.change(|condition| {
+            match drained {
+                true => self.slots.close(),
+                false => self.slots.open(),
+            }
+            condition.drained = drained;
+        });
+    }
+
+    /// Whether it takes no new requests.
+    pub(super) fn is_drained(&self) -> bool {
+        self.slots.is_closed()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Condition) -> T) -> T {
         let mut condition = self.lock();
-        let news = condition.up != fault.is_none() || (fault.is_some() && condition.fault != fault);
-        condition.up = fault.is_none();
-        condition.fault = fault;
-        news
+        let before = condition.state();
+        let outcome = change(&mut condition);
+        if condition.state() != before {
+            condition.since = Some(Instant::now());
+        }
+        outcome
+    }
+
+    /// Where none is to be had the middle will do: it only keeps servers and gateways out of step.
+    fn dice(&self) -> u32 {
+        let mut bytes = [0; 4];
+        self.random.fill(&mut bytes).map_or(u32::MAX / 2, |()| u32::from_ne_bytes(bytes))
     }
 
     fn lock(&self) -> MutexGuard<'_, Condition> {
@@ -242,6 +405,14 @@ fn uris(settings: &ServerSettings) -> Result<(Uri, [Uri; Endpoint::ALL.len()]), 
     };
     let [chat, completions, embeddings, responses] = Endpoint::ALL.map(|endpoint| uri(endpoint.path()));
     Ok((uri("/v1/models")?, [chat?, completions?, embeddings?, responses?]))
+}
+
+fn health_uri(settings: &ServerSettings) -> Result<Option<Uri>, SettingsFault> {
+    let Some(path) = &settings.health_path else { return Ok(None) };
+    let whole = format!("{}{path}", settings.prefix.trim_end_matches('/'));
+    let parsed = whole.parse::<Uri>().ok().filter(|uri| path.starts_with('/') && uri.path() == whole);
+    let fault = SettingsFault::HealthPath { server: settings.name.clone(), path: path.clone() };
+    parsed.map(Some).ok_or(fault)
 }
 
 fn host(settings: &ServerSettings) -> Result<HeaderValue, SettingsFault> {

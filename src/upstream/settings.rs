@@ -34,6 +34,14 @@ pub struct ServerSettings {
     pub idle_timeout: Duration,
     /// The longest from the request to the end of an answer that does not stream.
     pub total_timeout: Duration,
+    /// Servers of a higher number are used when none of a lower one will do: 0 to 100.
+    pub priority: u32,
+    /// Its share among servers of one priority: 1 to 1000.
+    pub weight: u32,
+    /// What is asked for to know whether it is well, like `/health`; without it, its model list.
+    pub health_path: Option<String>,
+    /// How often; without it, as often as lists are read.
+    pub health_interval: Option<Duration>,
     /// The most requests it works on at once, at least 1.
     pub in_flight_max: usize,
     /// The most requests that wait for it while it works on so many; with 0 none waits.
@@ -95,6 +103,14 @@ pub enum SettingsFault {
         server: String,
         /// The prefix.
         prefix: String,
+    },
+    /// The path that is asked for to know whether it is well.
+    #[error("model server '{server}': '{path}' is no path; give a path like /health")]
+    HealthPath {
+        /// The server's name.
+        server: String,
+        /// The path.
+        path: String,
     },
     /// The key.
     #[error("model server '{server}': its API key is empty or has characters that HTTP does not allow")]

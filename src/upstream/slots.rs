@@ -30,6 +30,8 @@ pub(super) struct Slots {
 
 struct Desk {
     queue: FairQueue<KeyId, Arc<Seat>>,
+    /// Slots that are out come back, and none is given out.
+    closed: bool,
     /// How long slots were held lately; none until one came back.
     held: Option<Duration>,
 }
@@ -62,7 +64,7 @@ enum State {
 
 impl Slots {
     pub(super) fn new(slots_max: usize, waiting_max: usize) -> Arc<Self> {
-        let desk = Desk { queue: FairQueue::new(slots_max, waiting_max), held: None };
+        let desk = Desk { queue: FairQueue::new(slots_max, waiting_max), closed: false, held: None };
         Arc::new(Self {
             desk: Mutex::new(desk),
             slots_max: u32::try_from(slots_max.max(1)).unwrap_or(u32::MAX),
@@ -71,13 +73,39 @@ impl Slots {
 
     /// Takes a slot if one is free.
     pub(super) fn take(self: &Arc<Self>, asker: Asker) -> Option<Slot> {
-        let taken = self.desk().queue.take(asker.key, asker.weight);
+        let mut desk = self.desk();
+        let taken = !desk.closed && desk.queue.take(asker.key, asker.weight);
         taken.then(|| self.slot())
     }
 
     /// How many there are.
     pub(super) fn slots_max(&self) -> usize {
         usize::try_from(self.slots_max).unwrap_or(usize::MAX)
+    }
+
+    /// Gives out no slot any more, and sends those away who wait for one.
+    pub(super) fn close(&self) {
+        let mut desk = self.desk();
+        desk.closed = true;
+        let gone = desk.queue.dissolve();
+        drop(desk);
+        gone.iter().for_each(|seat| seat.sent_away());
+    }
+
+    /// Gives out slots again.
+    pub(super) fn open(&self) {
+        self.desk().closed = false;
+    }
+
+    /// Whether no slot is given out.
+    pub(super) fn is_closed(&self) -> bool {
+        self.desk().closed
+    }
+
+    /// Requests under way; none when no slot is given out.
+    pub(super) fn load(&self) -> Option<usize> {
+        let desk = self.desk();
+        (!desk.closed).then(|| desk.queue.out())
     }
 
     /// Requests under way.
@@ -101,7 +129,12 @@ impl Slots {
     fn enter(self: &Arc<Self>, asker: Asker, seat: &Arc<Seat>) -> Result<Option<Place<KeyId>>, LineFull> {
         // Before it stands there, since it may be sent away at once.
         seat.joins();
-        let entered = self.desk().queue.enter(asker.key, asker.weight, Arc::clone(seat));
+        let mut desk = self.desk();
+        let entered = match desk.closed {
+            true => Entered::Full,
+            false => desk.queue.enter(asker.key, asker.weight, Arc::clone(seat)),
+        };
+        drop(desk);
         match entered {
             Entered::Slot => {
                 seat.put(self.slot());

@@ -55,6 +55,10 @@ impl Random for Fixed {
     }
 }
 
+fn dice() -> Arc<dyn Random> {
+    Arc::new(Fixed)
+}
+
 /// A gate with one key.
 struct Door1 {
     gate: Gate,
@@ -242,6 +246,10 @@ fn settings(name: &str, port: u16) -> ServerSettings {
         first_byte_timeout: SOON,
         idle_timeout: SOON,
         total_timeout: SOON,
+        priority: 0,
+        weight: 1,
+        health_path: None,
+        health_interval: None,
         in_flight_max: 8,
         queue_max: 0,
         queue_timeout: SOON,
@@ -284,7 +292,7 @@ struct Relay {
 
 impl Relay {
     fn to(servers: Vec<ServerSettings>) -> Self {
-        let upstreams = Upstreams::new(servers, None, Duration::from_secs(60), &Fixed).unwrap();
+        let upstreams = Upstreams::new(servers, None, Duration::from_secs(60), &Fixed, &dice()).unwrap();
         Self { door: Door1::new(), upstreams }
     }
 

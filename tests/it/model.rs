@@ -87,7 +87,7 @@ fn take_requests(mut stream: TcpStream, give: &Sender<Call>) {
     }
 }
 
-fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+pub fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let end = loop {
         let mut part = [0; 4096];
@@ -203,7 +203,7 @@ impl Call {
     }
 }
 
-fn json_answer(status: &str, headers: &str, body: &str) -> String {
+pub fn json_answer(status: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{headers}Content-Length: {length}\r\n\r\n{body}"

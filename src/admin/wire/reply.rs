@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::admin::{AdminError, AuditPage, Command, KeyView, Reply};
+use crate::admin::{AdminError, AuditPage, Command, KeyView, Reply, UpstreamAsk};
 use crate::registry::Page;
 use crate::types::{Account, Key};
 
@@ -13,6 +13,7 @@ use super::key::{KeyJson, KeysRevokedJson, VerdictJson};
 use super::people::{InviteJson, ResetJson, SessionJson, TokenJson};
 use super::served::{ModelJson, UsageJson};
 use super::status::StatusJson;
+use super::upstream::{UpstreamJson, UpstreamTestJson};
 use super::usage::{UsageProofJson, UsageReportJson};
 use super::{ListJson, unreadable};
 
@@ -37,6 +38,9 @@ pub(super) enum ReplyJson {
     News(NewsJson),
     Verification(VerificationJson),
     Models(ListJson<ModelJson>),
+    Upstreams(ListJson<UpstreamJson>),
+    Upstream(UpstreamJson),
+    UpstreamTest(UpstreamTestJson),
     Usage(UsageJson),
     UsageReport(Box<UsageReportJson>),
     UsageProof(UsageProofJson),
@@ -63,6 +67,9 @@ impl ReplyJson {
             | Self::News(_)
             | Self::Verification(_)
             | Self::Models(_)
+            | Self::Upstreams(_)
+            | Self::Upstream(_)
+            | Self::UpstreamTest(_)
             | Self::Usage(_)
             | Self::UsageReport(_)
             | Self::UsageProof(_)
@@ -127,6 +134,11 @@ fn document(reply: &Reply) -> ReplyJson {
         Reply::Models(models) => {
             ReplyJson::Models(whole(models.iter().map(ModelJson::of), |model| model.id.clone()))
         }
+        Reply::Upstreams(servers) => {
+            ReplyJson::Upstreams(whole(servers.iter().map(UpstreamJson::of), |server| server.name.clone()))
+        }
+        Reply::Upstream(server) => ReplyJson::Upstream(UpstreamJson::of(server)),
+        Reply::UpstreamTested(test) => ReplyJson::UpstreamTest(UpstreamTestJson::of(test)),
         Reply::Usage(usage) => ReplyJson::Usage(UsageJson::of(usage)),
         Reply::UsageReport(report) => ReplyJson::UsageReport(Box::new(UsageReportJson::of(report))),
         Reply::UsageProof(proof) => ReplyJson::UsageProof(UsageProofJson::of(proof)),
@@ -168,7 +180,18 @@ pub(super) fn decode(command: &Command, json: &[u8]) -> Result<Reply, AdminError
         Command::AuditNews { .. } => Reply::AuditNews(parse::<NewsJson>(json)?.read()?),
         Command::AuditVerify { .. } => Reply::AuditVerified(parse::<VerificationJson>(json)?.read()?),
         Command::Models => {
-            Reply::Models(parse::<ListJson<ModelJson>>(json)?.data.into_iter().map(ModelJson::read).collect())
+            let list = parse::<ListJson<ModelJson>>(json)?.data.into_iter().map(ModelJson::read);
+            Reply::Models(list.collect::<Result<_, _>>()?)
+        }
+        Command::Upstream(UpstreamAsk::List) => {
+            let list = parse::<ListJson<UpstreamJson>>(json)?.data.into_iter().map(UpstreamJson::read);
+            Reply::Upstreams(list.collect::<Result<_, _>>()?)
+        }
+        Command::Upstream(UpstreamAsk::Drain { .. } | UpstreamAsk::Undrain { .. }) => {
+            Reply::Upstream(parse::<UpstreamJson>(json)?.read()?)
+        }
+        Command::Upstream(UpstreamAsk::Test { .. }) => {
+            Reply::UpstreamTested(parse::<UpstreamTestJson>(json)?.read()?)
         }
         Command::Usage { .. } => Reply::Usage(parse::<UsageJson>(json)?.read()),
         Command::UsageReport(_) => Reply::UsageReport(Box::new(parse::<UsageReportJson>(json)?.read()?)),

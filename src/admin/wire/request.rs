@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::admin::{AdminError, Command};
+use crate::admin::{AdminError, Command, UpstreamAsk};
 use crate::registry::{KeyChanges, NewAccount, NewKey, Rotation};
-use crate::types::{Environment, Key, Secret, Timestamp, Weight};
+use crate::types::{Environment, Key, ModelId, Secret, Timestamp, Weight};
 
 use super::policy::{LimitsJson, PolicyChangesJson, PolicyJson};
 
@@ -97,10 +97,39 @@ struct RotateJson {
     now: Option<bool>,
 }
 
+#[derive(Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct UpstreamTestJson {
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    stream: bool,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct VerifyJson {
     key: String,
+}
+
+impl RevokeAllJson {
+    fn of(environment: Option<Environment>, reason: Option<&str>) -> Self {
+        Self {
+            environment: environment.map(|environment| environment.to_string()),
+            reason: reason.map(ToString::to_string),
+        }
+    }
+}
+
+impl UpstreamTestJson {
+    fn of(ask: &UpstreamAsk) -> Option<Self> {
+        match ask {
+            UpstreamAsk::Test { model, stream, .. } => {
+                Some(Self { model: model.as_ref().map(ToString::to_string), stream: *stream })
+            }
+            UpstreamAsk::List | UpstreamAsk::Drain { .. } | UpstreamAsk::Undrain { .. } => None,
+        }
+    }
 }
 
 impl KeyCreateJson {
@@ -191,15 +220,15 @@ pub fn body(command: &Command) -> Result<Option<Vec<u8>>, AdminError> {
         Command::KeyCreate(new) => write(&KeyCreateJson::of(new)),
         Command::KeyUpdate { changes, .. } => write(&KeyUpdateJson::of(changes)),
         Command::KeyRevoke { reason, .. } => write(&RevokeJson { reason: reason.clone() }),
-        Command::KeyRevokeAll { environment, reason, .. } => write(&RevokeAllJson {
-            environment: environment.map(|environment| environment.to_string()),
-            reason: reason.clone(),
-        }),
+        Command::KeyRevokeAll { environment, reason, .. } => {
+            write(&RevokeAllJson::of(*environment, reason.as_deref()))
+        }
         Command::KeyRotate { rotation, .. } => write(&match rotation {
             Rotation::Grace(grace) => RotateJson { grace_seconds: Some(grace.as_secs()), now: None },
             Rotation::Now => RotateJson { grace_seconds: None, now: Some(true) },
         }),
         Command::KeyVerify { key } => write(&VerifyJson { key: key.expose().to_string() }),
+        Command::Upstream(ask) => UpstreamTestJson::of(ask).map_or(Ok(None), |body| write(&body)),
         Command::AccountList { .. }
         | Command::AccountShow { .. }
         | Command::AccountDisable { .. }
@@ -264,6 +293,15 @@ pub fn key_update(json: &[u8]) -> Result<KeyChanges, AdminError> {
 /// [`AdminError`] names the member at fault.
 pub fn key_revoke(json: &[u8]) -> Result<Option<String>, AdminError> {
     if json.is_empty() { Ok(None) } else { parse::<RevokeJson>(json).map(|read| read.reason) }
+}
+
+/// With which model a model server is tried, and whether as a stream; nothing at all is without one.
+///
+/// # Errors
+/// [`AdminError`] names the member at fault.
+pub fn upstream_test(json: &[u8]) -> Result<(Option<ModelId>, bool), AdminError> {
+    let read: UpstreamTestJson = if json.is_empty() { UpstreamTestJson::default() } else { parse(json)? };
+    Ok((read.model.map(|model| model.parse()).transpose().map_err(invalid)?, read.stream))
 }
 
 /// Which keys of an account are revoked and why; nothing at all is every key and no reason.

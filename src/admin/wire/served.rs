@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::admin::{ModelServer, ModelView, UsageSums, UsageView};
+use crate::admin::{AdminError, ModelServer, ModelView, UsageSums, UsageView};
 
 use super::status::TokensJson;
+use super::upstream::state;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct ModelJson {
@@ -18,6 +19,7 @@ struct ModelServerJson {
     name: String,
     model: String,
     healthy: bool,
+    state: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -38,7 +40,8 @@ impl ModelJson {
         let server = |one: &ModelServer| ModelServerJson {
             name: one.name.clone(),
             model: one.model.clone(),
-            healthy: one.healthy,
+            healthy: one.state.is_healthy(),
+            state: one.state.as_str().to_string(),
         };
         Self {
             id: model.name.clone(),
@@ -47,10 +50,12 @@ impl ModelJson {
         }
     }
 
-    pub(super) fn read(self) -> ModelView {
-        let server =
-            |one: ModelServerJson| ModelServer { name: one.name, model: one.model, healthy: one.healthy };
-        ModelView { name: self.id, servers: self.servers.into_iter().map(server).collect() }
+    pub(super) fn read(self) -> Result<ModelView, AdminError> {
+        let server = |one: ModelServerJson| {
+            Ok(ModelServer { state: state(&one.state)?, name: one.name, model: one.model })
+        };
+        let servers = self.servers.into_iter().map(server).collect::<Result<_, AdminError>>()?;
+        Ok(ModelView { name: self.id, servers })
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::admin::{AdminError, ServerStatus, Status, UpstreamStatus};
+use crate::admin::{AdminError, ServerStatus, Status};
 use crate::types::Tokens;
 
+use super::upstream::UpstreamJson;
 use super::{time, unreadable};
 
 #[derive(Serialize, Deserialize)]
@@ -32,16 +33,6 @@ struct ServerJson {
     in_flight: u64,
     connections: u64,
     errors: BTreeMap<String, u64>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct UpstreamJson {
-    name: String,
-    healthy: bool,
-    models: u64,
-    in_flight: u64,
-    waiting: u64,
-    detail: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,20 +80,12 @@ impl StatusJson {
 
 impl ServerJson {
     fn of(server: &ServerStatus) -> Self {
-        let upstream = |one: &UpstreamStatus| UpstreamJson {
-            name: one.name.clone(),
-            healthy: one.healthy,
-            models: one.models,
-            in_flight: one.in_flight,
-            waiting: one.waiting,
-            detail: one.detail.clone(),
-        };
         Self {
             version: server.version.clone(),
             pid: server.pid,
             started_at: server.started_at.to_string(),
             listen: server.listen.clone(),
-            upstreams: server.upstreams.iter().map(upstream).collect(),
+            upstreams: server.upstreams.iter().map(UpstreamJson::of).collect(),
             requests: server.requests,
             tokens: TokensJson::of(server.tokens),
             in_flight: server.in_flight,
@@ -112,20 +95,12 @@ impl ServerJson {
     }
 
     fn read(self) -> Result<ServerStatus, AdminError> {
-        let upstream = |one: UpstreamJson| UpstreamStatus {
-            name: one.name,
-            healthy: one.healthy,
-            models: one.models,
-            in_flight: one.in_flight,
-            waiting: one.waiting,
-            detail: one.detail,
-        };
         Ok(ServerStatus {
             version: self.version,
             pid: self.pid,
             started_at: time(&self.started_at)?,
             listen: self.listen,
-            upstreams: self.upstreams.into_iter().map(upstream).collect(),
+            upstreams: self.upstreams.into_iter().map(UpstreamJson::read).collect::<Result<_, _>>()?,
             requests: self.requests,
             tokens: self.tokens.read(),
             in_flight: self.in_flight,

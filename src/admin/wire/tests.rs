@@ -1,9 +1,11 @@
 //! The documents as programs see them; a change here is a change of what docs/api.md promises.
 
+use std::time::Duration;
+
 use crate::admin::{
     AccountDetail, AuditNews, AuditPage, Command, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView,
-    Reply, SecretView, ServerStatus, Status, UpstreamStatus, UsageAsk, UsageProof, UsageReport, UsageRow,
-    UsageSums, UsageView, Verdict, WrongCounter,
+    Reply, SecretView, ServerStatus, Status, UpstreamAsk, UpstreamState, UpstreamStatus, UpstreamStep,
+    UpstreamTest, UsageAsk, UsageProof, UsageReport, UsageRow, UsageSums, UsageView, Verdict, WrongCounter,
 };
 use crate::gate::{Cut, Stop};
 use crate::meter::{BrowserRefusals, Figures, Group, KeyTrace, KeyUser, Spread, Step};
@@ -156,9 +158,12 @@ fn link(kind: TicketKind) -> Secret {
 
 fn models() -> Vec<ModelView> {
     let server =
-        |name: &str, healthy| ModelServer { name: name.to_string(), model: "org/a".to_string(), healthy };
+        |name: &str, state| ModelServer { name: name.to_string(), model: "org/a".to_string(), state };
     vec![
-        ModelView { name: "a".to_string(), servers: vec![server("local", true), server("other", false)] },
+        ModelView {
+            name: "a".to_string(),
+            servers: vec![server("local", UpstreamState::Up), server("other", UpstreamState::Draining)],
+        },
         ModelView { name: "b".to_string(), servers: Vec::new() },
     ]
 }
@@ -201,6 +206,22 @@ fn usage() -> UsageView {
     UsageView { day: sums(5), week: sums(u64::MAX) }
 }
 
+fn upstream() -> UpstreamStatus {
+    UpstreamStatus {
+        name: "local".to_string(),
+        address: "127.0.0.1:8000".to_string(),
+        state: UpstreamState::Open,
+        since: Some(at("2026-11-23T20:01:00Z")),
+        models: 1,
+        in_flight: 2,
+        waiting: 3,
+        priority: 7,
+        weight: 100,
+        latency: Some(Duration::from_micros(1250)),
+        detail: "it does not answer".to_string(),
+    }
+}
+
 fn status() -> Status {
     Status {
         accounts: 2,
@@ -212,14 +233,7 @@ fn status() -> Status {
             pid: 4711,
             started_at: at("2026-11-23T20:01:00Z"),
             listen: vec!["http://127.0.0.1:7411".to_string()],
-            upstreams: vec![UpstreamStatus {
-                name: "local".to_string(),
-                healthy: false,
-                models: 1,
-                in_flight: 2,
-                waiting: 3,
-                detail: "it does not answer".to_string(),
-            }],
+            upstreams: vec![upstream()],
             requests: 5,
             tokens: Tokens { prompt: 10, completion: 20, cached: 4 },
             in_flight: 4,
@@ -298,10 +312,35 @@ fn a_list_looks_as_documented() {
 
 #[test]
 fn the_status_looks_as_documented() {
-    let golden = r#"{"object":"status","running":true,"accounts":2,"keys":3,"denials_owed":false,"audit_head":"3:abababababababababababababababababababababababababababababababab","server":{"version":"0.1.0","pid":4711,"started_at":"2026-11-23T20:01:00.000Z","listen":["http://127.0.0.1:7411"],"upstreams":[{"name":"local","healthy":false,"models":1,"in_flight":2,"waiting":3,"detail":"it does not answer"}],"requests":5,"tokens":{"prompt":10,"completion":20,"cached":4},"in_flight":4,"connections":6,"errors":{"invalid_api_key":3}}}"#;
+    let golden = r#"{"object":"status","running":true,"accounts":2,"keys":3,"denials_owed":false,"audit_head":"3:abababababababababababababababababababababababababababababababab","server":{"version":"0.1.0","pid":4711,"started_at":"2026-11-23T20:01:00.000Z","listen":["http://127.0.0.1:7411"],"upstreams":[{"name":"local","object":"upstream","address":"127.0.0.1:8000","state":"open","since":"2026-11-23T20:01:00.000Z","healthy":false,"models":1,"in_flight":2,"waiting":3,"priority":7,"weight":100,"latency_ms":1.3,"detail":"it does not answer"}],"requests":5,"tokens":{"prompt":10,"completion":20,"cached":4},"in_flight":4,"connections":6,"errors":{"invalid_api_key":3}}}"#;
     assert_eq!(encode(&Reply::Status(status())).unwrap(), golden);
     let stopped = encode(&Reply::Status(Status { server: None, ..status() })).unwrap();
     assert!(stopped.contains(r#""running":false"#) && stopped.ends_with(r#""server":null}"#), "{stopped}");
+}
+
+#[test]
+fn a_test_of_a_model_server_looks_as_documented() {
+    let step = |name: &str, ok| UpstreamStep {
+        name: name.to_string(),
+        ok,
+        took: Duration::from_micros(700),
+        detail: "3 models".to_string(),
+    };
+    let test =
+        UpstreamTest { name: "local".to_string(), steps: vec![step("connect", true), step("models", false)] };
+    let golden = r#"{"object":"upstream_test","name":"local","ok":false,"steps":[{"step":"connect","ok":true,"took_ms":0.7,"detail":"3 models"},{"step":"models","ok":false,"took_ms":0.7,"detail":"3 models"}]}"#;
+    let reply = Reply::UpstreamTested(test);
+    assert_eq!(encode(&reply).unwrap(), golden);
+    comes_back(
+        &Command::Upstream(UpstreamAsk::Test { upstream: String::new(), model: None, stream: false }),
+        &reply,
+    );
+    comes_back(
+        &Command::Upstream(UpstreamAsk::Drain { upstream: String::new() }),
+        &Reply::Upstream(upstream()),
+    );
+    let blank = UpstreamStatus { since: None, latency: None, state: UpstreamState::Unknown, ..upstream() };
+    comes_back(&Command::Upstream(UpstreamAsk::List), &Reply::Upstreams(vec![upstream(), blank]));
 }
 
 #[test]
@@ -429,7 +468,7 @@ fn an_event_looks_as_documented() {
 
 #[test]
 fn models_and_usage_look_as_documented() {
-    let golden = r#"{"object":"list","data":[{"id":"a","object":"model","servers":[{"name":"local","model":"org/a","healthy":true},{"name":"other","model":"org/a","healthy":false}]},{"id":"b","object":"model","servers":[]}],"first_id":"a","last_id":"b","has_more":false}"#;
+    let golden = r#"{"object":"list","data":[{"id":"a","object":"model","servers":[{"name":"local","model":"org/a","healthy":true,"state":"up"},{"name":"other","model":"org/a","healthy":false,"state":"draining"}]},{"id":"b","object":"model","servers":[]}],"first_id":"a","last_id":"b","has_more":false}"#;
     assert_eq!(encode(&Reply::Models(models())).unwrap(), golden);
     let golden = r#"{"object":"usage","day":{"requests":5,"tokens":{"prompt":10,"completion":20,"cached":4}},"week":{"requests":18446744073709551615,"tokens":{"prompt":10,"completion":20,"cached":4}}}"#;
     assert_eq!(encode(&Reply::Usage(usage())).unwrap(), golden);

@@ -88,6 +88,7 @@ fn next(fault: RelayFault) -> &'static str {
         | RelayFault::UnknownModel
         | RelayFault::ModelsNotRead
         | RelayFault::Overloaded { .. }
+        | RelayFault::Drained
         | RelayFault::Refused
         | RelayFault::Cut(_)
         | RelayFault::Stopped => "look into the server's log",

@@ -59,10 +59,7 @@ pub(super) fn verification(found: &Verification) -> Vec<String> {
 }
 
 pub(super) fn model(model: &ModelView) -> Vec<String> {
-    let server = |one: &ModelServer| {
-        let health = if one.healthy { "up" } else { "down" };
-        format!("{} ({health})", one.name)
-    };
+    let server = |one: &ModelServer| format!("{} ({})", one.name, one.state.as_str());
     vec![model.name.clone(), model.servers.iter().map(server).collect::<Vec<_>>().join(", ")]
 }
 

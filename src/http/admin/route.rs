@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::admin::{AdminError, Command, UsageAsk, wire};
+use crate::admin::{AdminError, Command, UpstreamAsk, UsageAsk, wire};
 use crate::registry::{AuditFilter, KeyFilter, RegistryError};
 use crate::types::{DateError, IdError, KeyStatus, Timestamp};
 
@@ -51,6 +51,10 @@ pub(super) enum Operation {
     AuditNews,
     AuditVerify,
     Models,
+    UpstreamList,
+    UpstreamDrain,
+    UpstreamUndrain,
+    UpstreamTest,
     Usage,
     UsageReport,
     UsageVerify,
@@ -75,7 +79,7 @@ pub(super) struct Row {
 /// Where the metrics are.
 pub(super) const METRICS_PATH: &str = "/admin/v1/metrics";
 
-pub(super) static ROUTES: [Row; 38] = [
+pub(super) static ROUTES: [Row; 42] = [
     row(Operation::AccountCreate, Method::POST, "/admin/v1/accounts", |given| {
         Ok(Command::AccountCreate(wire::account_create(given.body)?))
     }),
@@ -157,6 +161,19 @@ pub(super) static ROUTES: [Row; 38] = [
         Ok(Command::AuditVerify { noted: given.query.parsed("head")?, after: given.query.parsed("after")? })
     }),
     row(Operation::Models, Method::GET, "/admin/v1/models", |_| Ok(Command::Models)),
+    row(Operation::UpstreamList, Method::GET, "/admin/v1/upstreams", |_| {
+        Ok(Command::Upstream(UpstreamAsk::List))
+    }),
+    row(Operation::UpstreamDrain, Method::POST, "/admin/v1/upstreams/{}/drain", |given| {
+        Ok(Command::Upstream(UpstreamAsk::Drain { upstream: given.subject() }))
+    }),
+    row(Operation::UpstreamUndrain, Method::POST, "/admin/v1/upstreams/{}/undrain", |given| {
+        Ok(Command::Upstream(UpstreamAsk::Undrain { upstream: given.subject() }))
+    }),
+    row(Operation::UpstreamTest, Method::POST, "/admin/v1/upstreams/{}/test", |given| {
+        let (model, stream) = wire::upstream_test(given.body)?;
+        Ok(Command::Upstream(UpstreamAsk::Test { upstream: given.subject(), model, stream }))
+    }),
     row(Operation::Usage, Method::GET, "/admin/v1/usage", |given| {
         Ok(Command::Usage { account: given.query.take("account") })
     }),

@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::{Command, ModelView, Reply, Running, ServerStatus, UsageAsk};
+use crate::admin::{Command, ModelView, Reply, Running, ServerStatus, UpstreamAsk, UsageAsk};
 use crate::meter::Meter;
 use crate::registry::{
     AccountChanges, AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, PAGE_MAX,
@@ -154,6 +154,15 @@ fn of_people(account: &str, key_text: &str) -> Vec<Command> {
             ),
         },
         Command::Models,
+        Command::Upstream(UpstreamAsk::List),
+        Command::Upstream(UpstreamAsk::Drain { upstream: key_text.clone() }),
+        Command::Upstream(UpstreamAsk::Undrain { upstream: key_text.clone() }),
+        Command::Upstream(UpstreamAsk::Test { upstream: key_text.clone(), model: None, stream: false }),
+        Command::Upstream(UpstreamAsk::Test {
+            upstream: key_text.clone(),
+            model: Some("org/\u{e9}".parse().unwrap()),
+            stream: true,
+        }),
     ]
 }
 
@@ -330,6 +339,19 @@ impl Running for Seventh {
 
     fn models(&self) -> Vec<ModelView> {
         Vec::new()
+    }
+
+    fn drain(&self, _: &str, _: bool) -> Option<crate::admin::UpstreamStatus> {
+        None
+    }
+
+    fn test(
+        &self,
+        _: &str,
+        _: Option<&crate::types::ModelId>,
+        _: bool,
+    ) -> Option<crate::admin::UpstreamTest> {
+        None
     }
 }
 

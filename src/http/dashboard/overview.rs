@@ -1,6 +1,6 @@
 //! The overview, the models and the audit trail. Never: where the figures come from.
 
-use crate::admin::{Command, HistoryLine, ModelServer, ModelView, Reply, UpstreamStatus};
+use crate::admin::{Command, HistoryLine, ModelServer, ModelView, Reply, UpstreamState, UpstreamStatus};
 use crate::registry::{AuditFilter, KeyFilter, PAGE_MAX};
 use crate::types::{AccountId, KeyId, KeyStatus, Tokens};
 
@@ -11,12 +11,13 @@ use super::visit::{PageAnswer, Refused, Visit};
 
 type Outcome = Result<PageAnswer, Refused>;
 
-const ACTIONS: [(&str, &str); 7] = [
+const ACTIONS: [(&str, &str); 8] = [
     ("", "Everything"),
     ("key", "Keys"),
     ("account", "Accounts and sign-ins"),
     ("invite", "Invitations"),
     ("token", "Tokens"),
+    ("upstream", "Model servers"),
     ("refused", "Refused sign-ins"),
     ("audit", "The log itself"),
 ];
@@ -54,7 +55,7 @@ impl Dashboard {
         let Reply::Models(models) = self.ask(visit, &Command::Models)? else { return Err(Refused::Broken) };
         let server = |one: &ModelServer, model: &ModelView| {
             let real = if one.model == model.name { String::new() } else { one.model.clone() };
-            (one.name.clone(), real, one.healthy)
+            (one.name.clone(), real, seen(one.state))
         };
         let row = |model: &ModelView| ModelRow {
             name: model.name.clone(),
@@ -126,13 +127,25 @@ impl Dashboard {
     fn server_rows(&self) -> Vec<ServerRow> {
         let row = |server: &UpstreamStatus| ServerRow {
             name: server.name.clone(),
-            is_healthy: server.healthy,
+            state: seen(server.state),
             models: counted(usize::try_from(server.models).unwrap_or(usize::MAX), "model"),
             load: load(server),
             detail: server.detail.clone(),
         };
         self.door.running.status().upstreams.iter().map(row).collect()
     }
+}
+
+/// Whether it is well, and the word for how it is.
+fn seen(state: UpstreamState) -> (bool, &'static str) {
+    let word = match state {
+        UpstreamState::Unknown => "Not checked yet",
+        UpstreamState::Up => "Healthy",
+        UpstreamState::Down => "Down",
+        UpstreamState::Open => "Failing",
+        UpstreamState::Draining => "Draining",
+    };
+    (state.is_healthy(), word)
 }
 
 fn load(server: &UpstreamStatus) -> String {

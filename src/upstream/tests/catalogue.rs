@@ -11,7 +11,7 @@ fn discovering(model: &Model) -> ServerSettings {
 }
 
 fn upstreams(servers: Vec<ServerSettings>, file: Option<PathBuf>) -> Arc<Upstreams> {
-    Upstreams::new(servers, file, Duration::from_millis(20), &Fixed).unwrap()
+    Upstreams::new(servers, file, Duration::from_millis(20), &Fixed, &dice()).unwrap()
 }
 
 fn names(upstreams: &Upstreams) -> Vec<String> {

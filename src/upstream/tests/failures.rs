@@ -1,5 +1,8 @@
 //! Servers that fail before their answer began.
 
+use tokio::time::Instant;
+
+use super::server::Standing;
 use super::*;
 use crate::types::{Ending, Tokens, TokensSource};
 
@@ -100,8 +103,10 @@ async fn another_server_is_asked_when_one_cannot_be_reached_and_the_failed_one_l
     drop(reply);
     let health = relay.upstreams.health();
     assert_eq!(health[0].fault, Some(RelayFault::Unreachable));
-    let model = relay.upstreams.catalogue.candidates("real").unwrap();
-    assert!(model[0].server.is_shunned() && !model[1].server.is_shunned());
+    let model = relay.upstreams.catalogue.candidates("real");
+    let standing = model
+        .map_or(Vec::new(), |model| model.iter().map(|one| one.server.standing(Instant::now())).collect());
+    assert_eq!(standing, [Standing::Failing, Standing::Well]);
     relay.is_settled(1);
 }
 
@@ -184,13 +189,15 @@ async fn settings_that_make_no_request_are_refused_by_name_and_without_the_key()
     let bad = [
         ServerSettings { prefix: "v 1".to_string(), ..settings("s", 1) },
         ServerSettings { prefix: "/a?b".to_string(), ..settings("s", 1) },
+        ServerSettings { health_path: Some("health".to_string()), ..settings("s", 1) },
+        ServerSettings { health_path: Some("/h?x".to_string()), ..settings("s", 1) },
         ServerSettings { prefix: "http://x/y".to_string(), ..settings("s", 1) },
         ServerSettings { api_key: Some(Secret::new("hidden\n".to_string())), ..settings("s", 1) },
         ServerSettings { api_key: Some(Secret::new(String::new())), ..settings("s", 1) },
         ServerSettings { address: Address::Tcp { host: "a/b".to_string(), port: 1 }, ..settings("s", 1) },
     ];
     for settings in bad {
-        let fault = Upstreams::new(vec![settings], None, SOON, &Fixed).err().unwrap().to_string();
+        let fault = Upstreams::new(vec![settings], None, SOON, &Fixed, &dice()).err().unwrap().to_string();
         assert!(fault.contains("'s'") && !fault.contains("hidden"), "{fault}");
     }
 }

@@ -213,7 +213,8 @@ async fn a_kept_connection_that_died_is_replaced_when_nothing_was_written() {
 #[tokio::test]
 async fn a_kept_connection_that_dies_under_a_request_is_not_tried_again() {
     let (model, other) = (Model::start().await, Model::start().await);
-    let relay = Relay::to(vec![model.settings(), settings("two", other.port())]);
+    let second = ServerSettings { priority: 1, ..settings("two", other.port()) };
+    let relay = Relay::to(vec![model.settings(), second]);
     let script = async {
         let mut peer = model.accept().await;
         peer.request().await;

@@ -1,6 +1,6 @@
 //! What of a command stands in the path and the query of its request. Never: bodies.
 
-use crate::admin::{Command, UsageAsk, wire};
+use crate::admin::{Command, UpstreamAsk, UsageAsk, wire};
 use crate::registry::{AuditFilter, KeyFilter};
 
 use super::Operation;
@@ -46,6 +46,7 @@ pub(super) fn parts(command: &Command) -> Parts {
             (Operation::AuditVerify, None, query)
         }
         Command::Models => plain(Operation::Models),
+        Command::Upstream(ask) => upstream(ask),
         Command::Usage { account } => {
             (Operation::Usage, None, account.iter().map(|account| ("account", account.clone())).collect())
         }
@@ -67,6 +68,16 @@ pub(super) fn parts(command: &Command) -> Parts {
         Command::KeyVerify { .. } => plain(Operation::KeyVerify),
         Command::Status => plain(Operation::Status),
     }
+}
+
+fn upstream(ask: &UpstreamAsk) -> Parts {
+    let (operation, subject) = match ask {
+        UpstreamAsk::List => (Operation::UpstreamList, None),
+        UpstreamAsk::Drain { upstream } => (Operation::UpstreamDrain, Some(upstream.clone())),
+        UpstreamAsk::Undrain { upstream } => (Operation::UpstreamUndrain, Some(upstream.clone())),
+        UpstreamAsk::Test { upstream, .. } => (Operation::UpstreamTest, Some(upstream.clone())),
+    };
+    (operation, subject, Vec::new())
 }
 
 fn key_query(filter: &KeyFilter, after: Option<String>, limit: usize) -> Vec<(&'static str, String)> {

@@ -29,7 +29,8 @@ pub(in crate::http) struct OverviewPage {
 #[derive(Debug, Clone, Default)]
 pub(in crate::http) struct ServerRow {
     pub(in crate::http) name: String,
-    pub(in crate::http) is_healthy: bool,
+    /// Whether it is well, and the word for how it is.
+    pub(in crate::http) state: (bool, &'static str),
     /// `3 models`.
     pub(in crate::http) models: String,
     /// `2 in flight, 3 waiting`, or empty when it has nothing to do.
@@ -51,8 +52,9 @@ pub(in crate::http) struct ModelsPage {
 #[derive(Debug, Clone, Default)]
 pub(in crate::http) struct ModelRow {
     pub(in crate::http) name: String,
-    /// The servers that have it: name, what it is called there (empty when the same), whether it is up.
-    pub(in crate::http) servers: Vec<(String, String, bool)>,
+    /// The servers that have it: name, what it is called there (empty when the same), whether it is well and the word
+    /// for how it is.
+    pub(in crate::http) servers: Vec<(String, String, (bool, &'static str))>,
 }
 
 /// `/dashboard/audit` (administrators): a GET form with `action` and `search`.

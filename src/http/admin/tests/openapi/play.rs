@@ -5,23 +5,58 @@ use serde_json::Value;
 use super::super::super::route::Operation;
 use super::super::*;
 use super::ROOT;
-use crate::admin::{Desk, ModelServer, UpstreamStatus, UsageAsk, run, wire};
+use crate::admin::{
+    Desk, ModelServer, UpstreamAsk, UpstreamState, UpstreamStatus, UpstreamStep, UpstreamTest, UsageAsk, run,
+    wire,
+};
 use crate::meter::{Course, Group, Step, Use};
-use crate::types::{Place, Prices, SessionId, SignUp, TrailHead};
+use crate::types::{ModelId, Place, Prices, SessionId, SignUp, TrailHead};
 
 /// A server with models behind it.
 struct Busy;
+
+fn local() -> UpstreamStatus {
+    UpstreamStatus {
+        name: "local".to_string(),
+        address: "127.0.0.1:8000".to_string(),
+        state: UpstreamState::Down,
+        since: Some(Noon.now()),
+        models: 1,
+        in_flight: 2,
+        waiting: 3,
+        priority: 0,
+        weight: 1,
+        latency: Some(Duration::from_micros(1234)),
+        detail: "it does not answer".to_string(),
+    }
+}
+
 impl Running for Busy {
     fn status(&self) -> ServerStatus {
-        let (name, detail) = ("local".to_string(), "it does not answer".to_string());
-        let upstreams =
-            vec![UpstreamStatus { name, healthy: false, models: 1, in_flight: 2, waiting: 3, detail }];
-        ServerStatus { upstreams, ..Seventh.status() }
+        ServerStatus { upstreams: vec![local()], ..Seventh.status() }
     }
 
     fn models(&self) -> Vec<ModelView> {
-        let server = ModelServer { name: "local".to_string(), model: "org/a".to_string(), healthy: true };
+        let (name, model) = ("local".to_string(), "org/a".to_string());
+        let server = ModelServer { name, model, state: UpstreamState::Open };
         vec![ModelView { name: "a".to_string(), servers: vec![server] }]
+    }
+
+    fn drain(&self, name: &str, drained: bool) -> Option<UpstreamStatus> {
+        let state = if drained { UpstreamState::Draining } else { UpstreamState::Up };
+        (name == "local").then(|| UpstreamStatus { state, since: None, latency: None, ..local() })
+    }
+
+    fn test(&self, name: &str, model: Option<&ModelId>, stream: bool) -> Option<UpstreamTest> {
+        let step = |name: &str, ok| UpstreamStep {
+            name: name.to_string(),
+            ok,
+            took: Duration::from_micros(1234),
+            detail: "3 models".to_string(),
+        };
+        let mut steps = vec![step("connect", true)];
+        steps.extend(model.map(|_| step("answer", !stream)));
+        (name == "local").then(|| UpstreamTest { name: name.to_string(), steps })
     }
 }
 
@@ -134,6 +169,18 @@ fn first_act(session: SessionId) -> Vec<Command> {
     ]
 }
 
+fn about_upstreams() -> Vec<Command> {
+    let upstream = || "local".to_string();
+    let asks = [
+        UpstreamAsk::List,
+        UpstreamAsk::Drain { upstream: upstream() },
+        UpstreamAsk::Undrain { upstream: upstream() },
+        UpstreamAsk::Test { upstream: upstream(), model: None, stream: false },
+        UpstreamAsk::Test { upstream: upstream(), model: Some("org/a".parse().unwrap()), stream: true },
+    ];
+    asks.into_iter().map(Command::Upstream).collect()
+}
+
 /// Every answer, with the row of its command.
 pub(super) fn answers() -> Vec<(Operation, Value)> {
     let (play, mut answers) = (Play::new(), Vec::new());
@@ -157,7 +204,7 @@ pub(super) fn answers() -> Vec<(Operation, Value)> {
     nothing.iter().for_each(|command| drop(ask(command, false)));
     ask(&Command::AccountCreate(new_account()), true);
     let session = play.sign_in();
-    for command in first_act(session) {
+    for command in first_act(session).into_iter().chain(about_upstreams()) {
         let answer = ask(&command, true);
         if matches!(command, Command::KeyCreate(_)) {
             play.count(&answer);

@@ -1,0 +1,212 @@
+//! The choice among servers that nobody speaks to.
+
+use super::*;
+use crate::types::{KeyId, ModelId, Random, RandomUnavailable};
+use crate::upstream::server::Server;
+use crate::upstream::{Address, ServerSettings};
+
+struct Sixes;
+
+impl Random for Sixes {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
+        bytes.fill(6);
+        Ok(())
+    }
+}
+
+/// Servers by priority, weight, slots and places in line.
+fn servers(all: &[(u32, u32, usize, usize)]) -> Vec<Candidate> {
+    let server =
+        |(number, (priority, weight, in_flight_max, queue_max)): (usize, &(u32, u32, usize, usize))| {
+            let settings = ServerSettings {
+                name: format!("s{number}"),
+                address: Address::Tcp { host: "127.0.0.1".to_string(), port: 1 },
+                prefix: String::new(),
+                models: Vec::new(),
+                aliases: Default::default(),
+                api_key: None,
+                connect_timeout: Duration::ZERO,
+                first_byte_timeout: Duration::ZERO,
+                idle_timeout: Duration::ZERO,
+                total_timeout: Duration::ZERO,
+                priority: *priority,
+                weight: *weight,
+                health_path: None,
+                health_interval: None,
+                in_flight_max: *in_flight_max,
+                queue_max: *queue_max,
+                queue_timeout: Duration::from_secs(10),
+                metadata: Default::default(),
+            };
+            let server = Arc::new(Server::new(settings, Arc::new(Sixes)).unwrap());
+            Candidate { server, real: "m".parse::<ModelId>().unwrap() }
+        };
+    all.iter().enumerate().map(server).collect()
+}
+
+fn asker() -> Asker {
+    Asker { key: KeyId::from_bytes(&[1; 16]).unwrap(), weight: 1 }
+}
+
+fn choice(all: &[Candidate]) -> Choice {
+    Choice::new(all.to_vec(), asker())
+}
+
+/// Who gets a request now.
+fn free(all: &[Candidate]) -> Option<Chosen> {
+    choice(all).free()
+}
+
+fn name(chosen: &Chosen) -> &str {
+    &chosen.candidate.server.name
+}
+
+async fn wait(all: &[Candidate]) -> Result<Chosen, RelayFault> {
+    choice(all).wait(&ReportHandle::default()).await
+}
+
+/// How many of so many requests each server gets, `at_once` of them under way at a time, the oldest ending first.
+fn shares(all: &[Candidate], requests: usize, at_once: usize) -> Vec<usize> {
+    let mut counts = vec![0; all.len()];
+    let mut under_way = std::collections::VecDeque::new();
+    for _ in 0..requests {
+        if under_way.len() == at_once {
+            under_way.pop_front();
+        }
+        let chosen = free(all).unwrap();
+        counts[all.iter().position(|one| one.server.name == name(&chosen)).unwrap()] += 1;
+        under_way.push_back(chosen);
+    }
+    counts
+}
+
+#[tokio::test]
+async fn requests_are_shared_out_as_the_weights_say_however_many_are_under_way() {
+    for at_once in [1, 2, 4, 8, 64] {
+        let equal = servers(&[(0, 1, 1000, 0); 4]);
+        assert_eq!(shares(&equal, 4000, at_once), [1000; 4], "{at_once} at once");
+        let unequal = shares(&servers(&[(0, 100, 1000, 0), (0, 300, 1000, 0)]), 4000, at_once);
+        assert!(unequal[0].abs_diff(1000) <= 2, "{unequal:?}, {at_once} at once");
+        let far = shares(&servers(&[(0, 1, 1000, 0), (0, 1000, 1000, 0)]), 10_010, at_once);
+        assert!((9..=12).contains(&far[0]), "{far:?}, {at_once} at once");
+    }
+}
+
+#[tokio::test]
+async fn the_least_busy_is_asked_whoever_was_asked_last() {
+    let all = servers(&[(0, 1, 10, 0), (0, 1, 10, 0)]);
+    let slow: Vec<_> = (0..6).map(|_| free(&all).unwrap()).collect();
+    let (first, second): (Vec<_>, Vec<_>) = slow.into_iter().partition(|chosen| name(chosen) == "s0");
+    assert_eq!((first.len(), second.len()), (3, 3));
+    drop(first);
+    let next: Vec<_> = (0..3).map(|_| free(&all).unwrap()).collect();
+    assert!(next.iter().all(|chosen| name(chosen) == "s0"), "the other one has three under way");
+    drop(second);
+}
+
+#[tokio::test]
+async fn one_that_was_away_does_not_get_all_that_it_missed() {
+    let all = servers(&[(0, 1, 10, 0), (0, 1, 10, 0)]);
+    all[0].server.drain(true);
+    assert_eq!(shares(&all, 1000, 1), [0, 1000]);
+    all[0].server.drain(false);
+    let after = shares(&all, 100, 1);
+    assert!(after[0] <= 51, "{after:?}");
+}
+
+#[tokio::test]
+async fn a_lower_number_is_first_and_a_higher_one_serves_when_none_of_it_is_well() {
+    let all = servers(&[(10, 1, 10, 0), (0, 1, 10, 0), (0, 1, 10, 0)]);
+    assert_eq!(shares(&all, 10, 1), [0, 5, 5]);
+    all[1].server.failed(RelayFault::Unreachable);
+    assert_eq!(shares(&all, 10, 1), [0, 0, 10]);
+    all[2].server.drain(true);
+    assert_eq!(shares(&all, 10, 1), [10, 0, 0]);
+    all[0].server.failed(RelayFault::Unreachable);
+    assert_eq!(shares(&all, 10, 1), [0, 10, 0], "all are ill: the better priority has it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_priority_is_waited_for_and_the_next_one_serves_when_that_comes_to_nothing() {
+    let all = servers(&[(0, 1, 1, 1), (5, 1, 1, 1)]);
+    let first = free(&all).unwrap();
+    assert_eq!(name(&first), "s0");
+    assert!(free(&all).is_none(), "the expensive one is not taken while there is a line");
+    let began = Instant::now();
+    let second = wait(&all).await.unwrap();
+    assert_eq!((name(&second), began.elapsed().as_secs()), ("s1", 10), "after the time in line");
+    let (third, ()) = tokio::join!(wait(&all), async { drop(first) });
+    assert_eq!(name(&third.unwrap()), "s0", "whoever waits gets what comes free");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_line_the_next_priority_serves_at_once() {
+    let all = servers(&[(0, 1, 1, 0), (5, 1, 1, 0)]);
+    let began = Instant::now();
+    let first = free(&all).unwrap();
+    let second = wait(&all).await.unwrap();
+    assert_eq!([name(&first), name(&second)], ["s0", "s1"]);
+    assert!(matches!(wait(&all).await, Err(RelayFault::Overloaded { .. })));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_all_priorities_together_is_no_longer_than_the_longest_of_one() {
+    let all = servers(&[(0, 1, 1, 1), (5, 1, 1, 1), (9, 1, 1, 1)]);
+    let _busy: Vec<_> = all.iter().map(|one| one.server.slots.take(asker()).unwrap()).collect();
+    let began = Instant::now();
+    assert!(matches!(wait(&all).await, Err(RelayFault::Overloaded { .. })));
+    assert_eq!(began.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_one_trial_goes_to_a_server_whose_time_is_over() {
+    let all = servers(&[(0, 1, 10, 0), (0, 1, 10, 0)]);
+    all[0].server.failed(RelayFault::Unreachable);
+    assert_eq!(shares(&all, 10, 1), [0, 10]);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(shares(&all, 10, 1), [1, 9]);
+    all[0].server.answered();
+    assert!([5, 6].contains(&shares(&all, 10, 1)[0]), "it is one of two again");
+}
+
+#[tokio::test]
+async fn the_last_server_is_never_shut_by_failures_and_a_drained_one_is_never_asked() {
+    let all = servers(&[(0, 1, 10, 0), (3, 1, 10, 0)]);
+    for one in &all {
+        one.server.failed(RelayFault::Unreachable);
+        one.server.was_checked(Some(RelayFault::Unreachable), Duration::ZERO);
+    }
+    assert_eq!(name(&free(&all).unwrap()), "s0");
+    all[0].server.drain(true);
+    assert_eq!(name(&free(&all).unwrap()), "s1");
+    all[1].server.drain(true);
+    assert!(free(&all).is_none() && choice(&all).is_empty());
+    assert!(matches!(wait(&all).await, Err(RelayFault::Drained)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_only_for_a_drained_server_is_handed_on_or_answered() {
+    // Alone; with a neighbour that has no line and comes free; with one of the next priority.
+    for (neighbour, found) in
+        [(None, Err(RelayFault::Drained)), (Some((0, 1, 1, 0)), Ok("s1")), (Some((7, 1, 1, 0)), Ok("s1"))]
+    {
+        let all = servers(&[(0, 1, 1, 1)].into_iter().chain(neighbour).collect::<Vec<_>>());
+        let busy = all[0].server.slots.take(asker()).unwrap();
+        let too = all.get(1).and_then(|one| one.server.slots.take(asker()));
+        let began = Instant::now();
+        let (outcome, ()) = tokio::join!(wait(&all), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(all[0].server.slots.waiting(), 1);
+            drop(too);
+            all[0].server.drain(true);
+        });
+        assert_eq!(outcome.as_ref().map(name).map_err(|fault| *fault), found);
+        assert_eq!(began.elapsed().as_secs(), 1, "nobody waits on for a drained server");
+        drop(busy);
+        assert_eq!((all[0].server.slots.in_flight(), all[0].server.slots.waiting()), (0, 0));
+        assert!(all[0].server.slots.take(asker()).is_none());
+        all[0].server.drain(false);
+        assert!(all[0].server.slots.take(asker()).is_some());
+    }
+}

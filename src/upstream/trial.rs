@@ -1,0 +1,210 @@
+//! One server tried for an operator, step by step, with times. Never: slots, turns, what is known of the server's health;
+//! so it can be tried while it is drained.
+
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use super::answer::Answer;
+use super::body::apply;
+use super::connect::connect;
+use super::pieces::Pieces;
+use super::pool::Lease;
+use super::reading::{READING_TIMEOUT, health_of, list_of};
+use super::server::Server;
+use super::tap::SseTap;
+use super::{Endpoint, RelayFault, Upstreams, headers};
+use crate::types::ModelId;
+
+/// The longest that an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest answer.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// How a server did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTest {
+    /// What the configuration calls it.
+    pub name: String,
+    /// One after the other; the last one may have failed.
+    pub steps: Vec<Step>,
+}
+
+/// One thing that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// `connect`, `health`, `models`, `answer`, `first_byte` or `stream`.
+    pub name: &'static str,
+    /// Whether it went well.
+    pub ok: bool,
+    /// How long it took.
+    pub took: Duration,
+    /// What came of it, in words. None of the server's own.
+    pub detail: String,
+}
+
+impl Upstreams {
+    /// Connects to a server, asks for its health and its list, and with a `model` for the shortest of answers, which
+    /// costs tokens. Takes 45 s at most. None when there is no server of this name.
+    pub async fn test(&self, name: &str, model: Option<&ModelId>, stream: bool) -> Option<ServerTest> {
+        let number = self.catalogue.servers().position(|server| server.name == name)?;
+        let server = Arc::clone(self.catalogue.server(number));
+        let is_discovering = self.catalogue.is_discovering(number);
+        let mut trial = Trial { steps: Vec::new() };
+        let real = model.map(|model| self.real(&server, model));
+        trial.run(&server, is_discovering, real.as_ref(), stream).await;
+        Some(ServerTest { name: name.to_string(), steps: trial.steps })
+    }
+
+    /// What a server calls a model; a name that does not lead to it is taken as its own.
+    fn real(&self, server: &Arc<Server>, model: &ModelId) -> ModelId {
+        let candidates = self.catalogue.candidates(model.as_str()).unwrap_or_default();
+        let own = candidates.into_iter().find(|one| Arc::ptr_eq(&one.server, server));
+        own.map_or_else(|| model.clone(), |own| own.real)
+    }
+}
+
+struct Trial {
+    steps: Vec<Step>,
+}
+
+impl Trial {
+    /// Goes on as long as all goes well.
+    async fn run(
+        &mut self,
+        server: &Server,
+        is_discovering: bool,
+        model: Option<&ModelId>,
+        stream: bool,
+    ) -> Option<()> {
+        self.step("connect", READING_TIMEOUT, async {
+            connect(&server.address, READING_TIMEOUT).await.map_err(words)?;
+            Ok((server.address.to_string(), ()))
+        })
+        .await?;
+        if let Some(uri) = &server.health_uri {
+            let health =
+                async { health_of(server, uri).await.map(|()| (uri.to_string(), ())).map_err(words) };
+            self.step("health", READING_TIMEOUT, health).await?;
+        }
+        let models = async {
+            let list = list_of(server, is_discovering).await.map_err(words)?;
+            Ok((list.map_or_else(|| "no list".to_string(), |list| counted(list.len(), "model")), ()))
+        };
+        self.step("models", READING_TIMEOUT, models).await?;
+        let model = model?;
+        let (lease, answer) =
+            self.step("answer", ANSWER_TIMEOUT, head(server, ask(model, stream), stream)).await?;
+        let mut answer = Answer::new(answer.into_body(), lease, None);
+        if !stream {
+            let whole = async {
+                let body = answer.collect(ANSWER_BYTES_MAX).await.map_err(words)?;
+                let is_answer =
+                    serde_json::from_slice::<Value>(&body).is_ok_and(|body| body["choices"].is_array());
+                let detail = format!("{} bytes", body.len());
+                if is_answer { Ok((detail, ())) } else { Err(format!("no chat completion in {detail}")) }
+            };
+            return self.step("body", ANSWER_TIMEOUT, whole).await;
+        }
+        let mut tap = SseTap::new(Endpoint::ChatCompletions.dialect(), false);
+        let first = async {
+            let chunk = next(&mut answer).await?.ok_or("it ended before its first byte")?;
+            let detail = format!("{} bytes", chunk.len());
+            let _ = tap.push(chunk);
+            Ok((detail, ()))
+        };
+        self.step("first_byte", ANSWER_TIMEOUT, first).await?;
+        self.step("stream", ANSWER_TIMEOUT, to_the_end(&mut answer, &mut tap)).await
+    }
+
+    async fn step<T>(
+        &mut self,
+        name: &'static str,
+        limit: Duration,
+        work: impl Future<Output = Result<(String, T), String>>,
+    ) -> Option<T> {
+        let began = Instant::now();
+        let outcome = timeout(limit, work).await.unwrap_or_else(|_| Err(words(RelayFault::Timeout)));
+        let (ok, detail, value) = match outcome {
+            Ok((detail, value)) => (true, detail, Some(value)),
+            Err(detail) => (false, detail, None),
+        };
+        self.steps.push(Step { name, ok, took: began.elapsed(), detail });
+        value
+    }
+}
+
+/// The shortest question there is.
+fn ask(model: &ModelId, stream: bool) -> Bytes {
+    let messages = json!([{ "role": "user", "content": "Hi" }]);
+    let body = json!({ "model": model.as_str(), "messages": messages, "max_tokens": 1, "stream": stream });
+    body.to_string().into()
+}
+
+/// The head of the answer, if it is one.
+async fn head(
+    server: &Server,
+    body: Bytes,
+    stream: bool,
+) -> Result<(String, (Lease, http::Response<hyper::body::Incoming>)), String> {
+    let wire = connect(&server.address, READING_TIMEOUT).await.map_err(words)?;
+    let mut lease = Lease::open(wire).await.map_err(|_| words(RelayFault::Unreachable))?;
+    let mut request = Request::new(Pieces::from(apply(&body, Vec::new())));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = server.uri(Endpoint::ChatCompletions);
+    *request.headers_mut() = server.own_headers();
+    let accept = if stream { "text/event-stream" } else { "application/json" };
+    for (name, value) in [(CONTENT_TYPE, "application/json"), (ACCEPT, accept), (ACCEPT_ENCODING, "identity")]
+    {
+        request.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    let head = lease.send(request).await.map_err(|error| {
+        words(if error.error().is_parse() { RelayFault::Invalid } else { RelayFault::BrokeOff })
+    })?;
+    let detail = format!("HTTP {}", head.status().as_u16());
+    if !head.status().is_success() {
+        return Err(detail);
+    }
+    if stream && !headers::is_event_stream(&head) {
+        return Err(format!("{detail}, but no stream of events"));
+    }
+    Ok((detail, (lease, head)))
+}
+
+/// The rest of a stream, which must say where it ends.
+async fn to_the_end(answer: &mut Answer, tap: &mut SseTap) -> Result<(String, ()), String> {
+    let (mut chunks, mut bytes) = (1, 0);
+    while let Some(chunk) = next(answer).await? {
+        chunks += 1;
+        bytes += chunk.len();
+        if bytes > ANSWER_BYTES_MAX {
+            return Err(format!("no end within {ANSWER_BYTES_MAX} bytes"));
+        }
+        let _ = tap.push(chunk);
+    }
+    let _ = tap.finish();
+    let chunks = counted(chunks, "chunk");
+    if tap.ended() {
+        Ok((format!("{chunks}, and the end mark"), ()))
+    } else {
+        Err(format!("{chunks}, but no end mark"))
+    }
+}
+
+async fn next(answer: &mut Answer) -> Result<Option<Bytes>, String> {
+    poll_fn(|cx| answer.poll_chunk(cx)).await.transpose().map_err(words)
+}
+
+fn words(fault: RelayFault) -> String {
+    fault.to_string()
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
