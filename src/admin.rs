@@ -17,14 +17,14 @@ use crate::gate::{Grant, Owner, Stop};
 use crate::meter::{KeyTrace, Meter};
 use crate::registry::{DenialTarget, Page, Registry, RegistryError};
 use crate::types::{
-    AccountId, Actor, Clock, Email, Key, KeyRecord, KeyStanding, Prices, TicketKind, Timestamp,
+    AccountId, Actor, Clock, Email, Key, KeyRecord, KeyStanding, Prices, Timestamp,
 };
 
 pub use command::{Command, UsageAsk};
 pub use error::AdminError;
 pub use reply::{
-    AccountDetail, AuditNews, AuditPage, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reply,
-    SecretView, UsageProof, UsageReport, UsageRow, UsageSums, UsageView, Verdict, WrongCounter,
+    AccountDetail, AuditNews, AuditPage, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reloaded,
+    Reply, SecretView, UsageProof, UsageReport, UsageRow, UsageSums, UsageView, Verdict, WrongCounter,
 };
 pub use status::{ServerStatus, Status, UpstreamStatus};
 pub use usage::lately;
@@ -52,7 +52,17 @@ pub trait Running: Send + Sync {
 
     /// The models it serves, by name.
     fn models(&self) -> Vec<ModelView>;
+
+    /// Loads the configuration anew and goes by it. `record` is told what is going to change once all of it was found
+    /// good; nothing changes before, nor when it fails. Blocks.
+    ///
+    /// # Errors
+    /// [`AdminError`] with every fault of the configuration, or what `record` said.
+    fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError>;
 }
+
+/// Writes down that the configuration is loaded anew.
+pub type Record<'a> = &'a dyn Fn(&Reloaded) -> Result<(), AdminError>;
 
 /// Carries out one command. May block on the disk.
 ///
@@ -74,10 +84,7 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
             Reply::Account(registry.update_account(actor, account, changes)?)
         }
         Command::AccountReset { account } => desk.reset(actor, account)?,
-        Command::InviteCreate(new) => {
-            let (invite, ticket) = registry.create_invite(actor, new)?;
-            Reply::Invited { invite, link: desk.link(TicketKind::Invite, &ticket) }
-        }
+        Command::InviteCreate(new) => desk.invited(actor, new)?,
         Command::InviteList => Reply::Invites(registry.invites(actor)?),
         Command::InviteRevoke { invite } => Reply::Invite(registry.revoke_invite(actor, *invite)?),
         Command::SessionList { account } => Reply::Sessions(registry.sessions(actor, account)?),
@@ -117,6 +124,7 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
         }
         Command::KeyRotate { key, rotation } => desk.issued(registry.rotate_key(actor, key, *rotation)?)?,
         Command::KeyVerify { key } => desk.verdict(actor, key)?,
+        Command::Reload => desk.reload(actor)?,
         Command::Status => desk.status(actor)?,
     })
 }
@@ -197,6 +205,14 @@ impl Desk<'_> {
             audit_head: self.registry.trail_head()?,
             server: self.server.map(Running::status),
         }))
+    }
+
+    fn reload(&self, actor: Actor) -> Result<Reply, AdminError> {
+        self.registry.administrators_only(actor)?;
+        let server =
+            self.server.ok_or_else(|| AdminError::unavailable("no server runs that could reload"))?;
+        let record = |reloaded: &Reloaded| Ok(self.registry.note_reload(actor, &reloaded.changed)?);
+        Ok(Reply::Reloaded(server.reload(&record)?))
     }
 
     fn owner(&self, account: AccountId) -> Result<Option<Email>, AdminError> {

@@ -12,6 +12,7 @@ mod invite;
 mod key;
 mod leak;
 mod moment;
+mod reload;
 mod report;
 mod restore;
 mod scan;
@@ -129,6 +130,7 @@ fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) 
             services.serve(settings::for_serve(global, options, screen)?, global, options)
         }
         Verb::Config(verb) => settings::run(verb, global, screen),
+        Verb::Reload => reload::run(global, screen, services),
         Verb::Version => version(screen),
         Verb::Account(verb) => account::run(verb, &desk(global, screen, services)?, screen),
         Verb::Key(verb) => key::run(verb, &desk(global, screen, services)?, screen),

@@ -8,7 +8,7 @@ use ember_gateway::serve::Machine;
 
 fn main() -> ExitCode {
     let mut terminal = terminal();
-    let machine = Machine::new(output_is_kept(&terminal));
+    let machine = Machine::new(output_is_kept(&terminal)).in_terminal(terminal.stdin_is_terminal);
     ExitCode::from(cli::run(std::env::args_os(), &mut terminal, &machine))
 }
 

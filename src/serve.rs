@@ -7,6 +7,7 @@ mod ledger;
 mod logging;
 mod machine;
 mod myself;
+mod reload;
 mod server;
 mod services;
 mod settings;
@@ -33,6 +34,7 @@ use crate::upstream::{USUAL_PORTS, Upstreams, discover};
 use data_dir::DataDir;
 use first_run::{ADMINISTRATOR, Due, FIRST_KEY, Output, Sink};
 use machine::{MachineRandom, SystemClock};
+use reload::Basis;
 use server::{Announce, End, Server};
 
 pub use data_dir::DataDirError;
@@ -139,7 +141,7 @@ fn birth() -> Result<Birth, ServeFault> {
 }
 
 /// The plain daemon: no minting, no looking for model servers.
-fn serve(config: Config) -> Result<(), ServeFault> {
+fn serve(config: Config, basis: Basis) -> Result<(), ServeFault> {
     let opened = open_to_serve(&config)?;
     if opened.registry().is_empty()? {
         let data = config.data.display();
@@ -153,14 +155,15 @@ fn serve(config: Config) -> Result<(), ServeFault> {
             "no model server is configured; add an [[upstream]] to ember.toml (`ember config default`)"
         );
     }
-    run(config, opened, None)
+    run(config, basis, opened, None)
 }
 
 /// The first minute: makes what is not there, finds model servers, shows how to use it, serves.
-fn up(mut config: Config, output: Output) -> Result<(), ServeFault> {
+fn up(mut config: Config, mut basis: Basis, output: Output) -> Result<(), ServeFault> {
     let opened = open_to_serve(&config)?;
     if config.upstreams.is_empty() {
-        config.upstreams = found_or_echo()?;
+        basis.found = look_around()?;
+        config.upstreams = found_or_echo(&basis.found);
     }
     let registry = opened.registry();
     let due = first_run::due(&registry, actor())?;
@@ -171,21 +174,26 @@ fn up(mut config: Config, output: Output) -> Result<(), ServeFault> {
         }
     };
     let announce = move |upstreams: &Upstreams, url: &str| announce(&registry, due, sink, upstreams, url);
-    run(config, opened, Some(Box::new(announce)))
+    run(config, basis, opened, Some(Box::new(announce)))
 }
 
 fn actor() -> Actor {
     Actor::Machine { uid: rustix::process::geteuid().as_raw() }
 }
 
-fn run(config: Config, opened: OpenStore, announce: Option<Announce>) -> Result<(), ServeFault> {
+fn run(
+    config: Config,
+    basis: Basis,
+    opened: OpenStore,
+    announce: Option<Announce>,
+) -> Result<(), ServeFault> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeFault::Process)?;
     let store = Arc::clone(&opened.store);
     let end = runtime.block_on(async {
         let listener = Listener::bind(&config.server.listen)
             .map_err(|(address, error)| ServeFault::Listen { address, error })?;
-        Server { config, dir: opened.dir, store: opened.store, listener }.run(announce).await
+        Server { config, dir: opened.dir, store: opened.store, listener }.run(basis, announce).await
     });
     // What still runs is a request that was cut or a look-up nobody waits for.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -252,8 +260,15 @@ fn tell(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
-/// Model servers on this machine's usual ports, else the built-in stand-in.
-fn found_or_echo() -> Result<Vec<UpstreamConfig>, ServeFault> {
+/// The model servers that were found, else the built-in stand-in.
+fn found_or_echo(found: &[Option<SocketAddr>]) -> Vec<UpstreamConfig> {
+    let one =
+        |address: &Option<SocketAddr>| address.map_or_else(UpstreamConfig::echo, UpstreamConfig::found_at);
+    found.iter().map(one).collect()
+}
+
+/// Looks for model servers on this machine's usual ports; one without address is the built-in stand-in.
+fn look_around() -> Result<Vec<Option<SocketAddr>>, ServeFault> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeFault::Process)?;
     let found = runtime.block_on(discover(&USUAL_PORTS));
@@ -266,10 +281,10 @@ fn found_or_echo() -> Result<Vec<UpstreamConfig>, ServeFault> {
         tell(
             "No model server answers on this machine's usual ports; ember-echo, the built-in stand-in, serves.\n",
         );
-        return Ok(vec![UpstreamConfig::echo()]);
+        return Ok(vec![None]);
     }
     for (label, address) in &found.servers {
         tell(&format!("Found {label} on {address}.\n"));
     }
-    Ok(found.servers.into_iter().map(|(_, address)| UpstreamConfig::found_at(address)).collect())
+    Ok(found.servers.into_iter().map(|(_, address)| Some(address)).collect())
 }

@@ -29,7 +29,7 @@ mod watch;
 mod wire;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::types::{Clock, ModelId, ModelScope};
@@ -50,9 +50,19 @@ pub use watch::StopSignal;
 
 /// All model servers, and the catalogue of their models.
 pub struct Upstreams {
-    catalogue: Catalogue,
+    catalogue: Arc<Catalogue>,
     models_file: Option<PathBuf>,
     saving: tokio::sync::Mutex<()>,
+    refresh: Mutex<Duration>,
+    /// Told when the servers were replaced.
+    replaced: tokio::sync::watch::Sender<()>,
+}
+
+/// Servers that are ready to take the place of others.
+pub struct Replacement {
+    wanted: Vec<Wanted>,
+    /// Requests at once and requests that wait, of each.
+    bounds: Vec<(usize, usize)>,
     refresh: Duration,
 }
 
@@ -105,14 +115,44 @@ impl Upstreams {
         refresh: Duration,
         clock: &dyn Clock,
     ) -> Result<Arc<Self>, SettingsFault> {
-        let wanted = servers.into_iter().map(wanted).collect::<Result<Vec<_>, _>>()?;
+        let wanted = servers.into_iter().map(|settings| wanted(settings, &[]));
+        let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
         let named = wanted.iter().map(|wanted| wanted.server.as_ref());
         let lists = match &models_file {
             Some(path) => list_file::load(path, named),
             None => named.map(|_| None).collect(),
         };
-        let catalogue = Catalogue::new(wanted, lists, clock.now().as_seconds());
-        Ok(Arc::new(Self { catalogue, models_file, saving: tokio::sync::Mutex::default(), refresh }))
+        let catalogue = Arc::new(Catalogue::new(wanted, lists, clock.now().as_seconds()));
+        let (saving, replaced) = (tokio::sync::Mutex::default(), tokio::sync::watch::Sender::new(()));
+        Ok(Arc::new(Self { catalogue, models_file, saving, refresh: Mutex::new(refresh), replaced }))
+    }
+
+    /// Gets other servers ready without changing anything. One of which the same is said as of one there is, is that
+    /// one; so it keeps its connections, its line and what is known of it. To be put to use, or dropped, before the next.
+    ///
+    /// # Errors
+    /// [`SettingsFault`] of the first server that no request could be made for.
+    pub fn prepare(
+        &self,
+        servers: Vec<ServerSettings>,
+        refresh: Duration,
+    ) -> Result<Replacement, SettingsFault> {
+        let known = self.catalogue.servers();
+        let bounds = servers.iter().map(|one| (one.in_flight_max, one.queue_max)).collect();
+        let wanted = servers.into_iter().map(|settings| wanted(settings, &known));
+        Ok(Replacement { wanted: wanted.collect::<Result<_, _>>()?, bounds, refresh })
+    }
+
+    /// Goes by these servers from now on. Requests under way on others go on to their ends; those that wait for one that
+    /// is gone choose anew.
+    pub fn replace(&self, replacement: Replacement) {
+        let Replacement { wanted, bounds, refresh } = replacement;
+        for (wanted, (in_flight_max, queue_max)) in wanted.iter().zip(bounds) {
+            wanted.server.slots.set_bounds(in_flight_max, queue_max);
+        }
+        *self.refresh.lock().unwrap_or_else(PoisonError::into_inner) = refresh;
+        self.catalogue.replace(wanted);
+        self.replaced.send_replace(());
     }
 
     /// The models in `scope`, by name.
@@ -155,17 +195,26 @@ impl Upstreams {
                 models: self.catalogue.count_of(server),
             }
         };
-        self.catalogue.servers().map(health).collect()
+        self.catalogue.servers().iter().map(health).collect()
     }
 }
 
-fn wanted(mut settings: ServerSettings) -> Result<Wanted, SettingsFault> {
+fn wanted(mut settings: ServerSettings, known: &[Arc<Server>]) -> Result<Wanted, SettingsFault> {
     Ok(Wanted {
         models: std::mem::take(&mut settings.models),
         aliases: std::mem::take(&mut settings.aliases),
         metadata: std::mem::take(&mut settings.metadata),
-        server: Arc::new(Server::new(settings)?),
+        server: one_of(known, Server::new(settings)?),
     })
+}
+
+/// The known one of which the same was said, else the new one.
+fn one_of(known: &[Arc<Server>], new: Server) -> Arc<Server> {
+    match known.iter().find(|old| old.place() == new.place()) {
+        Some(old) if old.is_like(&new) => Arc::clone(old),
+        Some(old) => Arc::new(new.succeeding(old)),
+        None => Arc::new(new),
+    }
 }
 
 #[cfg(test)]

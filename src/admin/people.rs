@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::registry::{AuditFilter, Event};
+use crate::registry::{AuditFilter, Event, NewInvite};
 use crate::types::{AccountId, Actor, EventId, KeyId, Secret, Ticket, TicketKind};
 
 use super::{AdminError, AuditNews, AuditPage, Desk, HistoryLine, Reply, Running};
@@ -12,6 +12,11 @@ impl Desk<'_> {
         let reset = self.registry.issue_reset(actor, account)?;
         let link = self.link(TicketKind::Reset, &reset.ticket);
         Ok(Reply::Reset { account: reset.account, expires_at: reset.expires_at, link })
+    }
+
+    pub(super) fn invited(&self, actor: Actor, new: &NewInvite) -> Result<Reply, AdminError> {
+        let (invite, ticket) = self.registry.create_invite(actor, new)?;
+        Ok(Reply::Invited { invite, link: self.link(TicketKind::Invite, &ticket) })
     }
 
     /// The URL that a ticket is handed over in.

@@ -36,28 +36,41 @@ fn base_url(server: &ServerConfig) -> String {
 
 /// A key must be revocable with a broken configuration, too: `--data` or `EMBER_DATA` says all that is needed.
 pub(super) fn for_command(global: &Global, screen: &mut Screen<'_, '_>) -> Result<Settings, CliError> {
+    let (settings, faults) = to_reach(global, screen)?;
+    if let Some(faults) = faults {
+        screen.warn(&format!("the configuration is left out, since it has faults:\n{faults}"));
+    }
+    Ok(settings)
+}
+
+/// The same, with the faults for which the configuration was left out.
+pub(super) fn to_reach(
+    global: &Global,
+    screen: &Screen<'_, '_>,
+) -> Result<(Settings, Option<Faults>), CliError> {
     let loaded = load(global, Flags { data: global.data.clone(), ..Flags::default() }, screen);
     let named = global.data.clone().or_else(|| screen.terminal.variable("EMBER_DATA").map(PathBuf::from));
     match (loaded, named) {
         (Ok(loaded), _) => {
             let config = loaded.config;
-            Ok(Settings {
+            let settings = Settings {
                 rules: config.rules(),
                 base_url: base_url(&config.server),
                 prices: config.usage.prices,
                 data: config.data,
                 rotation_grace: config.keys.rotation_grace,
-            })
+            };
+            Ok((settings, None))
         }
         (Err(faults), Some(data)) => {
-            screen.warn(&format!("the configuration is left out, since it has faults:\n{faults}"));
-            Ok(Settings {
+            let settings = Settings {
                 data: screen.terminal.cwd.join(data),
                 rotation_grace: ROTATION_GRACE,
                 rules: Rules::default(),
                 base_url: BASE_URL.to_string(),
                 prices: Prices::default(),
-            })
+            };
+            Ok((settings, Some(faults)))
         }
         (Err(faults), None) => Err(wrong(&faults).hint("give --data DIR to go on without the configuration")),
     }

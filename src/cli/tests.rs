@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::admin::{ModelServer, ModelView, Running, ServerStatus};
+use crate::admin::{AdminError, ModelServer, ModelView, Record, Reloaded, Running, ServerStatus};
 use crate::config::Loaded;
 use crate::http::admin::{AdminDoor, SOCKET, VERSION, serve_connection};
 use crate::meter::Meter;
@@ -131,6 +131,11 @@ impl Running for Seventh {
             name: "llama3".to_string(),
             servers: vec![server("gpu-1", true), server("gpu-2", false)],
         }]
+    }
+
+    fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError> {
+        let reloaded = Reloaded::default();
+        record(&reloaded).map(|()| reloaded)
     }
 }
 

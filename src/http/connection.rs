@@ -17,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
+use super::Limits;
 use super::framing::Framing;
 use super::pulse::Pulse;
 use super::service::{Peer, Service};
@@ -73,7 +74,7 @@ async fn serve_http1(
         .max_headers(service.limits().headers_max + HEADERS_ROOM)
         .max_buf_size(head_bytes);
     let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let watch = Supervisor::new(Arc::clone(&stream), Arc::clone(&pulse), Arc::clone(&service), &stop);
+    let watch = Supervisor::new(Arc::clone(&stream), Arc::clone(&pulse), service.limits(), &stop);
     drive(connection, http1::Connection::graceful_shutdown, watch).await;
     let refusal = pulse.unasked().map(|status| service.refuse_unread(status, peer));
     close(stream, &pulse, refusal).await;
@@ -101,7 +102,7 @@ async fn serve_http2(
         .keep_alive_interval(service.limits().idle_timeout)
         .keep_alive_timeout(service.limits().write_timeout);
     let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let watch = Supervisor::new(Arc::clone(&stream), Arc::clone(&pulse), service, &stop);
+    let watch = Supervisor::new(Arc::clone(&stream), Arc::clone(&pulse), service.limits(), &stop);
     drive(connection, http2::Connection::graceful_shutdown, watch).await;
     close(stream, &pulse, None).await;
 }
@@ -187,16 +188,16 @@ async fn swallow(stream: &TcpStream) {
 struct Supervisor {
     stream: Arc<TcpStream>,
     pulse: Arc<Pulse>,
-    service: Arc<Service>,
+    limits: Arc<Limits>,
     timer: Pin<Box<Sleep>>,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
     drained: bool,
 }
 
 impl Supervisor {
-    fn new(stream: Arc<TcpStream>, pulse: Arc<Pulse>, service: Arc<Service>, stop: &StopWatch) -> Self {
-        let timer = Box::pin(sleep_until(Instant::now() + service.limits().header_timeout));
-        Self { stream, pulse, service, timer, draining: Box::pin(stop.clone().draining()), drained: false }
+    fn new(stream: Arc<TcpStream>, pulse: Arc<Pulse>, limits: Arc<Limits>, stop: &StopWatch) -> Self {
+        let timer = Box::pin(sleep_until(Instant::now() + limits.header_timeout));
+        Self { stream, pulse, limits, timer, draining: Box::pin(stop.clone().draining()), drained: false }
     }
 
     /// Whether this connection is to end with the answers that are under way.
@@ -232,7 +233,7 @@ impl Supervisor {
     /// deadline comes before it.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
-            let deadline = self.pulse.deadline(self.service.limits());
+            let deadline = self.pulse.deadline(&self.limits);
             let rings = self.timer.deadline();
             if deadline.is_some_and(|deadline| deadline < rings) {
                 self.timer.as_mut().reset(deadline.unwrap_or(rings));

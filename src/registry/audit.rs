@@ -89,6 +89,8 @@ actions! {
     TokenRefused = "refused.token",
     /// Old events were removed.
     TrailTrimmed = "audit.trimmed",
+    /// The configuration was loaded anew.
+    ConfigReloaded = "config.reloaded",
 }
 
 /// A line of the audit trail.
@@ -122,7 +124,7 @@ impl Event {
             Some("invite") => InviteId::from_bytes(target).map(|id| id.to_string()),
             Some("token") => TokenId::from_bytes(target).map(|id| id.to_string()),
             Some("refused") => refused_address(target),
-            Some("audit") => None,
+            Some("audit" | "config") => None,
             _ => AccountId::from_bytes(target).map(|id| id.to_string()),
         };
         id.unwrap_or_default()

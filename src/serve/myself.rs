@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::admin::{ModelServer, ModelView, Running, ServerStatus, UpstreamStatus};
+use crate::admin::{
+    AdminError, ModelServer, ModelView, Record, Reloaded, Running, ServerStatus, UpstreamStatus,
+};
 use crate::meter::Meter;
 use crate::types::Timestamp;
 use crate::upstream::{ServedBy, Upstreams};
+
+use super::reload::Reloader;
 
 /// The parts that know.
 pub(super) struct Myself {
@@ -13,6 +17,7 @@ pub(super) struct Myself {
     pub(super) listen: Vec<String>,
     pub(super) meter: Arc<Meter>,
     pub(super) upstreams: Arc<Upstreams>,
+    pub(super) reloader: Arc<Reloader>,
 }
 
 impl Running for Myself {
@@ -46,5 +51,9 @@ impl Running for Myself {
             servers: served.by.into_iter().map(by).collect(),
         });
         view.collect()
+    }
+
+    fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError> {
+        self.reloader.reload(record)
     }
 }

@@ -1,8 +1,10 @@
 //! The running server: its parts put together, its tasks, its end. Never: rules, how it was asked for.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::UnixListener;
@@ -14,17 +16,19 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use crate::admin::Running;
 use crate::config::Config;
 use crate::gate::{Gate, Limiter};
-use crate::http::{Listener, Parts, Stop, admin};
+use crate::http::admin::Terms;
+use crate::http::{Conduct, Listener, Parts, Stop, admin};
 use crate::meter::{Ledger, Meter};
 use crate::registry::{Door, Registry, changes};
 use crate::store::{RedbStore, Store};
-use crate::types::{Clock, KeyId, Origin};
+use crate::types::{Clock, Current, KeyId, Origin};
 use crate::upstream::Upstreams;
 
 use super::data_dir::DataDir;
 use super::ledger::{self, DiskLedger};
 use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
 use super::myself::Myself;
+use super::reload::{self, Basis, Reloader, Upkeep};
 use super::source::RegistrySource;
 use super::{ServeFault, idle, settings, snapshot, socket_path, traces, trail, usage};
 
@@ -55,6 +59,9 @@ struct Built {
     meter: Arc<Meter>,
     clock: Arc<dyn Clock>,
     limiter: Arc<Limiter>,
+    conduct: Arc<Current<Conduct>>,
+    terms: Arc<Current<Terms>>,
+    upkeep: watch::Sender<Upkeep>,
     /// Keys that were met after their end.
     expired: mpsc::Receiver<KeyId>,
 }
@@ -70,23 +77,26 @@ const COMMANDS_TIME: Duration = Duration::from_secs(10);
 
 impl Server {
     /// Serves until a signal asks for the end.
-    pub(super) async fn run(mut self, announce: Option<Announce>) -> Result<End, ServeFault> {
-        let mut signals = Signals::new()?;
+    pub(super) async fn run(mut self, basis: Basis, announce: Option<Announce>) -> Result<End, ServeFault> {
+        let (mut signals, hangups) = Signals::new(basis.hangup_ends)?;
         let mut built = self.build()?;
-        let (socket, door) = self.open_door(&built)?;
+        let reloader = self.reloader(&built, basis);
+        let (socket, door) = self.open_door(&built, Arc::clone(&reloader))?;
         let parts = self.parts(&built, Arc::clone(&door));
         let (closing, closed) = watch::channel(());
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&built.upstreams).watch());
         tasks.spawn(settle(Arc::clone(&built.registry)));
-        tasks.spawn(trail::keep(Arc::clone(&built.registry), self.config.audit.retention));
+        tasks.spawn(trail::keep(Arc::clone(&built.registry), built.upkeep.subscribe()));
         tasks.spawn(usage::write_down(Arc::clone(&built.meter)));
         tasks.spawn(ledger::write_down(Arc::clone(&built.limiter), Arc::clone(&built.clock)));
         let expired = std::mem::replace(&mut built.expired, mpsc::channel(1).1);
         tasks.spawn(ledger::note_expiries(Arc::clone(&built.registry), expired));
         tasks.spawn(traces::write_down(Arc::clone(&built.meter)));
-        if let Some(unused_for) = self.config.keys.unused_expiry {
-            tasks.spawn(idle::expire(Arc::clone(&built.registry), Arc::clone(&built.meter), unused_for));
+        let (registry, meter) = (Arc::clone(&built.registry), Arc::clone(&built.meter));
+        tasks.spawn(idle::keep(registry, meter, built.upkeep.subscribe()));
+        if let Some(hangups) = hangups {
+            tasks.spawn(reload::with_hangups(hangups, reloader, Arc::clone(&built.registry)));
         }
         let commands = tokio::spawn(accept_commands(socket, door, closed));
         let stop = Stop::default();
@@ -98,9 +108,8 @@ impl Server {
         for address in self.listener.addresses() {
             tracing::info!("listening on http://{address}");
         }
-        let drain_timeout = self.config.server.drain_timeout;
-        let serving = self.listener.serve(parts, &stop, drain_timeout);
-        let end = until_asked(serving, signals, &stop, drain_timeout).await?;
+        let serving = self.listener.serve(parts, &stop);
+        let end = until_asked(serving, signals, &stop, &built.conduct).await?;
         if end == End::Drained {
             drop(closing);
             let _ = timeout(COMMANDS_TIME, commands).await;
@@ -139,15 +148,13 @@ impl Server {
     fn parts(&self, built: &Built, door: Arc<admin::AdminDoor>) -> Parts {
         Parts {
             admin: door,
-            site: settings::site(&self.config.server),
-            origins: settings::origins(&self.config.server),
             revoke: revoker(Arc::clone(&built.registry)),
             gate: Arc::clone(&built.gate),
             upstreams: Arc::clone(&built.upstreams),
             clock: Arc::clone(&built.clock),
             random: Arc::new(MachineRandom::new()),
             store_ready: readiness(Arc::clone(&self.store)),
-            limits: settings::limits(&self.config.server, &self.config.limits),
+            conduct: Arc::clone(&built.conduct),
         }
     }
 
@@ -181,7 +188,27 @@ impl Server {
         let servers = std::mem::take(&mut self.config.upstreams).into_iter().map(settings::server).collect();
         let upstreams = Upstreams::new(servers, models_file, self.config.models.refresh, &*clock)
             .map_err(|fault| ServeFault::Upstream(fault.to_string()))?;
-        Ok(Built { gate, registry, upstreams, meter, clock, limiter, expired })
+        let conduct = Arc::new(Current::new(settings::conduct(&self.config)));
+        let terms = Arc::new(Current::new(settings::terms(&self.config, self.address())));
+        let (upkeep, _) = watch::channel(Upkeep::of(&self.config));
+        Ok(Built { gate, registry, upstreams, meter, clock, limiter, conduct, terms, upkeep, expired })
+    }
+
+    /// The first address that is listened on.
+    fn address(&self) -> Option<SocketAddr> {
+        self.listener.addresses().first().copied()
+    }
+
+    /// Every part of the server that can go by another configuration.
+    fn reloader(&self, built: &Built, mut basis: Basis) -> Arc<Reloader> {
+        basis.parts.extend([
+            reload::upstreams(Arc::clone(&built.upstreams), std::mem::take(&mut basis.found)),
+            reload::rules(Arc::clone(&built.limiter), Arc::clone(&built.registry)),
+            reload::door(Arc::clone(&built.conduct)),
+            reload::terms(Arc::clone(&built.terms), self.address()),
+            reload::upkeep(built.upkeep.clone(), Arc::clone(&built.meter)),
+        ]);
+        Arc::new(Reloader::new(basis))
     }
 
     fn limiter(&self, store: Arc<dyn Store>) -> Arc<Limiter> {
@@ -193,26 +220,28 @@ impl Server {
 
 impl Server {
     /// Binds the socket for commands. Whoever holds the store's lock may: a socket that lies there is a dead one's.
-    fn open_door(&self, built: &Built) -> Result<(UnixListener, Arc<admin::AdminDoor>), ServeFault> {
+    fn open_door(
+        &self,
+        built: &Built,
+        reloader: Arc<Reloader>,
+    ) -> Result<(UnixListener, Arc<admin::AdminDoor>), ServeFault> {
         let listener = socket_path::bind(&self.dir).map_err(ServeFault::Socket)?;
         let listen: Vec<_> =
             self.listener.addresses().iter().map(|address| format!("http://{address}")).collect();
-        let address = self.listener.addresses().first().copied();
-        let base_url = address.map(|address| self.config.server.base_url(address));
         let running: Arc<dyn Running> = Arc::new(Myself {
             started_at: built.clock.now(),
             listen,
             meter: Arc::clone(&built.meter),
             upstreams: Arc::clone(&built.upstreams),
+            reloader,
         });
         let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
         let snapshot = Box::new(move || snapshot::take(&store, &dir));
         let (registry, clock) = (Arc::clone(&built.registry), Arc::clone(&built.clock));
-        let base_url = base_url.unwrap_or_default();
-        let door =
-            admin::AdminDoor::new(registry, Arc::clone(&built.meter), clock, running, snapshot, base_url)
-                .with_user(self.dir.owner())
-                .with_prices(self.config.usage.prices.clone());
+        let meter = Arc::clone(&built.meter);
+        let door = admin::AdminDoor::new(registry, meter, clock, running, snapshot, String::new())
+            .with_user(self.dir.owner())
+            .with_terms(Arc::clone(&built.terms));
         Ok((listener, Arc::new(door)))
     }
 }
@@ -226,26 +255,24 @@ fn readiness(store: Arc<RedbStore>) -> crate::http::Readiness {
 }
 
 /// The signals that ask for the end. A closed terminal asks for it, too.
-struct Signals([Signal; 3]);
+struct Signals(Vec<Signal>);
 
 impl Signals {
-    fn new() -> Result<Self, ServeFault> {
+    /// Hang-ups are given apart when they do not ask for the end.
+    fn new(hangup_ends: bool) -> Result<(Self, Option<Signal>), ServeFault> {
         let handler = |kind| signal(kind).map_err(ServeFault::Process);
-        Ok(Self([
-            handler(SignalKind::terminate())?,
-            handler(SignalKind::interrupt())?,
-            handler(SignalKind::hangup())?,
-        ]))
+        let mut ends = vec![handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?];
+        let mut hangups = Some(handler(SignalKind::hangup())?);
+        if hangup_ends {
+            ends.extend(hangups.take());
+        }
+        Ok((Self(ends), hangups))
     }
 
     /// Resolves with the next of them.
     async fn next(&mut self) {
-        let [terminate, interrupt, hangup] = &mut self.0;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
-        }
+        let mut came = |cx: &mut Context<'_>| self.0.iter_mut().any(|one| one.poll_recv(cx).is_ready());
+        poll_fn(|cx| if came(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 }
 
@@ -254,14 +281,15 @@ async fn until_asked(
     serving: impl Future<Output = ()>,
     mut signals: Signals,
     stop: &Stop,
-    drain_timeout: Duration,
+    conduct: &Current<Conduct>,
 ) -> Result<End, ServeFault> {
     let mut serving = pin!(serving);
     tokio::select! {
         () = &mut serving => return Ok(End::Drained),
         () = signals.next() => {}
     }
-    tracing::info!(longest_s = drain_timeout.as_secs(), "draining; a second signal ends it at once");
+    let longest_s = conduct.get().drain_timeout.as_secs();
+    tracing::info!(longest_s, "draining; a second signal ends it at once");
     stop.drain();
     tokio::select! {
         () = &mut serving => Ok(End::Drained),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::admin::AdminError;
 use crate::cli::{CliError, Exit, Global, OpenError, Opened, ServeOptions, Services, UpOptions};
-use crate::config::Loaded;
+use crate::config::{Loaded, LogConfig};
 use crate::meter::Meter;
 use crate::registry::{Registry, Rules};
 use crate::store::{RedbStore, Store, StoreOptions};
@@ -16,11 +16,13 @@ use super::data_dir::{DataDir, DataDirError};
 use super::first_run::Output;
 use super::logging::{self, Lines, Style};
 use super::machine::{self, MachineRandom, SystemClock};
+use super::reload::{Basis, Part};
 use super::{OpenStore, ServeFault, settings, snapshot};
 
 /// Ember on this machine.
 pub struct Machine {
     output: Output,
+    in_terminal: bool,
 }
 
 impl Machine {
@@ -28,23 +30,47 @@ impl Machine {
     #[must_use]
     pub fn new(output_is_kept: bool) -> Self {
         machine::forbid_core_dumps();
-        Self { output: if output_is_kept { Output::Kept } else { Output::Seen } }
+        Self { output: if output_is_kept { Output::Kept } else { Output::Seen }, in_terminal: false }
+    }
+
+    /// The same, where a person at a terminal started it or not: then it ends when the terminal is closed.
+    #[must_use]
+    pub fn in_terminal(self, in_terminal: bool) -> Self {
+        Self { in_terminal, ..self }
+    }
+
+    /// Starts the log, and keeps what is needed to load the configuration again.
+    fn basis(&self, loaded: &Loaded, global: &Global) -> Basis {
+        let (quiet, verbose) = (global.quiet, global.verbose);
+        let log = &loaded.config.log;
+        let started = logging::start(settings::style(log), lines(log, quiet, verbose));
+        let log: Part = Box::new(move |config| {
+            let (started, lines) = (started.clone(), lines(&config.log, quiet, verbose));
+            Ok(Box::new(move || started.set(lines)))
+        });
+        Basis {
+            kept: loaded.kept.clone(),
+            said: loaded.said(),
+            parts: vec![log],
+            found: Vec::new(),
+            hangup_ends: self.in_terminal,
+        }
     }
 }
 
 impl Services for Machine {
     fn up(&self, loaded: Loaded, global: &Global, options: &UpOptions) -> Result<(), CliError> {
-        start_logging(&loaded, global);
+        let basis = self.basis(&loaded, global);
         let output = match &options.out {
             Some(file) => Output::File(file.clone()),
             None => self.output.clone(),
         };
-        super::up(loaded.config, output).map_err(CliError::from)
+        super::up(loaded.config, basis, output).map_err(CliError::from)
     }
 
     fn serve(&self, loaded: Loaded, global: &Global, _: &ServeOptions) -> Result<(), CliError> {
-        start_logging(&loaded, global);
-        super::serve(loaded.config).map_err(CliError::from)
+        let basis = self.basis(&loaded, global);
+        super::serve(loaded.config, basis).map_err(CliError::from)
     }
 
     fn open(&self, data: &Path, create: bool, rules: &Rules) -> Result<Opened, OpenError> {
@@ -80,11 +106,10 @@ fn opened(store: Arc<RedbStore>, dir: DataDir, rules: Rules) -> Opened {
 }
 
 /// Flags win over the configuration here, too.
-fn start_logging(loaded: &Loaded, global: &Global) {
-    let log = &loaded.config.log;
-    let quiet = global.quiet.then_some(tracing::Level::WARN);
-    let level = verbosity(global.verbose).or(quiet).unwrap_or_else(|| settings::level(log));
-    logging::start(settings::style(log), Lines { level, access: log.access && !global.quiet, audit: true });
+fn lines(log: &LogConfig, quiet: bool, verbose: u8) -> Lines {
+    let least = quiet.then_some(tracing::Level::WARN);
+    let level = verbosity(verbose).or(least).unwrap_or_else(|| settings::level(log));
+    Lines { level, access: log.access && !quiet, audit: true }
 }
 
 fn verbosity(verbose: u8) -> Option<tracing::Level> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::RelayFault;
-use super::catalogue::Candidate;
+use super::catalogue::{Candidate, Catalogue};
 use super::report::ReportHandle;
-use super::server::ServerSlot;
+use super::server::{Server, ServerSlot};
 use super::slots::{Asker, Slot, Wait};
 use super::watch::deadline;
 
@@ -19,6 +19,12 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 pub(super) struct Choice {
     left: Vec<Candidate>,
     asker: Asker,
+    /// Which generation of servers it is made among.
+    generation: u64,
+    /// Those that saw nothing of the request.
+    tried: Vec<Arc<Server>>,
+    /// Since when the request waits for one that has a slot.
+    waits_since: Option<Instant>,
 }
 
 /// A server with a slot for the request, and what the model is called there.
@@ -28,8 +34,27 @@ pub(super) struct Chosen {
 }
 
 impl Choice {
-    pub(super) fn new(candidates: Vec<Candidate>, asker: Asker) -> Self {
-        Self { left: candidates, asker }
+    /// Among servers that were taken from a catalogue when it was of that generation.
+    pub(super) fn new(candidates: Vec<Candidate>, asker: Asker, generation: u64) -> Self {
+        Self { left: candidates, asker, generation, tried: Vec::new(), waits_since: None }
+    }
+
+    /// Chooses anew, among all that have the model now and saw nothing of the request yet, when the servers were
+    /// replaced meanwhile; says whether there are any.
+    pub(super) fn renew(&mut self, catalogue: &Catalogue, model: &str) -> bool {
+        let generation = catalogue.generation();
+        if std::mem::replace(&mut self.generation, generation) == generation {
+            return false;
+        }
+        let mut left = catalogue.candidates(model).unwrap_or_default();
+        left.retain(|one| !self.tried.iter().any(|tried| Arc::ptr_eq(tried, &one.server)));
+        self.left = left;
+        !self.left.is_empty()
+    }
+
+    /// A server saw nothing of the request, and is not asked again.
+    pub(super) fn tried(&mut self, server: Arc<Server>) {
+        self.tried.push(server);
     }
 
     /// Whether no server is left.
@@ -50,7 +75,8 @@ impl Choice {
     /// [`RelayFault::Overloaded`].
     pub(super) async fn wait(&mut self, report: &ReportHandle) -> Result<Chosen, RelayFault> {
         let preferred = self.sort();
-        if let Some(slot) = self.in_line(preferred, report).await
+        let since = *self.waits_since.get_or_insert_with(Instant::now);
+        if let Some(slot) = self.in_line(preferred, since, report).await
             && let Some(at) = self.left.iter().position(|one| slot.is_of(&one.server.slots))
         {
             return Ok(self.choose(at, slot));
@@ -59,12 +85,12 @@ impl Choice {
         self.free_among(preferred..self.left.len()).ok_or(RelayFault::Overloaded { retry_after })
     }
 
-    async fn in_line(&self, preferred: usize, report: &ReportHandle) -> Option<Slot> {
+    async fn in_line(&self, preferred: usize, since: Instant, report: &ReportHandle) -> Option<Slot> {
         let servers = || self.left.iter().take(preferred).map(|one| &one.server);
         let wait = Wait::begin(self.asker, servers().map(|server| &server.slots)).ok()?;
         let longest = servers().map(|server| server.queue_timeout).max().unwrap_or_default();
         let _in_line = report.stands_in_line();
-        timeout_at(deadline(Instant::now(), longest), wait).await.ok()?.ok()
+        timeout_at(deadline(since, longest), wait).await.ok()?.ok()
     }
 
     /// Puts those first that are well, the least busy before the others; says how many there are, or all if none is
@@ -90,6 +116,7 @@ impl Choice {
     }
 
     fn choose(&mut self, at: usize, slot: Slot) -> Chosen {
+        self.waits_since = None;
         let candidate = self.left.remove(at);
         Chosen { slot: ServerSlot::new(Arc::clone(&candidate.server), slot), candidate }
     }

@@ -1,7 +1,7 @@
 //! Reads the servers' own model lists: when, and what follows. Never: what a list means.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -90,51 +90,67 @@ impl Upstreams {
     /// Reads every server's list once, all at once.
     pub async fn look(self: &Arc<Self>) {
         let mut readings = JoinSet::new();
-        for number in 0..self.catalogue.servers().len() {
+        for server in self.catalogue.servers() {
             let upstreams = Arc::clone(self);
-            readings.spawn(async move { upstreams.read_list(number).await });
+            readings.spawn(async move {
+                if let Some(discovering) = upstreams.catalogue.is_discovering(&server) {
+                    upstreams.read_list(&server, discovering).await;
+                }
+            });
         }
         readings.join_all().await;
     }
 
-    /// Reads every server's list at once and again every `refresh`; that of a server that is down sooner. Never
-    /// ends: spawn it, and abort it at the end.
+    /// Reads every server's list at once and again every `refresh`; that of a server that is down sooner, and all when
+    /// the servers were replaced. Never ends: spawn it, and abort it at the end.
     pub async fn watch(self: Arc<Self>) {
-        let mut readers = JoinSet::new();
-        for number in 0..self.catalogue.servers().len() {
-            readers.spawn(Arc::clone(&self).keep_reading(number));
+        let mut replaced = self.replaced.subscribe();
+        let (mut readers, mut read) = (JoinSet::new(), Vec::new());
+        loop {
+            let servers = self.catalogue.servers();
+            for server in &servers {
+                if !read.iter().any(|known| Arc::ptr_eq(known, server)) {
+                    readers.spawn(Arc::clone(&self).keep_reading(Arc::clone(server)));
+                }
+            }
+            read = servers;
+            tokio::select! {
+                _ = replaced.changed() => self.save_lists().await,
+                Some(_) = readers.join_next(), if !readers.is_empty() => {}
+            }
         }
-        readers.join_all().await;
-        std::future::pending().await
     }
 
-    async fn keep_reading(self: Arc<Self>, number: usize) {
+    /// Until the server is not one of them any more.
+    async fn keep_reading(self: Arc<Self>, server: Arc<Server>) {
+        let mut replaced = self.replaced.subscribe();
         let mut retry = RETRY_FIRST;
-        loop {
-            let wait = if self.read_list(number).await {
+        while let Some(discovering) = self.catalogue.is_discovering(&server) {
+            let is_up = self.read_list(&server, discovering).await;
+            let refresh = *self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+            let wait = if is_up {
                 retry = RETRY_FIRST;
-                self.refresh
+                refresh
             } else {
-                let wait = retry.min(self.refresh);
-                retry = retry.saturating_mul(2).min(self.refresh.max(RETRY_FIRST));
+                let wait = retry.min(refresh);
+                retry = retry.saturating_mul(2).min(refresh.max(RETRY_FIRST));
                 wait
             };
             let soonest = Instant::now() + DOUBT_WAIT;
             tokio::select! {
                 () = sleep(wait) => {}
-                () = self.catalogue.server(number).doubted.notified() => sleep_until(soonest).await,
+                () = server.doubted.notified() => sleep_until(soonest).await,
+                _ = replaced.changed() => retry = RETRY_FIRST,
             }
         }
     }
 
     /// Whether the server is up.
-    async fn read_list(&self, number: usize) -> bool {
-        let server = self.catalogue.server(number);
-        let discovering = self.catalogue.is_discovering(number);
+    async fn read_list(&self, server: &Arc<Server>, discovering: bool) -> bool {
         let read = timeout(READING_TIMEOUT, list_of(server, discovering)).await;
         let fault = match read.unwrap_or(Err(RelayFault::Timeout)) {
             Ok(list) => {
-                if list.is_some_and(|list| self.catalogue.heard(number, list)) {
+                if list.is_some_and(|list| self.catalogue.heard(server, list)) {
                     self.save_lists().await;
                 }
                 None
@@ -154,10 +170,9 @@ impl Upstreams {
         let Some(path) = self.models_file.clone() else { return };
         let _one_at_a_time = self.saving.lock().await;
         let lists = self.catalogue.lists();
-        let servers: Vec<Arc<Server>> = self.catalogue.servers().cloned().collect();
         let file = path.display().to_string();
         let saving = tokio::task::spawn_blocking(move || {
-            list_file::save(&path, servers.iter().map(AsRef::as_ref).zip(&lists))
+            list_file::save(&path, lists.iter().map(|(server, list)| (server.as_ref(), list)))
         });
         match saving.await {
             Ok(Ok(())) => {}

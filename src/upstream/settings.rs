@@ -11,6 +11,7 @@ use super::echo::EchoSettings;
 use crate::types::{ModelId, Secret};
 
 /// One model server.
+#[derive(PartialEq, Eq)]
 pub struct ServerSettings {
     /// What it is called in logs, health reports and the file of model lists; unique.
     pub name: String,
@@ -43,7 +44,7 @@ pub struct ServerSettings {
 }
 
 /// Where a model server listens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// A name or an IP address (IPv6 without brackets), and a port.
     Tcp {

@@ -21,6 +21,7 @@ mod people;
 mod practice;
 mod queue;
 mod readme;
+mod reload;
 mod requests;
 mod scan;
 mod secrets;

@@ -54,6 +54,7 @@ pub(super) enum Operation {
     Usage,
     UsageReport,
     UsageVerify,
+    Reload,
     Status,
     Backup,
 }
@@ -71,7 +72,7 @@ pub(super) struct Row {
     build: Option<Build>,
 }
 
-pub(super) static ROUTES: [Row; 37] = [
+pub(super) static ROUTES: [Row; 38] = [
     row(Operation::AccountCreate, Method::POST, "/admin/v1/accounts", |given| {
         Ok(Command::AccountCreate(wire::account_create(given.body)?))
     }),
@@ -158,6 +159,7 @@ pub(super) static ROUTES: [Row; 37] = [
     }),
     row(Operation::UsageReport, Method::GET, "/admin/v1/usage/report", usage_report),
     row(Operation::UsageVerify, Method::GET, "/admin/v1/usage/verify", |_| Ok(Command::UsageVerify)),
+    row(Operation::Reload, Method::POST, "/admin/v1/reload", |_| Ok(Command::Reload)),
     row(Operation::Status, Method::GET, "/admin/v1/status", |_| Ok(Command::Status)),
     Row { operation: Operation::Backup, method: Method::GET, pattern: "/admin/v1/backup", build: None },
 ];

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use crate::admin::Running;
 use crate::meter::Meter;
 use crate::registry::Registry;
-use crate::types::{Actor, Clock, Origin, Prices};
+use crate::types::{Actor, Clock, Current, Origin, Prices};
 
 use super::answer::{Answered, refusal};
 use super::crowd::Crowd;
@@ -52,10 +52,16 @@ pub struct AdminDoor {
     pub(in crate::http) crowd: Arc<Crowd>,
     /// Users who are let in beside root.
     users: Vec<u32>,
+    terms: Arc<Current<Terms>>,
+}
+
+/// What answers are made with, and may be changed while the door is open.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
     /// Scheme, host and port of the links that commands make.
-    pub(in crate::http) base_url: String,
+    pub base_url: String,
     /// What tokens cost.
-    pub(super) prices: Prices,
+    pub prices: Prices,
 }
 
 impl AdminDoor {
@@ -72,14 +78,23 @@ impl AdminDoor {
     ) -> Self {
         let slots = Arc::new(Semaphore::new(COMMANDS_MAX));
         let users = vec![0, rustix::process::geteuid().as_raw()];
-        let (crowd, prices) = (Arc::default(), Prices::default());
-        Self { registry, meter, clock, running, snapshot, slots, crowd, users, base_url, prices }
+        let terms = Arc::new(Current::new(Terms { base_url, ..Terms::default() }));
+        Self { registry, meter, clock, running, snapshot, slots, crowd: Arc::default(), users, terms }
     }
 
-    /// The same, knowing what tokens cost.
+    /// The same by terms that somebody else changes.
     #[must_use]
-    pub fn with_prices(self, prices: Prices) -> Self {
-        Self { prices, ..self }
+    pub fn with_terms(self, terms: Arc<Current<Terms>>) -> Self {
+        Self { terms, ..self }
+    }
+
+    pub(in crate::http) fn base_url(&self) -> String {
+        self.terms.get().base_url.clone()
+    }
+
+    /// What holds now.
+    pub(in crate::http) fn terms(&self) -> Arc<Terms> {
+        self.terms.get()
     }
 
     /// Lets one more user in: the data directory's owner, when root serves it.
@@ -122,7 +137,7 @@ async fn answer(door: Arc<AdminDoor>, actor: Actor, request: Request<Incoming>) 
     if let Some(refusal) = refuse_version(&request) {
         return refusal;
     }
-    let (target, base_url) = (request.uri().clone(), door.base_url.clone());
+    let (target, base_url) = (request.uri().clone(), door.base_url());
     let routed = match AdminDoor::route(request.method(), target.path(), target.query()) {
         Ok(routed) => routed,
         Err(refused) => return response(refused),

@@ -65,6 +65,7 @@ pub(super) fn parts(command: &Command) -> Parts {
         Command::KeyRevokeAll { account, .. } => on(Operation::KeyRevokeAll, account.clone()),
         Command::KeyRotate { key, .. } => on(Operation::KeyRotate, key.clone()),
         Command::KeyVerify { .. } => plain(Operation::KeyVerify),
+        Command::Reload => plain(Operation::Reload),
         Command::Status => plain(Operation::Status),
     }
 }

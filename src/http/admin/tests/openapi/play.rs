@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::super::route::Operation;
 use super::super::*;
 use super::ROOT;
-use crate::admin::{Desk, ModelServer, UpstreamStatus, UsageAsk, run, wire};
+use crate::admin::{AdminError, Desk, ModelServer, Record, Reloaded, UpstreamStatus, UsageAsk, run, wire};
 use crate::meter::{Course, Group, Step, Use};
 use crate::types::{Place, Prices, SessionId, SignUp, TrailHead};
 
@@ -22,6 +22,16 @@ impl Running for Busy {
     fn models(&self) -> Vec<ModelView> {
         let server = ModelServer { name: "local".to_string(), model: "org/a".to_string(), healthy: true };
         vec![ModelView { name: "a".to_string(), servers: vec![server] }]
+    }
+
+    fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError> {
+        let reloaded = Reloaded {
+            file: Some("/etc/ember/ember.toml".to_string()),
+            changed: vec!["upstream.local.url".to_string()],
+            restart: vec!["server.listen".to_string()],
+            warnings: vec!["a variable has no effect".to_string()],
+        };
+        record(&reloaded).map(|()| reloaded)
     }
 }
 
@@ -130,6 +140,7 @@ fn first_act(session: SessionId) -> Vec<Command> {
             ..UsageAsk::default()
         }),
         Command::UsageVerify,
+        Command::Reload,
         Command::Status,
     ]
 }
