@@ -16,9 +16,7 @@ use std::collections::HashMap;
 use crate::gate::{Grant, Owner, Stop};
 use crate::meter::{KeyTrace, Meter};
 use crate::registry::{DenialTarget, Page, Registry, RegistryError};
-use crate::types::{
-    AccountId, Actor, Clock, Email, Key, KeyRecord, KeyStanding, Prices, Timestamp,
-};
+use crate::types::{AccountId, Actor, Clock, Email, Key, KeyRecord, KeyStanding, Prices, Timestamp};
 
 pub use command::{Command, UsageAsk};
 pub use error::AdminError;

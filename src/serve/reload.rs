@@ -175,3 +175,74 @@ pub(super) fn upkeep(sender: watch::Sender<Upkeep>, meter: Arc<Meter>) -> Part {
         }))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+    use crate::serve::machine::SystemClock;
+    use crate::types::ModelScope;
+
+    /// A reloader over an `ember.toml` in a folder of its own.
+    fn reloader(parts: Vec<Part>) -> (tempfile::TempDir, Reloader) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ember.toml"), "").unwrap();
+        let environment = [("HOME".to_string(), "/nowhere".to_string())];
+        let sources =
+            Sources { environment: &environment, directory: Some(folder.path()), ..Sources::default() };
+        let loaded = load(&sources).unwrap();
+        let said = loaded.said();
+        let basis = Basis { kept: loaded.kept, said, parts, found: Vec::new(), hangup_ends: false };
+        (folder, Reloader::new(basis))
+    }
+
+    fn set(folder: &tempfile::TempDir, toml: &str) {
+        std::fs::write(folder.path().join("ember.toml"), toml).unwrap();
+    }
+
+    /// Counts how often it was swapped.
+    fn counting(swapped: &Arc<Mutex<u32>>) -> Part {
+        let swapped = Arc::clone(swapped);
+        Box::new(move |_| {
+            let swapped = Arc::clone(&swapped);
+            Ok(Box::new(move || *swapped.lock().unwrap() += 1))
+        })
+    }
+
+    #[test]
+    fn law_13_every_part_says_what_is_wrong_and_none_is_swapped() {
+        let swapped: Arc<Mutex<u32>> = Arc::default();
+        let broken = |word: &'static str| -> Part { Box::new(move |_| Err(word.to_string())) };
+        let (_folder, reloader) = reloader(vec![counting(&swapped), broken("one"), broken("two")]);
+        let refused = reloader.reload(&|_| Ok(())).unwrap_err();
+        assert_eq!(refused.faults, ["one", "two"]);
+        assert_eq!(*swapped.lock().unwrap(), 0);
+    }
+
+    #[test]
+    fn law_13_what_can_not_be_written_down_is_not_done() {
+        let swapped: Arc<Mutex<u32>> = Arc::default();
+        let (folder, reloader) = reloader(vec![counting(&swapped)]);
+        set(&folder, "[log]\nlevel = \"warn\"\n");
+        let full = |_: &Reloaded| Err(AdminError::unavailable("the disk is full"));
+        assert_eq!(reloader.reload(&full).unwrap_err().detail, "the disk is full");
+        assert_eq!(*swapped.lock().unwrap(), 0);
+        let done = reloader.reload(&|_| Ok(())).unwrap();
+        assert_eq!((done.changed, *swapped.lock().unwrap()), (vec!["log.level".to_string()], 1));
+        assert!(reloader.reload(&|_| Ok(())).unwrap().changed.is_empty(), "it holds already");
+    }
+
+    #[test]
+    fn what_was_found_at_the_start_stays_until_a_server_is_named() {
+        let models = Upstreams::new(Vec::new(), None, Duration::from_secs(60), &SystemClock).unwrap();
+        let part = upstreams(Arc::clone(&models), vec![None]);
+        let (folder, reloader) = reloader(vec![part]);
+        let names = || {
+            reloader.reload(&|_| Ok(())).unwrap();
+            models.entries(&ModelScope::All).iter().map(|one| one.name().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(), ["ember-echo"]);
+        set(&folder, "[[upstream]]\nname = \"a\"\nurl = \"http://127.0.0.1:9\"\nmodels = [\"m\"]\n");
+        assert_eq!(names(), ["m"]);
+    }
+}
