@@ -22,8 +22,8 @@ use crate::types::{AccountId, Actor, Clock, Email, Key, KeyRecord, KeyStanding, 
 pub use command::{Command, UpstreamAsk, UsageAsk};
 pub use error::AdminError;
 pub use reply::{
-    AccountDetail, AuditNews, AuditPage, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reply,
-    SecretView, UsageProof, UsageReport, UsageRow, UsageSums, UsageView, Verdict, WrongCounter,
+    AccountDetail, AuditNews, AuditPage, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reloaded,
+    Reply, SecretView, UsageProof, UsageReport, UsageRow, UsageSums, UsageView, Verdict, WrongCounter,
 };
 pub use status::{ServerStatus, Status, UpstreamState, UpstreamStatus, UpstreamStep, UpstreamTest};
 pub use usage::lately;
@@ -57,7 +57,16 @@ pub trait Running: Send + Sync {
 
     /// Tries a model server, for a minute at most. Blocks. None when there is no such server.
     fn test(&self, name: &str, model: Option<&ModelId>, stream: bool) -> Option<UpstreamTest>;
+    /// Loads the configuration anew and goes by it. `record` is told what is going to change once all of it was found
+    /// good; nothing changes before, nor when it fails. Blocks.
+    ///
+    /// # Errors
+    /// [`AdminError`] with every fault of the configuration, or what `record` said.
+    fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError>;
 }
+
+/// Writes down that the configuration is loaded anew.
+pub type Record<'a> = &'a dyn Fn(&Reloaded) -> Result<(), AdminError>;
 
 /// Carries out one command. May block on the disk.
 ///
@@ -120,6 +129,7 @@ pub fn run(desk: &Desk<'_>, actor: Actor, command: &Command) -> Result<Reply, Ad
         }
         Command::KeyRotate { key, rotation } => desk.issued(registry.rotate_key(actor, key, *rotation)?)?,
         Command::KeyVerify { key } => desk.verdict(actor, key)?,
+        Command::Reload => desk.reload(actor)?,
         Command::Status => desk.status(actor)?,
     })
 }
@@ -200,6 +210,14 @@ impl Desk<'_> {
             audit_head: self.registry.trail_head()?,
             server: self.server.map(Running::status),
         }))
+    }
+
+    fn reload(&self, actor: Actor) -> Result<Reply, AdminError> {
+        self.registry.administrators_only(actor)?;
+        let server =
+            self.server.ok_or_else(|| AdminError::unavailable("no server runs that could reload"))?;
+        let record = |reloaded: &Reloaded| Ok(self.registry.note_reload(actor, &reloaded.changed)?);
+        Ok(Reply::Reloaded(server.reload(&record)?))
     }
 
     fn owner(&self, account: AccountId) -> Result<Option<Email>, AdminError> {

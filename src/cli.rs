@@ -15,6 +15,7 @@ mod key;
 mod leak;
 mod manual;
 mod moment;
+mod reload;
 mod report;
 mod restore;
 mod scan;
@@ -164,6 +165,7 @@ fn carry_out(args: &Args, screen: &mut Screen<'_, '_>, services: &dyn Services) 
             services.serve(settings::for_serve(global, options, screen)?, global, options)
         }
         Verb::Config(verb) => settings::run(verb, global, services.clock().now(), screen),
+        Verb::Reload => reload::run(global, screen, services),
         Verb::Completions(options) => manual::completions(options, screen),
         Verb::Man(options) => manual::man(options, screen),
         Verb::Version => version(screen),

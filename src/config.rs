@@ -2,6 +2,7 @@
 
 mod acme;
 mod address;
+mod change;
 mod checked;
 mod fault;
 mod file;
@@ -17,6 +18,7 @@ mod tls;
 
 use std::path::{Path, PathBuf};
 
+pub use change::{Changes, Said};
 pub use checked::{
     AcmeConfig, AuditConfig, Config, DashboardConfig, KeysConfig, LimitsConfig, LogConfig, LogFormat,
     LogLevel, ModelsConfig, ServerConfig, StoreConfig, TlsConfig, UpstreamAddress, UpstreamConfig,
@@ -44,8 +46,46 @@ pub struct Sources<'a> {
     pub directory: Option<&'a Path>,
 }
 
+/// Where a configuration came from, to read it again: the same file and flags, and the environment as it was then. What
+/// the files hold is read anew.
+#[derive(Clone)]
+pub struct Kept {
+    file: Option<PathBuf>,
+    environment: Vec<(String, String)>,
+    flags: Flags,
+    directory: Option<PathBuf>,
+}
+
+impl Kept {
+    fn of(sources: &Sources, found: Option<&Path>) -> Self {
+        Self {
+            file: found.or(sources.file).map(Path::to_path_buf),
+            environment: sources.environment.to_vec(),
+            flags: sources.flags.clone(),
+            directory: sources.directory.map(Path::to_path_buf),
+        }
+    }
+
+    /// Reads and checks everything again.
+    ///
+    /// # Errors
+    /// [`Faults`], as [`load`].
+    pub fn load(&self) -> Result<Loaded, Faults> {
+        let Self { file, environment, flags, directory } = self;
+        let (file, directory) = (file.as_deref(), directory.as_deref());
+        load(&Sources { file, environment, flags: flags.clone(), directory })
+    }
+}
+
+/// The environment may hold secrets.
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kept").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 /// Settings that the command line can give.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Flags {
     /// `--data`.
     pub data: Option<PathBuf>,
@@ -66,6 +106,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Sentences for the operator about what has no effect.
     pub warnings: Vec<String>,
+    /// Where all of it came from.
+    pub kept: Kept,
     settings: Vec<Setting>,
 }
 
@@ -86,6 +128,12 @@ impl Loaded {
     pub fn settings(&self) -> Vec<Setting> {
         self.settings.clone()
     }
+
+    /// What it says, to be compared with what it says later. Before a part of it is taken out.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        Said::by(&self.settings, &self.config)
+    }
 }
 
 /// Reads and checks everything.
@@ -105,7 +153,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
     });
     let (config, data_origin) = faults.unless(judged)?;
     let settings = settings(&layers, &config, data_origin);
-    Ok(Loaded { config, file: document.map(|document| document.path), warnings, settings })
+    let file = document.map(|document| document.path);
+    Ok(Loaded { config, kept: Kept::of(sources, file.as_deref()), file, warnings, settings })
 }
 
 /// What was merged, with the data directory that came of it, and a line for each key that was read.

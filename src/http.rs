@@ -7,6 +7,7 @@ mod allowance;
 mod answer;
 mod body;
 mod browser;
+mod conduct;
 mod connection;
 mod dashboard;
 mod error;
@@ -31,6 +32,7 @@ mod v1;
 use std::time::Duration;
 
 pub use browser::Origins;
+pub use conduct::Conduct;
 pub use health::Readiness;
 pub use listen::Listener;
 pub use scrape::MetricsListener;

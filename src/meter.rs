@@ -67,7 +67,7 @@ pub const RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 pub struct Meter {
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
-    retention: Duration,
+    retention: Mutex<Duration>,
     state: Mutex<State>,
     /// Held during a whole flush, so that there is one at a time.
     flushing: Mutex<Flusher>,
@@ -90,7 +90,7 @@ impl Meter {
     pub fn new(clock: Arc<dyn Clock>, store: Arc<dyn Store>) -> Self {
         let traces = Box::new(Traces::new(Arc::clone(&clock), Arc::clone(&store)));
         let (state, flushing, begun) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        Self { clock, store, retention: RETENTION, state, flushing, begun, traces }
+        Self { clock, store, retention: Mutex::new(RETENTION), state, flushing, begun, traces }
     }
 
     /// Who used each key.
@@ -102,7 +102,12 @@ impl Meter {
     /// The same meter, keeping records for so long.
     #[must_use]
     pub fn keeping(self, retention: Duration) -> Self {
-        Self { retention, ..self }
+        Self { retention: Mutex::new(retention), ..self }
+    }
+
+    /// Keeps records for so long from now on.
+    pub fn keep_for(&self, retention: Duration) {
+        *self.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
     }
 
     /// A request begins. It is counted when it ends; until then its progress is written down, so that it is counted

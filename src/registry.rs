@@ -18,6 +18,7 @@ mod password;
 mod policy;
 mod record;
 mod refused;
+mod reload;
 mod reset;
 mod restore;
 mod retention;
@@ -36,7 +37,7 @@ use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex};
 
 use crate::store::Store;
-use crate::types::{Actor, Clock, Origin, Random};
+use crate::types::{Actor, Clock, Current, Origin, Random};
 
 pub use accounts::{AccountChanges, NewAccount};
 pub use audit::{Action, AuditFilter, Event, HISTORY_MAX, News, Trail};
@@ -85,7 +86,7 @@ pub struct Registry {
     owed: Arc<Mutex<Owed>>,
     /// Held while what is owed is written down.
     settling: Arc<Mutex<()>>,
-    rules: Arc<Rules>,
+    rules: Arc<Current<Rules>>,
     throttle: Arc<Throttle>,
     turnstile: Arc<Turnstile>,
     /// Gives the events of one millisecond their order.
@@ -131,7 +132,12 @@ impl Registry {
     /// The same by the operator's choices.
     #[must_use]
     pub fn with_rules(self, rules: Rules) -> Self {
-        Self { rules: Arc::new(rules), ..self }
+        Self { rules: Arc::new(Current::new(rules)), ..self }
+    }
+
+    /// Goes by other choices from now on, and all clones with it.
+    pub fn set_rules(&self, rules: Rules) {
+        self.rules.set(rules);
     }
 
     /// Refuses what only administrators and the machine may do.
@@ -144,8 +150,8 @@ impl Registry {
 
     /// What the operator chose.
     #[must_use]
-    pub fn rules(&self) -> &Rules {
-        &self.rules
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.get()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Puts the parts together and runs them; the clock and the random source enter here. Never: rules.
 
-mod care;
+mod certificates;
 mod compaction;
 mod container;
 mod data_dir;
@@ -15,6 +15,7 @@ mod machine;
 mod myself;
 mod notifier;
 mod process;
+mod reload;
 mod server;
 mod services;
 mod settings;
@@ -44,6 +45,7 @@ use data_dir::DataDir;
 use first_run::{ADMINISTRATOR, Due, FIRST_KEY, Output, Sink};
 use machine::{MachineRandom, SystemClock};
 use notifier::Notifier;
+use reload::Basis;
 use server::{Announce, End, Server};
 
 pub use data_dir::DataDirError;
@@ -157,7 +159,7 @@ fn birth() -> Result<Birth, ServeFault> {
 }
 
 /// The plain daemon: no minting, no looking for model servers.
-fn serve(config: Config, surroundings: Surroundings) -> Result<(), ServeFault> {
+fn serve(config: Config, basis: Basis, surroundings: Surroundings) -> Result<(), ServeFault> {
     let opened = open_to_serve(&config)?;
     if opened.registry().is_empty()? {
         let data = config.data.display();
@@ -171,14 +173,20 @@ fn serve(config: Config, surroundings: Surroundings) -> Result<(), ServeFault> {
             "no model server is configured; add an [[upstream]] to ember.toml (`ember config default`)"
         );
     }
-    run(config, opened, surroundings, None)
+    run(config, basis, opened, surroundings, None)
 }
 
 /// The first minute: makes what is not there, finds model servers, shows how to use it, serves.
-fn up(mut config: Config, output: Output, surroundings: Surroundings) -> Result<(), ServeFault> {
+fn up(
+    mut config: Config,
+    mut basis: Basis,
+    output: Output,
+    surroundings: Surroundings,
+) -> Result<(), ServeFault> {
     let opened = open_to_serve(&config)?;
     if config.upstreams.is_empty() {
-        config.upstreams = found_or_echo(surroundings.is_container)?;
+        basis.found = look_around(surroundings.is_container)?;
+        config.upstreams = found_or_echo(&basis.found);
     }
     let registry = opened.registry();
     let due = first_run::due(&registry, actor())?;
@@ -189,7 +197,7 @@ fn up(mut config: Config, output: Output, surroundings: Surroundings) -> Result<
         }
     };
     let announce = move |upstreams: &Upstreams, url: &str| announce(&registry, due, sink, upstreams, url);
-    run(config, opened, surroundings, Some(Box::new(announce)))
+    run(config, basis, opened, surroundings, Some(Box::new(announce)))
 }
 
 fn actor() -> Actor {
@@ -198,6 +206,7 @@ fn actor() -> Actor {
 
 fn run(
     config: Config,
+    basis: Basis,
     opened: OpenStore,
     surroundings: Surroundings,
     announce: Option<Announce>,
@@ -213,7 +222,7 @@ fn run(
         let notifier = Notifier::new(surroundings.notify_socket.as_deref());
         let watchdog = surroundings.watchdog;
         let server = Server { config, dir: opened.dir, store: opened.store, listener, notifier, watchdog };
-        server.run(announce).await
+        server.run(basis, announce).await
     });
     // What still runs is a request that was cut or a look-up nobody waits for.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -303,8 +312,15 @@ fn tell(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
-/// Model servers on this machine's usual ports, else the built-in stand-in.
-fn found_or_echo(is_container: bool) -> Result<Vec<UpstreamConfig>, ServeFault> {
+/// The model servers that were found, else the built-in stand-in.
+fn found_or_echo(found: &[Option<SocketAddr>]) -> Vec<UpstreamConfig> {
+    let one =
+        |address: &Option<SocketAddr>| address.map_or_else(UpstreamConfig::echo, UpstreamConfig::found_at);
+    found.iter().map(one).collect()
+}
+
+/// Looks for model servers on this machine's usual ports; one without address is the built-in stand-in.
+fn look_around(is_container: bool) -> Result<Vec<Option<SocketAddr>>, ServeFault> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeFault::Process)?;
     let found = runtime.block_on(discover(&USUAL_PORTS));
@@ -320,10 +336,10 @@ fn found_or_echo(is_container: bool) -> Result<Vec<UpstreamConfig>, ServeFault> 
         if is_container {
             tell(container::HINT);
         }
-        return Ok(vec![UpstreamConfig::echo()]);
+        return Ok(vec![None]);
     }
     for (label, address) in &found.servers {
         tell(&format!("Found {label} on {address}.\n"));
     }
-    Ok(found.servers.into_iter().map(|(_, address)| UpstreamConfig::found_at(address)).collect())
+    Ok(found.servers.into_iter().map(|(_, address)| Some(address)).collect())
 }

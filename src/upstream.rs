@@ -34,7 +34,7 @@ mod watch;
 mod wire;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::types::{Clock, ModelId, ModelScope, Random};
@@ -59,9 +59,20 @@ pub use watch::StopSignal;
 
 /// All model servers, and the catalogue of their models.
 pub struct Upstreams {
-    catalogue: Catalogue,
+    catalogue: Arc<Catalogue>,
     models_file: Option<PathBuf>,
     saving: tokio::sync::Mutex<()>,
+    refresh: Mutex<Duration>,
+    random: Arc<dyn Random>,
+    /// Told when the servers were replaced.
+    replaced: tokio::sync::watch::Sender<()>,
+}
+
+/// Servers that are ready to take the place of others.
+pub struct Replacement {
+    wanted: Vec<Wanted>,
+    /// Requests at once and requests that wait, of each.
+    bounds: Vec<(usize, usize)>,
     refresh: Duration,
 }
 
@@ -131,15 +142,45 @@ impl Upstreams {
         clock: &dyn Clock,
         random: &Arc<dyn Random>,
     ) -> Result<Arc<Self>, SettingsFault> {
-        let wanted = servers.into_iter().map(|settings| wanted(settings, Arc::clone(random)));
+        let wanted = servers.into_iter().map(|settings| wanted(settings, random, &[]));
         let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
         let named = wanted.iter().map(|wanted| wanted.server.as_ref());
         let lists = match &models_file {
             Some(path) => list_file::load(path, named),
             None => named.map(|_| None).collect(),
         };
-        let catalogue = Catalogue::new(wanted, lists, clock.now().as_seconds());
-        Ok(Arc::new(Self { catalogue, models_file, saving: tokio::sync::Mutex::default(), refresh }))
+        let catalogue = Arc::new(Catalogue::new(wanted, lists, clock.now().as_seconds()));
+        let (saving, replaced) = (tokio::sync::Mutex::default(), tokio::sync::watch::Sender::new(()));
+        let (refresh, random) = (Mutex::new(refresh), Arc::clone(random));
+        Ok(Arc::new(Self { catalogue, models_file, saving, refresh, random, replaced }))
+    }
+
+    /// Gets other servers ready without changing anything. One of which the same is said as of one there is, is that
+    /// one; so it keeps its connections, its line and what is known of it. To be put to use, or dropped, before the next.
+    ///
+    /// # Errors
+    /// [`SettingsFault`] of the first server that no request could be made for.
+    pub fn prepare(
+        &self,
+        servers: Vec<ServerSettings>,
+        refresh: Duration,
+    ) -> Result<Replacement, SettingsFault> {
+        let known = self.catalogue.servers();
+        let bounds = servers.iter().map(|one| (one.in_flight_max, one.queue_max)).collect();
+        let wanted = servers.into_iter().map(|settings| wanted(settings, &self.random, &known));
+        Ok(Replacement { wanted: wanted.collect::<Result<_, _>>()?, bounds, refresh })
+    }
+
+    /// Goes by these servers from now on. Requests under way on others go on to their ends; those that wait for one that
+    /// is gone choose anew.
+    pub fn replace(&self, replacement: Replacement) {
+        let Replacement { wanted, bounds, refresh } = replacement;
+        for (wanted, (in_flight_max, queue_max)) in wanted.iter().zip(bounds) {
+            wanted.server.slots.set_bounds(in_flight_max, queue_max);
+        }
+        *self.refresh.lock().unwrap_or_else(PoisonError::into_inner) = refresh;
+        self.catalogue.replace(wanted);
+        self.replaced.send_replace(());
     }
 
     /// The models in `scope`, by name.
@@ -177,15 +218,19 @@ impl Upstreams {
     /// How each server is, in the order they are configured.
     #[must_use]
     pub fn health(&self) -> Vec<ServerHealth> {
-        self.catalogue.servers().map(|server| self.health_of(server)).collect()
+        self.catalogue.servers().iter().map(|server| self.health_of(server)).collect()
     }
 
     /// Sends a server no new requests, or again; those under way go on. Lasts until Ember ends. Says how the server is
     /// then; none when there is no server of this name.
     pub fn drain(&self, name: &str, drained: bool) -> Option<ServerHealth> {
-        let server = self.catalogue.servers().find(|server| server.name == name)?;
+        let server = self.server(name)?;
         server.drain(drained);
-        Some(self.health_of(server))
+        Some(self.health_of(&server))
+    }
+
+    fn server(&self, name: &str) -> Option<Arc<Server>> {
+        self.catalogue.servers().into_iter().find(|server| server.name == name)
     }
 
     fn health_of(&self, server: &Arc<Server>) -> ServerHealth {
@@ -209,13 +254,26 @@ impl Upstreams {
     }
 }
 
-fn wanted(mut settings: ServerSettings, random: Arc<dyn Random>) -> Result<Wanted, SettingsFault> {
+fn wanted(
+    mut settings: ServerSettings,
+    random: &Arc<dyn Random>,
+    known: &[Arc<Server>],
+) -> Result<Wanted, SettingsFault> {
     Ok(Wanted {
         models: std::mem::take(&mut settings.models),
         aliases: std::mem::take(&mut settings.aliases),
         metadata: std::mem::take(&mut settings.metadata),
-        server: Arc::new(Server::new(settings, random)?),
+        server: one_of(known, Server::new(settings, Arc::clone(random))?),
     })
+}
+
+/// The known one of which the same was said, else the new one.
+fn one_of(known: &[Arc<Server>], new: Server) -> Arc<Server> {
+    match known.iter().find(|old| old.place() == new.place()) {
+        Some(old) if old.is_like(&new) => Arc::clone(old),
+        Some(old) => Arc::new(new.succeeding(old)),
+        None => Arc::new(new),
+    }
 }
 
 #[cfg(test)]

@@ -243,6 +243,8 @@ pub enum Command {
         /// The whole key.
         key: Key,
     },
+    /// Load the configuration anew.
+    Reload,
     /// How Ember is.
     Status,
 }
@@ -291,7 +293,8 @@ impl Command {
             | Self::KeyEnable { .. }
             | Self::KeyRevoke { .. }
             | Self::KeyRevokeAll { .. }
-            | Self::KeyRotate { .. } => false,
+            | Self::KeyRotate { .. }
+            | Self::Reload => false,
         }
     }
 }

@@ -14,19 +14,34 @@ pub struct AdminError {
     pub detail: String,
     /// How long to wait before asking again, where that is known.
     pub wait: Option<Duration>,
+    /// Where several things are wrong: each, in a sentence with its place.
+    pub faults: Vec<String>,
 }
 
 impl AdminError {
     /// A refusal of what makes no sense.
     #[must_use]
     pub fn invalid(detail: impl Into<String>) -> Self {
-        Self { problem: Problem::Invalid, detail: detail.into(), wait: None }
+        Self::new(Problem::Invalid, detail)
     }
 
     /// Trouble that is nobody's fault who asked.
     #[must_use]
     pub fn unavailable(detail: impl Into<String>) -> Self {
-        Self { problem: Problem::Unavailable, detail: detail.into(), wait: None }
+        Self::new(Problem::Unavailable, detail)
+    }
+
+    /// A configuration with faults, which was not loaded.
+    #[must_use]
+    pub fn configuration(faults: Vec<String>) -> Self {
+        let detail = "the configuration was refused, nothing was changed";
+        Self { faults, ..Self::new(Problem::Configuration, detail) }
+    }
+
+    /// Trouble of a kind, in a sentence.
+    #[must_use]
+    pub fn new(problem: Problem, detail: impl Into<String>) -> Self {
+        Self { problem, detail: detail.into(), wait: None, faults: Vec::new() }
     }
 }
 
@@ -40,6 +55,6 @@ impl AdminError {
 
 impl From<RegistryError> for AdminError {
     fn from(error: RegistryError) -> Self {
-        Self { problem: error.problem(), detail: error.to_string(), wait: error.wait() }
+        Self { wait: error.wait(), ..Self::new(error.problem(), error.to_string()) }
     }
 }

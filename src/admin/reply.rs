@@ -90,8 +90,23 @@ pub enum Reply {
     UsageReport(Box<UsageReport>),
     /// Whether records and counters agree.
     UsageProof(UsageProof),
+    /// What came of loading the configuration anew.
+    Reloaded(Reloaded),
     /// How Ember is.
     Status(Status),
+}
+
+/// A configuration that was loaded anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The file that was read, if any was there.
+    pub file: Option<String>,
+    /// The settings that changed and hold from now on, by name.
+    pub changed: Vec<String>,
+    /// The settings that changed and hold after a restart, by name.
+    pub restart: Vec<String>,
+    /// Sentences about what has no effect.
+    pub warnings: Vec<String>,
 }
 
 /// An account and what was done to it.

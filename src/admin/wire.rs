@@ -6,6 +6,7 @@ mod audit;
 mod key;
 mod people;
 mod policy;
+mod reload;
 mod reply;
 mod request;
 mod served;

@@ -119,6 +119,9 @@ pub(super) enum Verb {
     /// The configuration: check it, show it, print the default
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Have the running server load its configuration anew; a faulty one changes nothing
+    #[command(after_help = "Example:\n  ember reload")]
+    Reload,
     /// How Ember is; exit code 0 only when a server runs
     Status(StatusOptions),
     /// Copy the store to a new file while it is in use

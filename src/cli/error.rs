@@ -85,9 +85,14 @@ impl From<AdminError> for CliError {
             Problem::NotFound => Exit::NotFound,
             Problem::NotAllowed => Exit::NotAllowed,
             Problem::Conflict => Exit::Conflict,
+            Problem::Configuration => Exit::Configuration,
             Problem::TooMany | Problem::Unavailable | Problem::NotDurable => Exit::Unreachable,
         };
-        Self::new(exit, error.detail)
+        let mut message = error.detail;
+        if !error.faults.is_empty() {
+            message = format!("{message}:\n{}", error.faults.join("\n"));
+        }
+        Self::new(exit, message)
     }
 }
 

@@ -36,22 +36,32 @@ fn base_url(server: &ServerConfig) -> String {
 
 /// A key must be revocable with a broken configuration, too: `--data` or `EMBER_DATA` says all that is needed.
 pub(super) fn for_command(global: &Global, screen: &mut Screen<'_, '_>) -> Result<Settings, CliError> {
+    let (settings, faults) = to_reach(global, screen)?;
+    if let Some(faults) = faults {
+        screen.warn(&format!("the configuration is left out, since it has faults:\n{faults}"));
+    }
+    Ok(settings)
+}
+
+/// The same, with the faults for which the configuration was left out.
+pub(super) fn to_reach(
+    global: &Global,
+    screen: &Screen<'_, '_>,
+) -> Result<(Settings, Option<Faults>), CliError> {
     let loaded = load(global, Flags { data: global.data.clone(), ..Flags::default() }, screen);
     match (loaded, named_data(global, screen)) {
         (Ok(loaded), _) => {
             let config = loaded.config;
-            Ok(Settings {
+            let settings = Settings {
                 rules: config.rules(),
                 base_url: base_url(&config.server),
                 prices: config.usage.prices,
                 data: config.data,
                 rotation_grace: config.keys.rotation_grace,
-            })
+            };
+            Ok((settings, None))
         }
-        (Err(faults), Some(data)) => {
-            screen.warn(&format!("the configuration is left out, since it has faults:\n{faults}"));
-            Ok(bare(screen.terminal.cwd.join(data)))
-        }
+        (Err(faults), Some(data)) => Ok((bare(screen.terminal.cwd.join(data)), Some(faults))),
         (Err(faults), None) => Err(wrong(&faults).hint("give --data DIR to go on without the configuration")),
     }
 }

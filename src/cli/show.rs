@@ -95,6 +95,7 @@ fn for_people(reply: &Reply, now: Timestamp) -> Vec<String> {
         Reply::Usage(_) => table(&people::USAGE, &rows),
         Reply::UsageReport(report) => usage::report_table(report),
         Reply::UsageProof(proof) => usage::proof_sheet(proof),
+        Reply::Reloaded(_) => table(&["SETTING", "HOLDS"], &rows),
         Reply::Status(status) => status_sheet(status, now),
     }
 }
@@ -135,6 +136,7 @@ fn rows(reply: &Reply, times: Times) -> Vec<Vec<String>> {
         Reply::Usage(usage) => people::usage(usage),
         Reply::UsageReport(report) => usage::report_rows(report, times),
         Reply::UsageProof(proof) => usage::proof_rows(proof),
+        Reply::Reloaded(reloaded) => people::reloaded(reloaded),
         Reply::Status(status) => status_rows(status),
     }
 }

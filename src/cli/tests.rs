@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::admin::{
-    ModelServer, ModelView, Running, ServerStatus, UpstreamState, UpstreamStatus, UpstreamTest,
+    AdminError, ModelServer, ModelView, Record, Reloaded, Running, ServerStatus, UpstreamState,
+    UpstreamStatus, UpstreamTest,
 };
 use crate::config::{Loaded, UpstreamConfig};
 use crate::http::admin::{AdminDoor, SOCKET, VERSION, serve_connection};
@@ -162,6 +163,11 @@ impl Running for Seventh {
 
     fn test(&self, _: &str, _: Option<&ModelId>, _: bool) -> Option<UpstreamTest> {
         None
+    }
+
+    fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError> {
+        let reloaded = Reloaded::default();
+        record(&reloaded).map(|()| reloaded)
     }
 }
 

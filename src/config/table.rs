@@ -21,10 +21,18 @@ pub(super) struct Row {
     pub(super) default: Option<&'static str>,
     /// What it is for; part of every fault, and of the example file.
     pub(super) doc: &'static str,
+    /// Whether a change holds only after a restart. All others hold from a reload on (docs/reload.md).
+    pub(super) needs_restart: bool,
 }
 
 const fn row(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Row {
-    Row { path, kind, default: Some(default), doc }
+    Row { path, kind, default: Some(default), doc, needs_restart: false }
+}
+
+impl Row {
+    const fn after_restart(self) -> Self {
+        Self { needs_restart: true, ..self }
+    }
 }
 
 const fn limit(path: &'static str, doc: &'static str) -> Row {
@@ -32,23 +40,24 @@ const fn limit(path: &'static str, doc: &'static str) -> Row {
 }
 
 const fn bare(path: &'static str, kind: Kind, doc: &'static str) -> Row {
-    Row { path, kind, default: None, doc }
+    Row { path, kind, default: None, doc, needs_restart: false }
 }
 
 /// Every setting there is, in the order of `ember.toml`.
 pub(super) static SETTINGS: &[Row] = &[
-    row("data", Text(path), "", "the data directory"),
+    row("data", Text(path), "", "the data directory").after_restart(),
     row(
         "server.listen",
         TextOrTexts(listen),
         "127.0.0.1:7411",
         "one address and port to listen on, or a list of them",
-    ),
+    )
+    .after_restart(),
     row("server.public_url", Text(public_url), "", "the URL that callers use: scheme, host and port"),
     row("server.trusted_proxies", Texts(network), "[]", "the proxies in front: addresses or networks"),
     row("server.cors_origins", Texts(origin), "[]", "the origins whose pages may use keys that allow it"),
     row("server.drain_timeout", Time("10ms", "1h"), "30s", "how long open requests may go on after a stop"),
-    row("server.connections_max", Count(1, 1_000_000), "10000", "open connections at once"),
+    row("server.connections_max", Count(1, 1_000_000), "10000", "open connections at once").after_restart(),
     row(
         "server.header_timeout",
         Time("10ms", "1h"),
@@ -83,27 +92,34 @@ pub(super) static SETTINGS: &[Row] = &[
     row("server.header_bytes_max", Size("1KiB", "1MiB"), "64KiB", "all header lines of one request together"),
     row("server.target_bytes_max", Size("256", "64KiB"), "8KiB", "path and query of one request"),
     row("server.body_bytes_max", Size("1KiB", "1GiB"), "32MiB", "the body of one request"),
-    row("server.buffered_bytes_max", Size("1KiB", "64GiB"), "256MiB", "the bodies of all requests together"),
+    row("server.buffered_bytes_max", Size("1KiB", "64GiB"), "256MiB", "the bodies of all requests together")
+        .after_restart(),
     row("server.streams_max", Count(1, 10_000), "256", "HTTP/2 streams of one connection"),
-    row("server.tls.cert_file", Text(path), "", "the certificate chain that clients are shown, in PEM"),
-    row("server.tls.key_file", Text(path), "", "the private key of the certificate, or credential:NAME"),
-    row("server.acme.domains", Texts(acme_domain), "[]", "the domains to have a certificate for by ACME"),
-    row("server.acme.email", Text(acme::email), "", "where the CA may write to"),
+    row("server.tls.cert_file", Text(path), "", "the certificate chain that clients are shown, in PEM")
+        .after_restart(),
+    row("server.tls.key_file", Text(path), "", "the private key of the certificate, or credential:NAME")
+        .after_restart(),
+    row("server.acme.domains", Texts(acme_domain), "[]", "the domains to have a certificate for by ACME")
+        .after_restart(),
+    row("server.acme.email", Text(acme::email), "", "where the CA may write to").after_restart(),
     row(
         "server.acme.directory",
         Text(acme::directory),
         "https://acme-v02.api.letsencrypt.org/directory",
         "the URL of the CA's directory",
-    ),
-    row("server.acme.ca_file", Text(path), "", "the roots to trust a CA of your own by"),
-    row("store.cache_bytes", Size("1MiB", "64GiB"), "8MiB", "memory for pages of the data file"),
+    )
+    .after_restart(),
+    row("server.acme.ca_file", Text(path), "", "the roots to trust a CA of your own by").after_restart(),
+    row("store.cache_bytes", Size("1MiB", "64GiB"), "8MiB", "memory for pages of the data file")
+        .after_restart(),
     row(
         "store.ballast_bytes",
         Size("1MiB", "1GiB"),
         "4MiB",
         "disk space held back, so that keys can be revoked on a full disk",
-    ),
-    row("keys.cached_max", Count(1, 100_000_000), "100000", "key records held in memory"),
+    )
+    .after_restart(),
+    row("keys.cached_max", Count(1, 100_000_000), "100000", "key records held in memory").after_restart(),
     row("keys.rotation_grace", Time("1s", "365d"), "24h", "how long the old secret works after `key rotate`"),
     row(
         "keys.unused_expiry",
@@ -186,7 +202,8 @@ pub(super) static SETTINGS: &[Row] = &[
         Word(&["auto", "text", "json"]),
         "auto",
         "the form of a line; auto is text on a terminal, else json",
-    ),
+    )
+    .after_restart(),
     row("log.access", Switch, "true", "whether each request leaves a line"),
     bare("upstream.#.name", Text(name), "the name of a model server in logs and metrics"),
     bare("upstream.#.url", Text(upstream), "where a model server listens"),
@@ -268,6 +285,11 @@ pub(super) fn find(trail: &[String]) -> Found {
         }
     }
     found
+}
+
+/// Whether a change of the setting with that path holds only after a restart.
+pub(super) fn needs_restart(path: &str) -> bool {
+    SETTINGS.iter().any(|row| row.needs_restart && row.path == path)
 }
 
 /// A path as people write it: without the number of an upstream.

@@ -1,5 +1,6 @@
 //! The configuration as a whole: layers, faults, secrets, the example.
 
+mod change;
 mod faults;
 
 use std::path::Path;

@@ -51,11 +51,17 @@ const COVERS_MAX: usize = 64;
 pub struct Limiter {
     ledger: Arc<dyn LimitLedger>,
     stopwatch: Arc<dyn Stopwatch>,
-    key: Bounds,
-    account: Bounds,
+    defaults: RwLock<Defaults>,
     tallies: RwLock<Tallies>,
     /// Those that are not written down yet.
     dirty: Mutex<Vec<Arc<Tally>>>,
+}
+
+/// The limits of those that have none of their own.
+#[derive(Clone, Copy)]
+struct Defaults {
+    key: Bounds,
+    account: Bounds,
 }
 
 #[derive(Default)]
@@ -93,7 +99,13 @@ impl Limiter {
         key: Bounds,
         account: Bounds,
     ) -> Self {
-        Self { ledger, stopwatch, key, account, tallies: RwLock::default(), dirty: Mutex::default() }
+        let defaults = RwLock::new(Defaults { key, account });
+        Self { ledger, stopwatch, defaults, tallies: RwLock::default(), dirty: Mutex::default() }
+    }
+
+    /// Other limits for those that have none of their own, from the next request on. What was used stays used.
+    pub fn set_defaults(&self, key: Bounds, account: Bounds) {
+        *self.defaults.write().unwrap_or_else(PoisonError::into_inner) = Defaults { key, account };
     }
 
     /// Takes what a request may need of its key's limits and its account's.
@@ -311,9 +323,10 @@ impl Limiter {
     }
 
     async fn shares(&self, grant: &Grant, now: Timestamp) -> Result<Vec<Share>, SourceTrouble> {
+        let Defaults { key, account } = *self.defaults.read().unwrap_or_else(PoisonError::into_inner);
         let wanted = [
-            (Whose::Key, Holder::Key(grant.key), self.key.under(&grant.policy.limits)),
-            (Whose::Account, Holder::Account(grant.account), self.account.under(&grant.owner.policy.limits)),
+            (Whose::Key, Holder::Key(grant.key), key.under(&grant.policy.limits)),
+            (Whose::Account, Holder::Account(grant.account), account.under(&grant.owner.policy.limits)),
         ];
         let mut shares = Vec::new();
         for (whose, holder, bounds) in wanted {

@@ -19,7 +19,7 @@ use crate::admin::AdminError;
 pub(in crate::http) use answer::{Answered, failure, refusal};
 pub use client::{Client, ClientError};
 pub(in crate::http) use problem::status_of;
-pub use server::{AdminDoor, serve_connection};
+pub use server::{AdminDoor, Terms, serve_connection};
 
 /// What the admin API takes and answers, for programs (OpenAPI 3.1). The tests hold it to the table of routes.
 pub(in crate::http) const OPENAPI: &str = include_str!("admin/openapi.json");

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::rustls::ServerConfig;
 
+use super::Limits;
 use super::error::ApiError;
 use super::framing::Framing;
 use super::handshake::{Beginning, PREFACE, begin};
@@ -100,7 +101,7 @@ async fn serve_http1(
         .max_headers(service.limits().headers_max + HEADERS_ROOM)
         .max_buf_size(head_bytes);
     let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), Arc::clone(&service), &stop);
+    let watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), service.limits(), &stop);
     let course = drive(connection, http1::Connection::graceful_shutdown, watch).await;
     let refusal = pulse.unasked().map(|status| service.refuse_unread(&service.unreadable(status), peer));
     close(transport, &pulse, refusal, course).await;
@@ -128,7 +129,7 @@ async fn serve_http2(
         .keep_alive_interval(service.limits().idle_timeout)
         .keep_alive_timeout(service.limits().write_timeout);
     let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), service, &stop);
+    let watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), service.limits(), &stop);
     let course = drive(connection, http2::Connection::graceful_shutdown, watch).await;
     close(transport, &pulse, None, course).await;
 }
@@ -226,16 +227,16 @@ async fn swallow(stream: &TcpStream) {
 struct Supervisor {
     transport: Arc<Transport>,
     pulse: Arc<Pulse>,
-    service: Arc<Service>,
+    limits: Arc<Limits>,
     timer: Pin<Box<Sleep>>,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
     drained: bool,
 }
 
 impl Supervisor {
-    fn new(transport: Arc<Transport>, pulse: Arc<Pulse>, service: Arc<Service>, stop: &StopWatch) -> Self {
-        let timer = Box::pin(sleep_until(Instant::now() + service.limits().header_timeout));
-        Self { transport, pulse, service, timer, draining: Box::pin(stop.clone().draining()), drained: false }
+    fn new(transport: Arc<Transport>, pulse: Arc<Pulse>, limits: Arc<Limits>, stop: &StopWatch) -> Self {
+        let timer = Box::pin(sleep_until(Instant::now() + limits.header_timeout));
+        Self { transport, pulse, limits, timer, draining: Box::pin(stop.clone().draining()), drained: false }
     }
 
     /// Whether this connection is to end with the answers that are under way.
@@ -269,7 +270,7 @@ impl Supervisor {
     /// deadline comes before it.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
-            let deadline = self.pulse.deadline(self.service.limits());
+            let deadline = self.pulse.deadline(&self.limits);
             let rings = self.timer.deadline();
             if deadline.is_some_and(|deadline| deadline < rings) {
                 self.timer.as_mut().reset(deadline.unwrap_or(rings));

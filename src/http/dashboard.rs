@@ -197,8 +197,8 @@ impl Dashboard {
     /// The same, where a refusal is shown on the page that the form was on.
     fn try_ask(&self, visit: &Visit, command: &Command) -> Result<Reply, AdminError> {
         let person = visit.person.as_ref().ok_or_else(|| AdminError::invalid("nobody is signed in"))?;
-        let registry = self.registry_for(visit);
-        run(&self.door.desk(&registry, &visit.ground.base_url), person.actor(), command)
+        let (registry, terms) = (self.registry_for(visit), self.door.terms());
+        run(&self.door.desk(&registry, &visit.ground.base_url, &terms), person.actor(), command)
     }
 
     /// The names of the models that are served.

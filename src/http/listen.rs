@@ -66,9 +66,11 @@ impl Listener {
         self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
     }
 
-    /// Serves until `stop` says to drain, then waits for what is under way, `drain_timeout` at most, then cuts it.
-    pub async fn serve(self, parts: Parts, stop: &Stop, drain_timeout: Duration) {
-        let connections_max = parts.limits.connections_max;
+    /// Serves until `stop` says to drain, then waits for what is under way, as long as it may go on, then
+    /// cuts it.
+    pub async fn serve(self, parts: Parts, stop: &Stop) {
+        let conduct = Arc::clone(&parts.conduct);
+        let connections_max = conduct.get().limits.connections_max;
         let service = Arc::new(Service::new(parts));
         let slots = Arc::new(Semaphore::new(connections_max));
         let mut doors = JoinSet::new();
@@ -78,7 +80,7 @@ impl Listener {
         }
         while doors.join_next().await.is_some() {}
         let everyone = u32::try_from(connections_max).unwrap_or(u32::MAX);
-        if timeout(drain_timeout, slots.acquire_many(everyone)).await.is_err() {
+        if timeout(conduct.get().drain_timeout, slots.acquire_many(everyone)).await.is_err() {
             stop.cut();
             let _ = timeout(CUT_TIME, slots.acquire_many(everyone)).await;
         }

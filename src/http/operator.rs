@@ -70,10 +70,11 @@ async fn carry_out(
     access: &mut Access,
     peer: Peer,
 ) -> Result<Draft, ApiError> {
-    let ground = service.parts.site.ground(&request, peer.address, peer.is_encrypted);
+    let conduct = service.conduct();
+    let ground = conduct.site.ground(&request, peer.address, peer.is_encrypted);
     let base_url = ground.as_ref().map(|ground| ground.base_url.clone()).ok();
     let (head, incoming) = request.into_parts();
-    let address = service.parts.site.client(&head.headers, peer.address);
+    let address = conduct.site.client(&head.headers, peer.address);
     let bearer = request::bearer(&head.headers)?;
     let is_bearer = bearer.is_some();
     let credential = match bearer {
@@ -102,7 +103,7 @@ async fn carry_out(
     let body = body::read(incoming, BODY_BYTES_MAX, limits.body_timeout, &service.memory).await?;
     access.bytes_in = body.len();
     asked.open.body_done();
-    let base_url = base_url.unwrap_or_else(|| service.parts.admin.base_url.clone());
+    let base_url = base_url.unwrap_or_else(|| service.parts.admin.base_url());
     let door = Arc::clone(&service.parts.admin);
     Ok(draft(door.answer(actor, Origin::address(address), routed, body, base_url).await))
 }

@@ -61,7 +61,7 @@ pub(super) async fn answer(
     asked: Asked<'_>,
     access: &mut Access,
 ) -> Result<Draft, ApiError> {
-    let ground = service.parts.site.ground(&request, knock.peer.address, knock.peer.is_encrypted);
+    let ground = service.conduct().site.ground(&request, knock.peer.address, knock.peer.is_encrypted);
     let (head, incoming) = request.into_parts();
     let form = match head.method == Method::POST {
         true => read_form(service, &head.headers, incoming).await?,
@@ -152,7 +152,7 @@ async fn read_form(service: &Service, headers: &HeaderMap, body: Incoming) -> Re
 
 pub(super) fn place(service: &Service, headers: &HeaderMap, peer: Peer) -> Place {
     let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Place::new(service.parts.site.client(headers, peer.address), agent)
+    Place::new(service.conduct().site.client(headers, peer.address), agent)
 }
 
 fn theme(headers: &HeaderMap, is_secure: bool) -> String {

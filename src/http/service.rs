@@ -19,20 +19,20 @@ use tokio::sync::Semaphore;
 
 use crate::gate::{Caller, Gate, Limited};
 use crate::metrics::Metrics;
-use crate::types::{Clock, Ending, Measure, Random};
+use crate::types::{Clock, Current, Ending, Measure, Random};
 use crate::upstream::{ReportHandle, Upstreams};
 
 use super::access::Access;
 use super::admin::{AdminDoor, OPENAPI};
 use super::answer::{AnswerBody, Content};
-use super::browser::{self, Cors, Origins};
+use super::browser::{self, Cors};
+use super::conduct::Conduct;
 use super::dashboard::Dashboard;
 use super::error::ApiError;
 use super::health::{self, Readiness};
 use super::pages::{self, Knock};
 use super::pulse::OpenRequest;
 use super::route::{self, Authority, Found, Route, Target};
-use super::site::Site;
 use super::stop::StopWatch;
 use super::surrender::{self, Revoker};
 use super::{Limits, allowance, operator, request, v1};
@@ -49,14 +49,10 @@ pub struct Parts {
     pub random: Arc<dyn Random>,
     /// Whether the store answers.
     pub store_ready: Readiness,
-    /// The bounds.
-    pub limits: Limits,
+    /// What it goes by.
+    pub conduct: Arc<Current<Conduct>>,
     /// What administrators and people do.
     pub admin: Arc<AdminDoor>,
-    /// Where Ember is reached.
-    pub site: Site,
-    /// Whose pages may use keys that allow it.
-    pub origins: Origins,
     /// Takes a key away from everyone who holds it.
     pub revoke: Revoker,
     /// What is counted.
@@ -112,7 +108,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 impl Service {
     pub(super) fn new(parts: Parts) -> Self {
-        let bytes = parts.limits.buffered_bytes_max.min(Semaphore::MAX_PERMITS);
+        let bytes = parts.conduct.get().limits.buffered_bytes_max.min(Semaphore::MAX_PERMITS);
         let dashboard = Dashboard::new(Arc::clone(&parts.admin), Arc::clone(&parts.random));
         Self {
             memory: Arc::new(Semaphore::new(bytes)),
@@ -123,8 +119,13 @@ impl Service {
         }
     }
 
-    pub(super) fn limits(&self) -> &Limits {
-        &self.parts.limits
+    /// What holds now.
+    pub(super) fn conduct(&self) -> Arc<Conduct> {
+        self.parts.conduct.get()
+    }
+
+    pub(super) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.conduct().limits)
     }
 
     /// Answers a request, whatever it is.
@@ -137,9 +138,10 @@ impl Service {
     ) -> Answer {
         let id = request::request_id(request.headers(), self.parts.clock.now(), &*self.parts.random);
         let text = String::from_utf8_lossy(id.as_bytes()).into_owned();
-        let client = self.parts.site.client(request.headers(), peer.address);
+        let conduct = self.conduct();
+        let client = conduct.site.client(request.headers(), peer.address);
         let mut access = Access::begin(text, request.method().clone(), client, &self.parts.metrics);
-        let cors = self.parts.origins.cors(request.uri().path(), request.headers());
+        let cors = conduct.origins.cors(request.uri().path(), request.headers());
         let asked = v1::Asked { id: id.clone(), open: &open, stop, cors: cors.clone() };
         if request.body().is_end_stream() {
             open.body_done();
@@ -196,12 +198,12 @@ impl Service {
         if let Found::Route(route, _) | Found::WrongMethod(route, _) = &found {
             access.route = route.pattern;
             if route.authority != Authority::Bearer {
-                request::check(&request, asked.open, self.limits())?;
+                request::check(&request, asked.open, &self.limits())?;
                 return self.keyless(request, &found, asked, access, peer).await;
             }
         }
         if let Some(preflight) = asked.cors.preflight(request.method(), request.headers(), &found) {
-            request::check(&request, asked.open, self.limits())?;
+            request::check(&request, asked.open, &self.limits())?;
             return Ok(preflight);
         }
         let caller = v1::identify(self, request.headers(), access).await?;
@@ -210,7 +212,7 @@ impl Service {
         if !is_surrender {
             v1::refuse_address(&caller, access)?;
         }
-        request::check(&request, asked.open, self.limits())?;
+        request::check(&request, asked.open, &self.limits())?;
         if !is_surrender {
             self.refuse_browser(&caller, request.headers(), &asked.cors)?;
         }

@@ -23,7 +23,8 @@ impl Meter {
     /// [`CommitError`]: nothing was taken away, or that is not known; the next time begins by looking.
     pub fn expire(&self) -> Result<bool, CommitError> {
         let _alone = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = Hour::of(self.clock.now()).first_kept(self.retention).to_bytes();
+        let retention = *self.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = Hour::of(self.clock.now()).first_kept(retention).to_bytes();
         let rows = self.store.scan(USAGE, Bound::Unbounded, Bound::Excluded(&end), RECORDS_OF_A_STEP)?;
         if rows.is_empty() {
             return Ok(false);

@@ -93,6 +93,8 @@ actions! {
     UpstreamUndrained = "upstream.undrained",
     /// Old events were removed.
     TrailTrimmed = "audit.trimmed",
+    /// The configuration was loaded anew.
+    ConfigReloaded = "config.reloaded",
 }
 
 /// A line of the audit trail.
@@ -126,7 +128,7 @@ impl Event {
             Some("invite") => InviteId::from_bytes(target).map(|id| id.to_string()),
             Some("token") => TokenId::from_bytes(target).map(|id| id.to_string()),
             Some("refused") => refused_address(target),
-            Some("audit" | "upstream") => None,
+            Some("audit" | "config" | "upstream") => None,
             _ => AccountId::from_bytes(target).map(|id| id.to_string()),
         };
         id.unwrap_or_default()

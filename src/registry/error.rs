@@ -22,6 +22,8 @@ pub enum Problem {
     Unavailable,
     /// It is denied from now on, but a restart could forget that until it is written down.
     NotDurable,
+    /// The configuration has faults, so it was not loaded.
+    Configuration,
 }
 
 /// Why the registry did not do what it was asked.

@@ -209,7 +209,7 @@ impl Registry {
     /// Why nobody makes an account without an invitation; none where anyone may.
     #[must_use]
     pub fn sign_up_refusal(&self) -> Option<&'static str> {
-        match self.rules.sign_up {
+        match self.rules().sign_up {
             SignUp::Open { .. } => None,
             SignUp::Invite => Some("accounts are made by invitation here; ask an administrator for a link"),
             SignUp::Closed => Some("accounts are made by an administrator here; ask one for yours"),
@@ -217,7 +217,7 @@ impl Registry {
     }
 
     fn refuse_closed(&self) -> Result<(), RegistryError> {
-        if self.rules.sign_up.takes_invites() {
+        if self.rules().sign_up.takes_invites() {
             return Ok(());
         }
         let sentence = "sign-up is closed, so nobody can be invited; set dashboard.sign_up = \"invite\", or make the \
@@ -226,7 +226,8 @@ impl Registry {
     }
 
     fn refuse_unwelcome(&self, email: &Email) -> Result<(), RegistryError> {
-        let SignUp::Open { domains } = &self.rules.sign_up else {
+        let rules = self.rules();
+        let SignUp::Open { domains } = &rules.sign_up else {
             let sentence = self.sign_up_refusal().unwrap_or_default();
             return Err(RegistryError::NotAllowed(sentence.to_string()));
         };

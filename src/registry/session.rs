@@ -80,7 +80,7 @@ impl Registry {
             return Ok(None);
         }
         let mut session = kept.session;
-        if now.since(session.seen_at) >= SEEN_STEP.min(self.rules.session_idle / 4) {
+        if now.since(session.seen_at) >= SEEN_STEP.min(self.rules().session_idle / 4) {
             session.seen_at = now;
             self.note_use(&Kept { session: session.clone(), ..kept }, bytes);
         }
@@ -306,8 +306,8 @@ impl Registry {
 
     fn is_good(&self, kept: &Kept, epoch: u64, now: Timestamp) -> bool {
         kept.epoch == epoch
-            && now < kept.session.created_at.after(self.rules.session_lifetime)
-            && now < kept.session.seen_at.after(self.rules.session_idle)
+            && now < kept.session.created_at.after(self.rules().session_lifetime)
+            && now < kept.session.seen_at.after(self.rules().session_idle)
     }
 
     /// Best effort: a session is not refused because its use could not be written down.

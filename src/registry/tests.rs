@@ -257,7 +257,7 @@ impl House {
     /// A second registry on the same data that no weather reaches: somebody else.
     fn neighbour(&self) -> Registry {
         Registry::new(self.store.inner.clone(), self.clock.clone(), self.dice.clone(), None)
-            .with_rules(self.registry.rules().clone())
+            .with_rules(Rules::clone(&self.registry.rules()))
     }
 
     fn wait(&self, time: Duration) {

@@ -69,7 +69,7 @@ pub enum DataDirError {
     /// It is not there, and this user may not make it.
     #[error(
         "the data directory {path} can't be made: {above} belongs to user {uid} and group {gid} with mode {mode:o}, and \
-         this is user {me}"
+         this is user {me}; make it as root and give it to user {me}, or choose another place with --data"
     )]
     NotOursToMake {
         /// The directory.

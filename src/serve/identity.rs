@@ -93,6 +93,16 @@ impl Keeper {
         Ok(is_new)
     }
 
+    /// Shows what the configuration has read anew, if it is of the same files.
+    pub(super) fn take(&self, tls: TlsConfig) {
+        let is_ours = (&tls.cert_file, &tls.key_file) == (&self.cert_file, &self.key_file);
+        if is_ours && self.identity.shown().is_none_or(|shown| !shown.is_same_as(&tls.certificate)) {
+            self.identity.show(tls.certificate);
+            self.state().complained = None;
+            self.say(Look::New);
+        }
+    }
+
     /// Looks at the files again and again. Goes on for ever.
     pub(super) async fn keep(self: Arc<Self>, every: Duration, clock: Arc<dyn Clock>) {
         let mut ticks = interval(every);

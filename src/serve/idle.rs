@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::meter::Meter;
 use crate::registry::{KeyFilter, Registry, RegistryError};
 use crate::types::{Actor, KeyId, KeyStatus, Timestamp};
+
+use super::reload::Upkeep;
 
 /// How often all keys are looked at. The first time is as long after the start, so that they can be used before.
 const EVERY: Duration = Duration::from_secs(60 * 60);
@@ -15,8 +18,29 @@ const EVERY: Duration = Duration::from_secs(60 * 60);
 const STEP_KEYS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Goes on for ever, or until nobody says any more what is wanted.
+pub(super) async fn keep(registry: Arc<Registry>, meter: Arc<Meter>, mut upkeep: watch::Receiver<Upkeep>) {
+    loop {
+        let wanted = upkeep.borrow_and_update().unused_expiry;
+        let looking = async {
+            match wanted {
+                Some(unused_for) => expire(Arc::clone(&registry), Arc::clone(&meter), unused_for).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = looking => {}
+            changed = upkeep.wait_for(|upkeep| upkeep.unused_expiry != wanted) => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 /// Goes on for ever.
-pub(super) async fn expire(registry: Arc<Registry>, meter: Arc<Meter>, unused_for: Duration) {
+async fn expire(registry: Arc<Registry>, meter: Arc<Meter>, unused_for: Duration) {
     let every = EVERY.min(unused_for.max(Duration::from_secs(1)));
     loop {
         let watching = Arc::clone(&meter);

@@ -3,8 +3,10 @@
 use std::io::IsTerminal;
 
 use tracing::Level;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// How lines look.
@@ -29,16 +31,32 @@ pub(super) struct Lines {
     pub(super) audit: bool,
 }
 
-/// Starts logging.
-pub(super) fn start(style: Style, lines: Lines) {
+/// The log that was started.
+#[derive(Clone)]
+pub(super) struct Log(reload::Handle<Targets, Registry>);
+
+impl Log {
+    /// Writes other lines from now on.
+    pub(super) fn set(&self, lines: Lines) {
+        // There is nothing to change when another log was started first (tests).
+        let _ = self.0.reload(filter(lines));
+    }
+}
+
+fn filter(lines: Lines) -> Targets {
     let Lines { level, access, audit } = lines;
     let wanted = |wanted| if wanted { Level::INFO } else { Level::ERROR };
-    let terminal = std::io::stderr().is_terminal();
-    let filter = Targets::new()
+    Targets::new()
         .with_default(level.min(Level::WARN))
         .with_target("ember_gateway", level)
         .with_target("audit", wanted(audit))
-        .with_target("access", wanted(access));
+        .with_target("access", wanted(access))
+}
+
+/// Starts logging.
+pub(super) fn start(style: Style, lines: Lines) -> Log {
+    let terminal = std::io::stderr().is_terminal();
+    let (filter, handle) = reload::Layer::new(filter(lines));
     let json = style == Style::Json || (style == Style::Auto && !terminal);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true);
     let registry = tracing_subscriber::registry().with(filter);
@@ -48,4 +66,5 @@ pub(super) fn start(style: Style, lines: Lines) {
     } else {
         registry.with(lines.with_ansi(terminal)).try_init()
     };
+    Log(handle)
 }

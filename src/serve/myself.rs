@@ -5,12 +5,15 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::admin::{
-    ModelServer, ModelView, Running, ServerStatus, UpstreamState, UpstreamStatus, UpstreamStep, UpstreamTest,
+    AdminError, ModelServer, ModelView, Record, Reloaded, Running, ServerStatus, UpstreamState,
+    UpstreamStatus, UpstreamStep, UpstreamTest,
 };
 use crate::meter::Meter;
 use crate::metrics::Metrics;
 use crate::types::{Clock, ModelId, Timestamp};
 use crate::upstream::{ServedBy, ServerHealth, ServerState, Step, Upstreams};
+
+use super::reload::Reloader;
 
 /// The parts that know.
 pub(super) struct Myself {
@@ -20,6 +23,7 @@ pub(super) struct Myself {
     pub(super) metrics: Arc<Metrics>,
     pub(super) upstreams: Arc<Upstreams>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) reloader: Arc<Reloader>,
     /// Where model servers are spoken to.
     pub(super) runtime: Handle,
 }
@@ -99,5 +103,9 @@ impl Running for Myself {
             detail: one.detail,
         };
         Some(UpstreamTest { name: test.name, steps: test.steps.into_iter().map(step).collect() })
+    }
+
+    fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError> {
+        self.reloader.reload(record)
     }
 }

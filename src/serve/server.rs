@@ -1,8 +1,10 @@
 //! The running server: its parts put together, its tasks, its end. Never: rules, how it was asked for.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::UnixListener;
@@ -14,25 +16,26 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use crate::admin::Running;
 use crate::config::Config;
 use crate::gate::{Gate, Limiter};
-use crate::http::{Listener, Parts, Stop, admin};
+use crate::http::admin::Terms;
+use crate::http::{Conduct, Listener, Parts, Stop, admin};
 use crate::meter::{Ledger, Meter};
 use crate::metrics::{Exposition, Metrics};
 use crate::registry::{Door, Registry, changes};
 use crate::store::{RedbStore, Store};
 use crate::tls::server_config;
-use crate::types::{Clock, KeyId, Origin, Random};
+use crate::types::{Clock, Current, KeyId, Origin, Random};
 use crate::upstream::Upstreams;
 
+use super::certificates::Certificates;
 use super::data_dir::DataDir;
 use super::exposition::{self, Sources};
 use super::ledger::{self, DiskLedger};
 use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
 use super::myself::Myself;
 use super::notifier::{self, Notifier};
+use super::reload::{self, Basis, Reloader, Upkeep};
 use super::source::RegistrySource;
-use super::{
-    ServeFault, care, idle, listening, settings, snapshot, socket_path, traces, trail, usage, watchdog,
-};
+use super::{ServeFault, idle, listening, settings, snapshot, socket_path, traces, trail, usage, watchdog};
 
 /// What a server is made of: everything open, nothing served yet.
 pub(super) struct Server {
@@ -65,6 +68,9 @@ struct Built {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     limiter: Arc<Limiter>,
+    conduct: Arc<Current<Conduct>>,
+    terms: Arc<Current<Terms>>,
+    upkeep: watch::Sender<Upkeep>,
     /// Keys that were met after their end.
     expired: mpsc::Receiver<KeyId>,
 }
@@ -83,22 +89,25 @@ const LAST_TIME: Duration = Duration::from_secs(20);
 
 impl Server {
     /// Serves until a signal asks for the end.
-    pub(super) async fn run(mut self, announce: Option<Announce>) -> Result<End, ServeFault> {
-        let mut signals = Signals::new()?;
+    pub(super) async fn run(mut self, basis: Basis, announce: Option<Announce>) -> Result<End, ServeFault> {
+        let (mut signals, hangups) = Signals::new(basis.hangup_ends)?;
         let mut built = self.build()?;
+        let certificates = Certificates::begin(&self.config.server, self.dir.path(), &built.clock);
         let exposition = self.exposition(&built);
-        let (socket, door) = self.open_door(&built, &exposition)?;
+        let reloader = self.reloader(&built, basis, certificates.as_ref());
+        let (socket, door) = self.open_door(&built, &exposition, Arc::clone(&reloader))?;
         let parts = self.parts(&built, Arc::clone(&door));
         let (closing, closed) = watch::channel(());
         let mut tasks = JoinSet::new();
-        if let Some((identity, care)) = care::begin(&self.config.server, self.dir.path(), &built.clock) {
-            let tls = server_config(identity).map_err(|error| ServeFault::Tls(error.to_string()))?;
+        if let Some(certificates) = certificates {
+            let tls = server_config(certificates.identity());
+            let tls = tls.map_err(|error| ServeFault::Tls(error.to_string()))?;
             self.listener = self.listener.with_tls(tls);
-            tasks.spawn(care);
+            tasks.spawn(certificates.care());
         }
         tasks.spawn(Arc::clone(&built.upstreams).watch());
         tasks.spawn(settle(Arc::clone(&built.registry)));
-        tasks.spawn(trail::keep(Arc::clone(&built.registry), self.config.audit.retention));
+        tasks.spawn(trail::keep(Arc::clone(&built.registry), built.upkeep.subscribe()));
         tasks.spawn(usage::write_down(Arc::clone(&built.meter), Arc::clone(&built.metrics)));
         if let Some(address) = self.config.metrics.listen {
             tasks.spawn(exposition::listener(address)?.serve(exposition));
@@ -107,8 +116,10 @@ impl Server {
         let expired = std::mem::replace(&mut built.expired, mpsc::channel(1).1);
         tasks.spawn(ledger::note_expiries(Arc::clone(&built.registry), expired));
         tasks.spawn(traces::write_down(Arc::clone(&built.meter)));
-        if let Some(unused_for) = self.config.keys.unused_expiry {
-            tasks.spawn(idle::expire(Arc::clone(&built.registry), Arc::clone(&built.meter), unused_for));
+        let (registry, meter) = (Arc::clone(&built.registry), Arc::clone(&built.meter));
+        tasks.spawn(idle::keep(registry, meter, built.upkeep.subscribe()));
+        if let Some(hangups) = hangups {
+            tasks.spawn(reload::with_hangups(hangups, reloader, Arc::clone(&built.registry)));
         }
         let commands = tokio::spawn(accept_commands(socket, door, closed));
         let stop = Stop::default();
@@ -119,9 +130,8 @@ impl Server {
         }
         listening::say(&self.config.server, &self.listener.addresses());
         self.report(&built, &mut tasks);
-        let drain_timeout = self.config.server.drain_timeout;
-        let serving = self.listener.serve(parts, &stop, drain_timeout);
-        let end = until_asked(serving, signals, &stop, drain_timeout, &self.notifier).await?;
+        let serving = self.listener.serve(parts, &stop);
+        let end = until_asked(serving, signals, &stop, &built.conduct, &self.notifier).await?;
         if end == End::Drained {
             drop(closing);
             let _ = timeout(COMMANDS_TIME, commands).await;
@@ -170,8 +180,6 @@ impl Server {
     fn parts(&self, built: &Built, door: Arc<admin::AdminDoor>) -> Parts {
         Parts {
             admin: door,
-            site: settings::site(&self.config.server),
-            origins: settings::origins(&self.config.server),
             revoke: revoker(Arc::clone(&built.registry)),
             gate: Arc::clone(&built.gate),
             upstreams: Arc::clone(&built.upstreams),
@@ -179,7 +187,7 @@ impl Server {
             random: Arc::new(MachineRandom::new()),
             store_ready: readiness(Arc::clone(&self.store)),
             metrics: Arc::clone(&built.metrics),
-            limits: settings::limits(&self.config.server, &self.config.limits),
+            conduct: Arc::clone(&built.conduct),
         }
     }
 
@@ -217,7 +225,45 @@ impl Server {
         let dice: Arc<dyn Random> = Arc::new(MachineRandom::new());
         let upstreams = Upstreams::new(servers, models_file, self.config.models.refresh, &*clock, &dice)
             .map_err(|fault| ServeFault::Upstream(fault.to_string()))?;
-        Ok(Built { gate, registry, upstreams, meter, metrics, clock, limiter, expired })
+        let conduct = Arc::new(Current::new(settings::conduct(&self.config)));
+        let terms = Arc::new(Current::new(settings::terms(&self.config, self.address())));
+        let (upkeep, _) = watch::channel(Upkeep::of(&self.config));
+        Ok(Built {
+            gate,
+            registry,
+            upstreams,
+            meter,
+            metrics,
+            clock,
+            limiter,
+            conduct,
+            terms,
+            upkeep,
+            expired,
+        })
+    }
+
+    /// The first address that is listened on.
+    fn address(&self) -> Option<SocketAddr> {
+        self.listener.addresses().first().copied()
+    }
+
+    /// Every part of the server that can go by another configuration.
+    fn reloader(
+        &self,
+        built: &Built,
+        mut basis: Basis,
+        certificates: Option<&Certificates>,
+    ) -> Arc<Reloader> {
+        basis.parts.extend([
+            reload::upstreams(Arc::clone(&built.upstreams), std::mem::take(&mut basis.found)),
+            reload::rules(Arc::clone(&built.limiter), Arc::clone(&built.registry)),
+            reload::door(Arc::clone(&built.conduct)),
+            reload::terms(Arc::clone(&built.terms), self.address()),
+            reload::upkeep(built.upkeep.clone(), Arc::clone(&built.meter)),
+        ]);
+        basis.parts.extend(certificates.and_then(Certificates::part));
+        Arc::new(Reloader::new(basis))
     }
 
     fn exposition(&self, built: &Built) -> Exposition {
@@ -246,11 +292,10 @@ impl Server {
         &self,
         built: &Built,
         exposition: &Exposition,
+        reloader: Arc<Reloader>,
     ) -> Result<(UnixListener, Arc<admin::AdminDoor>), ServeFault> {
         let listener = socket_path::bind(&self.dir).map_err(ServeFault::Socket)?;
         let listen = listening::urls(&self.config.server, &self.listener.addresses());
-        let address = self.listener.addresses().first().copied();
-        let base_url = address.map(|address| self.config.server.base_url(address));
         let running: Arc<dyn Running> = Arc::new(Myself {
             started_at: built.clock.now(),
             listen,
@@ -258,17 +303,17 @@ impl Server {
             metrics: Arc::clone(&built.metrics),
             upstreams: Arc::clone(&built.upstreams),
             clock: Arc::clone(&built.clock),
+            reloader,
             runtime: tokio::runtime::Handle::current(),
         });
         let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
         let snapshot = Box::new(move || snapshot::take(&store, &dir));
         let (registry, clock) = (Arc::clone(&built.registry), Arc::clone(&built.clock));
-        let base_url = base_url.unwrap_or_default();
-        let door =
-            admin::AdminDoor::new(registry, Arc::clone(&built.meter), clock, running, snapshot, base_url)
-                .with_user(self.dir.owner())
-                .with_prices(self.config.usage.prices.clone())
-                .with_metrics(Arc::clone(exposition));
+        let meter = Arc::clone(&built.meter);
+        let door = admin::AdminDoor::new(registry, meter, clock, running, snapshot, String::new())
+            .with_user(self.dir.owner())
+            .with_terms(Arc::clone(&built.terms))
+            .with_metrics(Arc::clone(exposition));
         Ok((listener, Arc::new(door)))
     }
 }
@@ -282,26 +327,24 @@ fn readiness(store: Arc<RedbStore>) -> crate::http::Readiness {
 }
 
 /// The signals that ask for the end. A closed terminal asks for it, too.
-struct Signals([Signal; 3]);
+struct Signals(Vec<Signal>);
 
 impl Signals {
-    fn new() -> Result<Self, ServeFault> {
+    /// Hang-ups are given apart when they do not ask for the end.
+    fn new(hangup_ends: bool) -> Result<(Self, Option<Signal>), ServeFault> {
         let handler = |kind| signal(kind).map_err(ServeFault::Process);
-        Ok(Self([
-            handler(SignalKind::terminate())?,
-            handler(SignalKind::interrupt())?,
-            handler(SignalKind::hangup())?,
-        ]))
+        let mut ends = vec![handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?];
+        let mut hangups = Some(handler(SignalKind::hangup())?);
+        if hangup_ends {
+            ends.extend(hangups.take());
+        }
+        Ok((Self(ends), hangups))
     }
 
     /// Resolves with the next of them.
     async fn next(&mut self) {
-        let [terminate, interrupt, hangup] = &mut self.0;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
-        }
+        let mut came = |cx: &mut Context<'_>| self.0.iter_mut().any(|one| one.poll_recv(cx).is_ready());
+        poll_fn(|cx| if came(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 }
 
@@ -310,7 +353,7 @@ async fn until_asked(
     serving: impl Future<Output = ()>,
     mut signals: Signals,
     stop: &Stop,
-    drain_timeout: Duration,
+    conduct: &Current<Conduct>,
     notifier: &Notifier,
 ) -> Result<End, ServeFault> {
     let mut serving = pin!(serving);
@@ -318,6 +361,7 @@ async fn until_asked(
         () = &mut serving => return Ok(End::Drained),
         () = signals.next() => {}
     }
+    let drain_timeout = conduct.get().drain_timeout;
     tracing::info!(longest_s = drain_timeout.as_secs(), "draining; a second signal ends it at once");
     notifier.stopping(drain_timeout + LAST_TIME);
     stop.drain();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::admin::AdminError;
 use crate::cli::{CliError, Exit, Global, Looked, OpenError, Opened, ServeOptions, Services, UpOptions};
-use crate::config::{Loaded, UpstreamConfig};
+use crate::config::{Loaded, LogConfig, UpstreamConfig};
 use crate::meter::Meter;
 use crate::registry::{Registry, Rules};
 use crate::store::{CompactStep, Compacted, RedbStore, Store, StoreOptions};
@@ -17,6 +17,7 @@ use super::data_dir::{DataDir, DataDirError};
 use super::first_run::Output;
 use super::logging::{self, Lines, Style};
 use super::machine::{self, MachineRandom, SystemClock};
+use super::reload::{Basis, Part};
 use super::{OpenStore, ServeFault, Surroundings, compaction, settings, snapshot};
 
 /// Ember on this machine.
@@ -38,21 +39,34 @@ impl Machine {
     }
 }
 
+/// Starts the log, and keeps what is needed to load the configuration again.
+fn basis(loaded: &Loaded, global: &Global, hangup_ends: bool) -> Basis {
+    let (quiet, verbose) = (global.quiet, global.verbose);
+    let log = &loaded.config.log;
+    let started = logging::start(settings::style(log), lines(log, quiet, verbose));
+    let log: Part = Box::new(move |config| {
+        let (started, lines) = (started.clone(), lines(&config.log, quiet, verbose));
+        Ok(Box::new(move || started.set(lines)))
+    });
+    Basis { kept: loaded.kept.clone(), said: loaded.said(), parts: vec![log], found: Vec::new(), hangup_ends }
+}
+
 impl Services for Machine {
     fn up(&self, loaded: Loaded, global: &Global, options: &UpOptions) -> Result<(), CliError> {
-        start_logging(&loaded, global);
         let surroundings = self.surroundings();
+        let basis = basis(&loaded, global, surroundings.at_terminal);
         let output = match &options.out {
             Some(file) => Output::File(file.clone()),
             None if surroundings.output_is_kept => Output::Kept,
             None => Output::Seen,
         };
-        super::up(loaded.config, output, surroundings).map_err(CliError::from)
+        super::up(loaded.config, basis, output, surroundings).map_err(CliError::from)
     }
 
     fn serve(&self, loaded: Loaded, global: &Global, _: &ServeOptions) -> Result<(), CliError> {
-        start_logging(&loaded, global);
-        super::serve(loaded.config, self.surroundings()).map_err(CliError::from)
+        let surroundings = self.surroundings();
+        let basis = basis(&loaded, global, surroundings.at_terminal);
+        super::serve(loaded.config, basis, surroundings).map_err(CliError::from)
     }
 
     fn open(&self, data: &Path, create: bool, rules: &Rules) -> Result<Opened, OpenError> {
@@ -108,11 +122,10 @@ fn over(store: Arc<dyn Store>, rules: Rules) -> (Arc<Registry>, Arc<Meter>) {
 }
 
 /// Flags win over the configuration here, too.
-fn start_logging(loaded: &Loaded, global: &Global) {
-    let log = &loaded.config.log;
-    let quiet = global.quiet.then_some(tracing::Level::WARN);
-    let level = verbosity(global.verbose).or(quiet).unwrap_or_else(|| settings::level(log));
-    logging::start(settings::style(log), Lines { level, access: log.access && !global.quiet, audit: true });
+fn lines(log: &LogConfig, quiet: bool, verbose: u8) -> Lines {
+    let least = quiet.then_some(tracing::Level::WARN);
+    let level = verbosity(verbose).or(least).unwrap_or_else(|| settings::level(log));
+    Lines { level, access: log.access && !quiet, audit: true }
 }
 
 fn verbosity(verbose: u8) -> Option<tracing::Level> {

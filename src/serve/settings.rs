@@ -1,19 +1,36 @@
 //! From the configuration to the settings of the parts: names and units only. Never: defaults, checks.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::{
-    LimitsConfig, LogConfig, LogFormat, LogLevel, ServerConfig, StoreConfig, UpstreamAddress, UpstreamConfig,
-    UpstreamTls,
+    Config, LimitsConfig, LogConfig, LogFormat, LogLevel, ServerConfig, StoreConfig, UpstreamAddress,
+    UpstreamConfig, UpstreamTls,
 };
-use crate::http::{Limits, Origins, Site};
+use crate::http::admin::Terms;
+use crate::http::{Conduct, Limits, Origins, Site};
 use crate::store::StoreOptions;
 use crate::upstream::echo::EchoSettings;
 use crate::upstream::{Address, Secure, ServerSettings};
 
 use super::logging::Style;
 
-pub(super) fn limits(server: &ServerConfig, limits: &LimitsConfig) -> Limits {
+pub(super) fn conduct(config: &Config) -> Conduct {
+    Conduct {
+        limits: Arc::new(limits(&config.server, &config.limits)),
+        site: site(&config.server),
+        origins: origins(&config.server),
+        drain_timeout: config.server.drain_timeout,
+    }
+}
+
+/// What commands are answered with, where this address is listened on.
+pub(super) fn terms(config: &Config, listening: Option<SocketAddr>) -> Terms {
+    let base_url = listening.map(|address| config.server.base_url(address)).unwrap_or_default();
+    Terms { base_url, prices: config.usage.prices.clone() }
+}
+
+fn limits(server: &ServerConfig, limits: &LimitsConfig) -> Limits {
     Limits {
         connections_max: server.connections_max,
         header_timeout: server.header_timeout,
@@ -42,11 +59,11 @@ pub(super) fn acme(acme: &crate::config::AcmeConfig) -> crate::tls::acme::Settin
     }
 }
 
-pub(super) fn site(server: &ServerConfig) -> Site {
+fn site(server: &ServerConfig) -> Site {
     Site { public_url: server.public_url.clone(), trusted_proxies: server.trusted_proxies.clone() }
 }
 
-pub(super) fn origins(server: &ServerConfig) -> Origins {
+fn origins(server: &ServerConfig) -> Origins {
     Origins::new(&server.cors_origins)
 }
 

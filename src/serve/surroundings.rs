@@ -20,6 +20,8 @@ pub struct Surroundings {
     pub(super) watchdog: Option<Duration>,
     /// Sockets that the service manager bound and passed (sd_listen_fds(3)), each with a reason when it is of no use.
     pub(super) sockets: Vec<Result<TcpListener, String>>,
+    /// A person at a terminal started it: then it ends when the terminal is closed.
+    pub(super) at_terminal: bool,
     /// Loopback addresses lead to nobody outside.
     pub(super) is_container: bool,
 }
@@ -38,6 +40,7 @@ impl Surroundings {
             notify_socket: terminal.variable("NOTIFY_SOCKET").map(str::to_string),
             watchdog: terminal.variable("WATCHDOG_USEC").filter(|_| watched).and_then(watchdog),
             sockets,
+            at_terminal: terminal.stdin_is_terminal,
             is_container,
         }
     }

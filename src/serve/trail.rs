@@ -4,24 +4,28 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::registry::Registry;
+
+use super::reload::Upkeep;
 
 /// What was refused since the last time is lost when the process is killed.
 const EVERY: Duration = Duration::from_secs(60);
 /// How often old events are looked for.
 const TRIM_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Goes on for ever. Without `retention` events are kept for ever.
-pub(super) async fn keep(registry: Arc<Registry>, retention: Option<Duration>) {
+/// Goes on for ever.
+pub(super) async fn keep(registry: Arc<Registry>, upkeep: watch::Receiver<Upkeep>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut trimmed: Option<Instant> = None;
     loop {
         ticks.tick().await;
         write_down(&registry, false).await;
+        let retention = upkeep.borrow().audit_retention;
         let is_due = trimmed.is_none_or(|at| at.elapsed() >= TRIM_EVERY);
         if let Some(age) = retention.filter(|_| is_due) {
             trimmed = Some(Instant::now());

@@ -17,7 +17,7 @@ use super::certificate::file;
 #[derive(Clone)]
 pub struct Trust {
     config: Arc<ClientConfig>,
-    size: usize,
+    roots: Arc<RootCertStore>,
 }
 
 /// Why nobody can be trusted.
@@ -78,12 +78,12 @@ impl Trust {
     }
 
     fn new(roots: RootCertStore) -> Result<Self, TrustFault> {
-        let size = roots.len();
+        let roots = Arc::new(roots);
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
+            .with_root_certificates(Arc::clone(&roots))
             .with_no_client_auth();
-        Ok(Self { config: Arc::new(config), size })
+        Ok(Self { config: Arc::new(config), roots })
     }
 
     /// What a client needs that trusts these and offers `protocols` (ALPN, RFC 7301), the dearest first. TLS 1.2 and 1.3;
@@ -97,14 +97,23 @@ impl Trust {
 
     /// How many there are, at least one.
     #[must_use]
-    pub const fn count(&self) -> usize {
-        self.size
+    pub fn count(&self) -> usize {
+        self.roots.len()
     }
 }
 
+/// Whether the same are trusted.
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        self.roots.roots == other.roots.roots
+    }
+}
+
+impl Eq for Trust {}
+
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trust").field("count", &self.size).finish_non_exhaustive()
+        f.debug_struct("Trust").field("count", &self.count()).finish_non_exhaustive()
     }
 }
 

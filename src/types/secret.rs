@@ -29,6 +29,16 @@ use super::{Random, RandomUnavailable, base62};
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secret(String);
 
+/// Whether two are the same; takes as long wherever they differ.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        let (one, other) = (self.0.as_bytes(), other.0.as_bytes());
+        one.len() == other.len() && one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+    }
+}
+
+impl Eq for Secret {}
+
 impl Secret {
     /// A password for a person to copy: 20 random digits and letters (119 bits).
     ///

@@ -1,6 +1,7 @@
 //! Which models there are, under which names, and who has them. Never: how lists are read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -94,13 +95,30 @@ impl Wanted {
 
 /// All models of all servers.
 pub(super) struct Catalogue {
-    wanted: Vec<Wanted>,
-    /// The last list of each server; none when it was never read.
-    lists: Mutex<Vec<Option<Vec<Listing>>>>,
-    /// What follows from the lists.
+    told: Mutex<Told>,
+    /// What follows from what was told.
     routes: RwLock<Arc<Routes>>,
+    /// How often the servers were replaced.
+    generation: AtomicU64,
     /// When Ember began, in seconds since 1970: the age of models whose server does not tell.
     since: i64,
+}
+
+/// What the operator said, and what the servers said.
+struct Told {
+    wanted: Vec<Wanted>,
+    /// The last list of each; none when it was never read.
+    lists: Vec<Option<Vec<Listing>>>,
+}
+
+impl Told {
+    fn number_of(&self, server: &Arc<Server>) -> Option<usize> {
+        self.wanted.iter().position(|wanted| Arc::ptr_eq(&wanted.server, server))
+    }
+
+    fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.wanted.iter().map(|wanted| &wanted.server)
+    }
 }
 
 #[derive(Default)]
@@ -126,41 +144,67 @@ impl Catalogue {
     /// Begins with the lists known from earlier, in the order of `wanted`.
     pub(super) fn new(wanted: Vec<Wanted>, lists: Vec<Option<Vec<Listing>>>, since: i64) -> Self {
         let routes = RwLock::new(Arc::new(routes(&wanted, &lists, since)));
-        Self { wanted, lists: Mutex::new(lists), routes, since }
+        Self { told: Mutex::new(Told { wanted, lists }), routes, generation: AtomicU64::new(0), since }
     }
 
-    pub(super) fn servers(&self) -> impl ExactSizeIterator<Item = &Arc<Server>> {
-        self.wanted.iter().map(|wanted| &wanted.server)
+    /// Goes by these servers from now on. What was heard from one in the same place stays known; whoever waits for one
+    /// that is gone is sent away.
+    pub(super) fn replace(&self, wanted: Vec<Wanted>) {
+        let mut told = self.lock();
+        let lists = std::mem::take(&mut told.lists);
+        let mut known: HashMap<_, _> = told.servers().map(|server| server.place()).zip(lists).collect();
+        let lists = wanted.iter().map(|wanted| known.remove(&wanted.server.place()).flatten()).collect();
+        let old = std::mem::replace(&mut *told, Told { wanted, lists });
+        self.follow(&told);
+        self.generation.fetch_add(1, Ordering::Release);
+        let is_used = |old: &Server| told.servers().any(|server| Arc::ptr_eq(&server.slots, &old.slots));
+        let gone: Vec<_> = old.servers().filter(|server| !is_used(server)).cloned().collect();
+        drop(told);
+        gone.iter().for_each(|server| server.slots.close());
     }
 
-    /// The server with this number.
-    pub(super) fn server(&self, number: usize) -> &Arc<Server> {
-        &self.wanted[number].server
+    /// How often the servers were replaced. Whoever keeps candidates asks before he takes them.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
-    /// Whether the server's models are found in its own list.
-    pub(super) fn is_discovering(&self, number: usize) -> bool {
-        self.wanted[number].models.is_empty()
+    /// In the order they are configured.
+    pub(super) fn servers(&self) -> Vec<Arc<Server>> {
+        self.lock().servers().cloned().collect()
+    }
+
+    /// Whether the server's models are found in its own list; none when it is not one of these any more.
+    pub(super) fn is_discovering(&self, server: &Arc<Server>) -> Option<bool> {
+        let told = self.lock();
+        let number = told.number_of(server)?;
+        Some(told.wanted[number].models.is_empty())
     }
 
     /// Takes a server's list in; says whether it differs from the last.
-    pub(super) fn heard(&self, number: usize, mut list: Vec<Listing>) -> bool {
-        let mut lists = self.lock();
-        if let Some(known) = &lists[number] {
+    pub(super) fn heard(&self, server: &Arc<Server>, mut list: Vec<Listing>) -> bool {
+        let mut told = self.lock();
+        let Some(number) = told.number_of(server) else { return false };
+        if let Some(known) = &told.lists[number] {
             keep_ages(known, &mut list);
         }
-        if lists[number].as_ref() == Some(&list) {
+        if told.lists[number].as_ref() == Some(&list) {
             return false;
         }
-        lists[number] = Some(list);
-        let fresh = Arc::new(routes(&self.wanted, &lists, self.since));
-        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        told.lists[number] = Some(list);
+        self.follow(&told);
         true
     }
 
-    /// The last list of each server.
-    pub(super) fn lists(&self) -> Vec<Option<Vec<Listing>>> {
-        self.lock().clone()
+    /// Each server with its last list.
+    pub(super) fn lists(&self) -> Vec<(Arc<Server>, Option<Vec<Listing>>)> {
+        let told = self.lock();
+        told.servers().cloned().zip(told.lists.iter().cloned()).collect()
+    }
+
+    /// Lets the routes follow from what was told.
+    fn follow(&self, told: &Told) {
+        let fresh = Arc::new(routes(&told.wanted, &told.lists, self.since));
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
 
     pub(super) fn entries(&self, scope: &ModelScope) -> Vec<ModelEntry> {
@@ -202,8 +246,8 @@ impl Catalogue {
         Arc::clone(&self.routes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Option<Vec<Listing>>>> {
-        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::RelayFault;
-use super::catalogue::Candidate;
+use super::catalogue::{Candidate, Catalogue};
 use super::report::ReportHandle;
-use super::server::{ServerSlot, Standing};
+use super::server::{Server, ServerSlot, Standing};
 use super::slots::{Asker, Slot, Wait};
 use super::watch::deadline;
 
@@ -20,6 +20,12 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 pub(super) struct Choice {
     left: Vec<Candidate>,
     asker: Asker,
+    /// Which generation of servers it is made among.
+    generation: u64,
+    /// Those that saw nothing of the request.
+    tried: Vec<Arc<Server>>,
+    /// Since when the request waits for one that has a slot.
+    waits_since: Option<Instant>,
 }
 
 /// A server with a slot for the request, and what the model is called there.
@@ -45,8 +51,27 @@ struct Rank {
 }
 
 impl Choice {
-    pub(super) fn new(candidates: Vec<Candidate>, asker: Asker) -> Self {
-        Self { left: candidates, asker }
+    /// Among servers that were taken from a catalogue when it was of that generation.
+    pub(super) fn new(candidates: Vec<Candidate>, asker: Asker, generation: u64) -> Self {
+        Self { left: candidates, asker, generation, tried: Vec::new(), waits_since: None }
+    }
+
+    /// Chooses anew, among all that have the model now and saw nothing of the request yet, when the servers were
+    /// replaced meanwhile; says whether there are any.
+    pub(super) fn renew(&mut self, catalogue: &Catalogue, model: &str) -> bool {
+        let generation = catalogue.generation();
+        if std::mem::replace(&mut self.generation, generation) == generation {
+            return false;
+        }
+        let mut left = catalogue.candidates(model).unwrap_or_default();
+        left.retain(|one| !self.tried.iter().any(|tried| Arc::ptr_eq(tried, &one.server)));
+        self.left = left;
+        !self.left.is_empty()
+    }
+
+    /// A server saw nothing of the request, and is not asked again.
+    pub(super) fn tried(&mut self, server: Arc<Server>) {
+        self.tried.push(server);
     }
 
     /// Whether no server is left that takes requests.
@@ -68,7 +93,7 @@ impl Choice {
     /// # Errors
     /// [`RelayFault::Overloaded`], [`RelayFault::Drained`].
     pub(super) async fn wait(&mut self, report: &ReportHandle) -> Result<Chosen, RelayFault> {
-        let began = Instant::now();
+        let began = *self.waits_since.get_or_insert_with(Instant::now);
         let (mut past, mut backlog) = (None, None);
         loop {
             let preferred = self.sort();
@@ -147,6 +172,7 @@ impl Choice {
     }
 
     fn choose(&mut self, at: usize, slot: Slot) -> Chosen {
+        self.waits_since = None;
         let priority = self.left[at].server.priority;
         let equals = self.left.iter().filter(|one| one.server.priority == priority);
         let most = equals.map(|one| one.server.turn()).max().unwrap_or_default();

@@ -36,7 +36,7 @@ pub(super) fn load<'a>(path: &Path, servers: impl Iterator<Item = &'a Server>) -
         let models = list.models.iter().filter_map(Listing::read).collect();
         known.insert((list.server, list.address), models);
     }
-    servers.map(|server| known.remove(&place(server))).collect()
+    servers.map(|server| known.remove(&server.place())).collect()
 }
 
 fn read(path: &Path) -> Vec<List> {
@@ -68,7 +68,7 @@ pub(super) fn save<'a>(
 ) -> io::Result<()> {
     let servers = lists
         .filter_map(|(server, list)| {
-            let (server, address) = place(server);
+            let (server, address) = server.place();
             let models = list.as_ref()?.iter().map(Listing::write).collect();
             Some(List { server, address, models })
         })
@@ -101,8 +101,4 @@ fn hand_over(file: &File, path: &Path) -> io::Result<()> {
         return Ok(());
     }
     fchown(file, Some(owner.uid()), Some(owner.gid()))
-}
-
-fn place(server: &Server) -> (String, String) {
-    (server.name.clone(), format!("{}{}", server.address, server.models_uri))
 }

@@ -100,6 +100,16 @@ impl<K: Copy + Ord + Hash, W> FairQueue<K, W> {
         }
     }
 
+    /// Sets the bounds anew. What is over them stays until it comes back by itself.
+    pub(super) fn set_bounds(&mut self, slots_max: usize, waiting_max: usize) {
+        (self.slots_max, self.waiting_max) = (slots_max.max(1), waiting_max);
+    }
+
+    /// Slots there are.
+    pub(super) const fn slots_max(&self) -> usize {
+        self.slots_max
+    }
+
     /// Slots given out.
     pub(super) const fn out(&self) -> usize {
         self.out
@@ -164,18 +174,33 @@ impl<K: Copy + Ord + Hash, W> FairQueue<K, W> {
     }
 
     /// Gives a slot back: to those who wait, in turn, until one accepts it. Who does not has lost his place.
-    pub(super) fn give_back(&mut self, mut accepts: impl FnMut(W) -> bool) {
-        while let Some((asker, waiter)) = self.remove_first() {
-            if accepts(waiter) {
-                self.served(asker);
-                return;
-            }
+    /// When more are out than there are, it goes to nobody.
+    pub(super) fn give_back(&mut self, accepts: impl FnMut(W) -> bool) {
+        if self.out <= self.slots_max && self.hand_on(accepts) {
+            return;
         }
         self.out -= 1;
         if self.out == 0 {
             // Nobody owes anybody anything.
             self.now = self.latest;
         }
+    }
+
+    /// Gives a slot that is free to those who wait, as [`FairQueue::give_back`] does; says whether one took it.
+    pub(super) fn give_spare(&mut self, accepts: impl FnMut(W) -> bool) -> bool {
+        let is_taken = self.out < self.slots_max && self.hand_on(accepts);
+        self.out += usize::from(is_taken);
+        is_taken
+    }
+
+    fn hand_on(&mut self, mut accepts: impl FnMut(W) -> bool) -> bool {
+        while let Some((asker, waiter)) = self.remove_first() {
+            if accepts(waiter) {
+                self.served(asker);
+                return true;
+            }
+        }
+        false
     }
 
     /// The asker who was first has got a slot.

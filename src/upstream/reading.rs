@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -91,30 +91,41 @@ impl Upstreams {
     /// Checks every server once, all at once.
     pub async fn look(self: &Arc<Self>) {
         let mut readings = JoinSet::new();
-        for number in 0..self.catalogue.servers().len() {
+        for server in self.catalogue.servers() {
             let upstreams = Arc::clone(self);
-            readings.spawn(async move { upstreams.check(number, &mut None).await });
+            readings.spawn(async move { upstreams.check(&server, &mut None).await });
         }
         readings.join_all().await;
     }
 
     /// Checks every server at once and again every `refresh`, or as often as its own interval says; one that is down
-    /// sooner. Never ends: spawn it, and abort it at the end.
+    /// sooner, and all when the servers were replaced. Never ends: spawn it, and abort it at the end.
     pub async fn watch(self: Arc<Self>) {
-        let mut readers = JoinSet::new();
-        for number in 0..self.catalogue.servers().len() {
-            readers.spawn(Arc::clone(&self).keep_reading(number));
+        let mut replaced = self.replaced.subscribe();
+        let (mut readers, mut read) = (JoinSet::new(), Vec::new());
+        loop {
+            let servers = self.catalogue.servers();
+            for server in &servers {
+                if !read.iter().any(|known| Arc::ptr_eq(known, server)) {
+                    readers.spawn(Arc::clone(&self).keep_reading(Arc::clone(server)));
+                }
+            }
+            read = servers;
+            tokio::select! {
+                _ = replaced.changed() => self.save_lists().await,
+                Some(_) = readers.join_next(), if !readers.is_empty() => {}
+            }
         }
-        readers.join_all().await;
-        std::future::pending().await
     }
 
-    async fn keep_reading(self: Arc<Self>, number: usize) {
+    /// Until the server is not one of them any more.
+    async fn keep_reading(self: Arc<Self>, server: Arc<Server>) {
+        let mut replaced = self.replaced.subscribe();
         let mut retry = RETRY_FIRST;
         let mut listed_at = None;
-        loop {
-            let interval = self.catalogue.server(number).health_interval.unwrap_or(self.refresh);
-            let wait = if self.check(number, &mut listed_at).await {
+        while let Some(is_well) = self.check(&server, &mut listed_at).await {
+            let interval = server.health_interval.unwrap_or_else(|| self.refresh());
+            let wait = if is_well {
                 retry = RETRY_FIRST;
                 interval
             } else {
@@ -125,24 +136,26 @@ impl Upstreams {
             let soonest = Instant::now() + DOUBT_WAIT;
             tokio::select! {
                 () = sleep(wait) => {}
-                () = self.catalogue.server(number).doubted.notified() => sleep_until(soonest).await,
+                () = server.doubted.notified() => sleep_until(soonest).await,
+                _ = replaced.changed() => retry = RETRY_FIRST,
             }
         }
     }
 
     /// Whether the server is well: by its health path where it has one, else by its list. With a health path the list
-    /// is read as well when its time has come, and says nothing about that.
-    async fn check(&self, number: usize, listed_at: &mut Option<Instant>) -> bool {
-        let server = self.catalogue.server(number);
+    /// is read as well when its time has come, and says nothing about that. None when it is not one of the servers any
+    /// more.
+    async fn check(&self, server: &Arc<Server>, listed_at: &mut Option<Instant>) -> Option<bool> {
+        let discovering = self.catalogue.is_discovering(server)?;
         let began = Instant::now();
         let fault = match &server.health_uri {
             Some(uri) => in_time(health_of(server, uri)).await.err(),
-            None => self.read_list(number).await.err(),
+            None => self.read_list(server, discovering).await.err(),
         };
         let took = began.elapsed();
-        let is_due = listed_at.is_none_or(|at| at.elapsed() >= self.refresh);
+        let is_due = listed_at.is_none_or(|at| at.elapsed() >= self.refresh());
         if server.health_uri.is_some() && fault.is_none() && is_due {
-            match self.read_list(number).await {
+            match self.read_list(server, discovering).await {
                 Ok(()) => *listed_at = Some(began),
                 Err(fault) => {
                     tracing::debug!(upstream = server.name, "its model list can't be read: {fault}")
@@ -155,26 +168,28 @@ impl Upstreams {
                 None => tracing::info!(upstream = server.name, "the model server is up"),
             }
         }
-        fault.is_none()
+        Some(fault.is_none())
     }
 
-    async fn read_list(&self, number: usize) -> Result<(), RelayFault> {
-        let server = self.catalogue.server(number);
-        let list = in_time(list_of(server, self.catalogue.is_discovering(number))).await?;
-        if list.is_some_and(|list| self.catalogue.heard(number, list)) {
+    async fn read_list(&self, server: &Arc<Server>, discovering: bool) -> Result<(), RelayFault> {
+        let list = in_time(list_of(server, discovering)).await?;
+        if list.is_some_and(|list| self.catalogue.heard(server, list)) {
             self.save_lists().await;
         }
         Ok(())
+    }
+
+    fn refresh(&self) -> Duration {
+        *self.refresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn save_lists(&self) {
         let Some(path) = self.models_file.clone() else { return };
         let _one_at_a_time = self.saving.lock().await;
         let lists = self.catalogue.lists();
-        let servers: Vec<Arc<Server>> = self.catalogue.servers().cloned().collect();
         let file = path.display().to_string();
         let saving = tokio::task::spawn_blocking(move || {
-            list_file::save(&path, servers.iter().map(AsRef::as_ref).zip(&lists))
+            list_file::save(&path, lists.iter().map(|(server, list)| (server.as_ref(), list)))
         });
         match saving.await {
             Ok(Ok(())) => {}

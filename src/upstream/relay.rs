@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::Answer;
 use super::body::{RequestFacts, apply};
+use super::catalogue::Catalogue;
 use super::choice::{Choice, Chosen};
 use super::connect::connect;
 use super::early::Rest;
@@ -86,12 +87,14 @@ impl Upstreams {
             started,
             report: request.report,
             progress: settlement.progress().clone(),
+            catalogue: Arc::clone(&self.catalogue),
         };
+        let generation = self.catalogue.generation();
         let candidates = self.catalogue.candidates(settlement.pass().model().as_str());
         let choice = match candidates {
             Ok(candidates) => {
                 job.progress.is_for(settlement.pass().model().as_str());
-                Choice::new(candidates, asker)
+                Choice::new(candidates, asker, generation)
             }
             Err(fault) => {
                 settlement.settle_unanswered(fault.ending());
@@ -174,6 +177,7 @@ struct Job {
     started: Instant,
     report: ReportHandle,
     progress: Progress,
+    catalogue: Arc<Catalogue>,
 }
 
 /// A try that came to nothing, and whether the server may have seen any of it.
@@ -215,9 +219,15 @@ impl Job {
 
     async fn in_line(&self, choice: &mut Choice) -> Result<Answered, RelayFault> {
         loop {
-            let chosen = choice.wait(&self.report).await?;
-            if let Some(answered) = self.attempt(chosen, choice).await? {
-                return Ok(answered);
+            match choice.wait(&self.report).await {
+                Ok(chosen) => {
+                    if let Some(answered) = self.attempt(chosen, choice).await? {
+                        return Ok(answered);
+                    }
+                }
+                // It may have stood in line for a server that is gone now.
+                Err(fault) if !self.renewed(choice) => return Err(fault),
+                Err(_) => {}
             }
             if let Some(answered) = self.at_once(choice).await? {
                 return Ok(answered);
@@ -226,7 +236,7 @@ impl Job {
     }
 
     /// The answer of this server; none when it saw nothing of the request and others are left.
-    async fn attempt(&self, chosen: Chosen, choice: &Choice) -> Result<Option<Answered>, RelayFault> {
+    async fn attempt(&self, chosen: Chosen, choice: &mut Choice) -> Result<Option<Answered>, RelayFault> {
         let Chosen { slot, candidate } = chosen;
         self.report.sent_to(&candidate.server.name);
         self.progress.sent_to(&candidate.server.name);
@@ -237,9 +247,18 @@ impl Job {
             }
             Err(Attempt { fault, written }) => {
                 candidate.server.failed(fault);
-                if written || choice.is_empty() { Err(fault) } else { Ok(None) }
+                if written {
+                    return Err(fault);
+                }
+                choice.tried(candidate.server);
+                if choice.is_empty() && !self.renewed(choice) { Err(fault) } else { Ok(None) }
             }
         }
+    }
+
+    /// Whether there are other servers to choose among than there were.
+    fn renewed(&self, choice: &mut Choice) -> bool {
+        choice.renew(&self.catalogue, self.facts.model.as_str())
     }
 
     async fn ask(&self, slot: ServerSlot, real: &ModelId) -> Result<Answered, Attempt> {

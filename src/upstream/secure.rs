@@ -28,6 +28,7 @@ pub struct Secure {
     host: String,
     port: u16,
     name: ServerName<'static>,
+    trust: Trust,
     config: Arc<ClientConfig>,
     /// Why the last handshake failed; none when it did not.
     trouble: Mutex<Option<String>>,
@@ -38,7 +39,8 @@ impl Secure {
     /// must vouch for it. `host` and `port` are where it listens (IPv6 without brackets).
     #[must_use]
     pub fn new(upstream: String, host: String, port: u16, name: ServerName<'static>, trust: &Trust) -> Self {
-        Self { upstream, host, port, name, config: trust.client(&[PROTOCOL]), trouble: Mutex::default() }
+        let config = trust.client(&[PROTOCOL]);
+        Self { upstream, host, port, name, trust: trust.clone(), config, trouble: Mutex::default() }
     }
 
     pub(super) fn host(&self) -> &str {
@@ -75,6 +77,16 @@ impl Secure {
         *last = trouble;
     }
 }
+
+/// Whether the same was said of both.
+impl PartialEq for Secure {
+    fn eq(&self, other: &Self) -> bool {
+        let said = |one: &Self| (one.upstream.clone(), one.host.clone(), one.port, one.name.clone());
+        said(self) == said(other) && self.trust == other.trust
+    }
+}
+
+impl Eq for Secure {}
 
 /// As it stands in an HTTP `Host` header.
 impl fmt::Display for Secure {

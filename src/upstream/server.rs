@@ -16,7 +16,7 @@ use super::pool::Pool;
 use super::settings::{Address, ServerSettings, SettingsFault};
 use super::slots::{Slot, Slots};
 use super::{Endpoint, RelayFault};
-use crate::types::{Random, Secret};
+use crate::types::Random;
 
 /// The turn of a server with weight 1; a server that was away catches up by no more.
 const TURN: u64 = 1 << 20;
@@ -52,9 +52,10 @@ pub(super) struct Server {
     uris: [Uri; Endpoint::ALL.len()],
     host: HeaderValue,
     authorization: Option<HeaderValue>,
-    key: Option<Secret>,
+    /// What it was made of, but for its bounds.
+    settings: ServerSettings,
     condition: Mutex<Condition>,
-    pub(super) failures: Failures,
+    pub(super) failures: Arc<Failures>,
 }
 
 /// How a server is, in one word.
@@ -165,8 +166,8 @@ impl Server {
             );
         }
         Ok(Self {
-            name: settings.name,
-            address: settings.address,
+            name: settings.name.clone(),
+            address: settings.address.clone(),
             connect_timeout: settings.connect_timeout,
             first_byte_timeout: settings.first_byte_timeout,
             idle_timeout: settings.idle_timeout,
@@ -185,10 +186,29 @@ impl Server {
             uris,
             host,
             authorization,
-            key: settings.api_key,
+            settings: ServerSettings { in_flight_max: 0, queue_max: 0, ..settings },
             condition: Mutex::default(),
-            failures: Failures::default(),
+            failures: Arc::default(),
         })
+    }
+
+    /// Whether the same was said of both, but for their bounds.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.settings == other.settings
+    }
+
+    /// What it is called, and where its list is.
+    pub(super) fn place(&self) -> (String, String) {
+        (self.name.clone(), format!("{}{}", self.address, self.models_uri))
+    }
+
+    /// The same, in the place of one that is reached there already: with its slots, so that the bounds hold for both
+    /// together, and what is known of it.
+    pub(super) fn succeeding(self, old: &Self) -> Self {
+        let condition = Mutex::new(old.condition());
+        let (slots, failures) = (Arc::clone(&old.slots), Arc::clone(&old.failures));
+        let turn = AtomicU64::new(old.turn());
+        Self { slots, failures, turn, condition, ..self }
     }
 
     /// Where an endpoint is.
@@ -208,15 +228,14 @@ impl Server {
 
     /// Whether it has a key that must not be shown.
     pub(super) fn has_key(&self) -> bool {
-        self.key.is_some()
+        self.settings.api_key.is_some()
     }
 
     /// Whether its key stands in `bytes`, plain or with JSON's escapes. A key that is as short as a word is not
     /// looked for.
     pub(super) fn leaks_in(&self, bytes: &[u8]) -> bool {
-        let Some(key) = self.key.as_ref().filter(|key| key.expose().len() >= SEARCHED_BYTES_MIN) else {
-            return false;
-        };
+        let key = self.settings.api_key.as_ref();
+        let Some(key) = key.filter(|key| key.expose().len() >= SEARCHED_BYTES_MIN) else { return false };
         let finder = memmem::Finder::new(key.expose());
         finder.find(bytes).is_some()
             || (memchr::memchr(b'\\', bytes).is_some() && finder.find(&unescaped(bytes)).is_some())

@@ -13,6 +13,7 @@ use super::secure::Secure;
 use crate::types::{ModelId, Secret};
 
 /// One model server.
+#[derive(PartialEq, Eq)]
 pub struct ServerSettings {
     /// What it is called in logs, health reports and the file of model lists; unique.
     pub name: String,
@@ -53,7 +54,7 @@ pub struct ServerSettings {
 }
 
 /// Where a model server listens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// A name or an IP address (IPv6 without brackets), and a port.
     Tcp {

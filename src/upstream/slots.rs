@@ -25,13 +25,12 @@ pub(super) struct Asker {
 /// A server's slots and the line for them.
 pub(super) struct Slots {
     desk: Mutex<Desk>,
-    slots_max: u32,
 }
 
 struct Desk {
     queue: FairQueue<KeyId, Arc<Seat>>,
-    /// Slots that are out come back, and none is given out.
-    closed: bool,
+    /// No slot is given out: an operator wants it so, or the server is gone. Those that are out come back as ever.
+    is_closed: bool,
     /// How long slots were held lately; none until one came back.
     held: Option<Duration>,
 }
@@ -64,29 +63,44 @@ enum State {
 
 impl Slots {
     pub(super) fn new(slots_max: usize, waiting_max: usize) -> Arc<Self> {
-        let desk = Desk { queue: FairQueue::new(slots_max, waiting_max), closed: false, held: None };
-        Arc::new(Self {
-            desk: Mutex::new(desk),
-            slots_max: u32::try_from(slots_max.max(1)).unwrap_or(u32::MAX),
-        })
+        let queue = FairQueue::new(slots_max, waiting_max);
+        Arc::new(Self { desk: Mutex::new(Desk { queue, is_closed: false, held: None }) })
+    }
+
+    /// Sets the bounds anew: more slots go to those who wait at once; what is out over fewer comes back in its time.
+    pub(super) fn set_bounds(self: &Arc<Self>, slots_max: usize, waiting_max: usize) {
+        let mut wakers = Vec::new();
+        let mut desk = self.desk();
+        desk.queue.set_bounds(slots_max, waiting_max);
+        loop {
+            let mut woken = None;
+            let is_taken = desk.queue.give_spare(|seat| seat.accept(|| self.slot(), &mut woken));
+            wakers.extend(woken);
+            if !is_taken {
+                break;
+            }
+        }
+        drop(desk);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Takes a slot if one is free.
     pub(super) fn take(self: &Arc<Self>, asker: Asker) -> Option<Slot> {
         let mut desk = self.desk();
-        let taken = !desk.closed && desk.queue.take(asker.key, asker.weight);
+        let taken = !desk.is_closed && desk.queue.take(asker.key, asker.weight);
+        drop(desk);
         taken.then(|| self.slot())
     }
 
     /// How many there are.
     pub(super) fn slots_max(&self) -> usize {
-        usize::try_from(self.slots_max).unwrap_or(usize::MAX)
+        self.desk().queue.slots_max()
     }
 
     /// Gives out no slot any more, and sends those away who wait for one.
     pub(super) fn close(&self) {
         let mut desk = self.desk();
-        desk.closed = true;
+        desk.is_closed = true;
         let gone = desk.queue.dissolve();
         drop(desk);
         gone.iter().for_each(|seat| seat.sent_away());
@@ -94,18 +108,18 @@ impl Slots {
 
     /// Gives out slots again.
     pub(super) fn open(&self) {
-        self.desk().closed = false;
+        self.desk().is_closed = false;
     }
 
     /// Whether no slot is given out.
     pub(super) fn is_closed(&self) -> bool {
-        self.desk().closed
+        self.desk().is_closed
     }
 
     /// Requests under way; none when no slot is given out.
     pub(super) fn load(&self) -> Option<usize> {
         let desk = self.desk();
-        (!desk.closed).then(|| desk.queue.out())
+        (!desk.is_closed).then(|| desk.queue.out())
     }
 
     /// Requests under way.
@@ -122,19 +136,21 @@ impl Slots {
     pub(super) fn backlog(&self) -> Option<Duration> {
         let desk = self.desk();
         let requests = u32::try_from(desk.queue.waiting() + 1).unwrap_or(u32::MAX);
-        desk.held.map(|held| held.saturating_mul(requests) / self.slots_max)
+        let slots = u32::try_from(desk.queue.slots_max()).unwrap_or(u32::MAX);
+        desk.held.map(|held| held.saturating_mul(requests) / slots)
     }
 
     /// Takes a slot for the one on `seat`, or a place in line.
     fn enter(self: &Arc<Self>, asker: Asker, seat: &Arc<Seat>) -> Result<Option<Place<KeyId>>, LineFull> {
         // Before it stands there, since it may be sent away at once.
         seat.joins();
-        let mut desk = self.desk();
-        let entered = match desk.closed {
-            true => Entered::Full,
-            false => desk.queue.enter(asker.key, asker.weight, Arc::clone(seat)),
+        let entered = {
+            let mut desk = self.desk();
+            match desk.is_closed {
+                true => Entered::Full,
+                false => desk.queue.enter(asker.key, asker.weight, Arc::clone(seat)),
+            }
         };
-        drop(desk);
         match entered {
             Entered::Slot => {
                 seat.put(self.slot());

@@ -5,6 +5,7 @@ mod checkout;
 mod echo_model;
 mod endings;
 mod failures;
+mod replace;
 mod wire;
 
 use std::collections::BTreeMap;

@@ -53,9 +53,8 @@ impl Upstreams {
     /// Connects to a server, asks for its health and its list, and with a `model` for the shortest of answers, which
     /// costs tokens. Takes 45 s at most. None when there is no server of this name.
     pub async fn test(&self, name: &str, model: Option<&ModelId>, stream: bool) -> Option<ServerTest> {
-        let number = self.catalogue.servers().position(|server| server.name == name)?;
-        let server = Arc::clone(self.catalogue.server(number));
-        let is_discovering = self.catalogue.is_discovering(number);
+        let server = self.server(name)?;
+        let is_discovering = self.catalogue.is_discovering(&server)?;
         let mut trial = Trial { steps: Vec::new() };
         let real = model.map(|model| self.real(&server, model));
         trial.run(&server, is_discovering, real.as_ref(), stream).await;

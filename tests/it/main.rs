@@ -33,6 +33,7 @@ mod pipe;
 mod practice;
 mod queue;
 mod readme;
+mod reload;
 mod requests;
 mod scan;
 mod secrets;

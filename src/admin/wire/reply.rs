@@ -11,6 +11,7 @@ use super::account::{AccountJson, EventJson};
 use super::audit::{NewsJson, VerificationJson};
 use super::key::{KeyJson, KeysRevokedJson, VerdictJson};
 use super::people::{InviteJson, ResetJson, SessionJson, TokenJson};
+use super::reload::ReloadJson;
 use super::served::{ModelJson, UsageJson};
 use super::status::StatusJson;
 use super::upstream::{UpstreamJson, UpstreamTestJson};
@@ -44,6 +45,7 @@ pub(super) enum ReplyJson {
     Usage(UsageJson),
     UsageReport(Box<UsageReportJson>),
     UsageProof(UsageProofJson),
+    Reload(ReloadJson),
     Status(StatusJson),
 }
 
@@ -73,6 +75,7 @@ impl ReplyJson {
             | Self::Usage(_)
             | Self::UsageReport(_)
             | Self::UsageProof(_)
+            | Self::Reload(_)
             | Self::Status(_) => {}
         }
     }
@@ -142,6 +145,7 @@ fn document(reply: &Reply) -> ReplyJson {
         Reply::Usage(usage) => ReplyJson::Usage(UsageJson::of(usage)),
         Reply::UsageReport(report) => ReplyJson::UsageReport(Box::new(UsageReportJson::of(report))),
         Reply::UsageProof(proof) => ReplyJson::UsageProof(UsageProofJson::of(proof)),
+        Reply::Reloaded(reloaded) => ReplyJson::Reload(ReloadJson::of(reloaded)),
         Reply::Status(status) => ReplyJson::Status(StatusJson::of(status)),
     }
 }
@@ -196,6 +200,7 @@ pub(super) fn decode(command: &Command, json: &[u8]) -> Result<Reply, AdminError
         Command::Usage { .. } => Reply::Usage(parse::<UsageJson>(json)?.read()),
         Command::UsageReport(_) => Reply::UsageReport(Box::new(parse::<UsageReportJson>(json)?.read()?)),
         Command::UsageVerify => Reply::UsageProof(parse::<UsageProofJson>(json)?.read()),
+        Command::Reload => Reply::Reloaded(parse::<ReloadJson>(json)?.read()),
         Command::Status => Reply::Status(parse::<StatusJson>(json)?.read()?),
     })
 }

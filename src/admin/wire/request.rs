@@ -253,6 +253,7 @@ pub fn body(command: &Command) -> Result<Option<Vec<u8>>, AdminError> {
         | Command::Usage { .. }
         | Command::UsageReport(_)
         | Command::UsageVerify
+        | Command::Reload
         | Command::Status => Ok(None),
     }
 }

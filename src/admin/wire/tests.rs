@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::admin::{
     AccountDetail, AuditNews, AuditPage, Command, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView,
-    Reply, SecretView, ServerStatus, Status, UpstreamAsk, UpstreamState, UpstreamStatus, UpstreamStep,
-    UpstreamTest, UsageAsk, UsageProof, UsageReport, UsageRow, UsageSums, UsageView, Verdict, WrongCounter,
+    Reloaded, Reply, SecretView, ServerStatus, Status, UpstreamAsk, UpstreamState, UpstreamStatus,
+    UpstreamStep, UpstreamTest, UsageAsk, UsageProof, UsageReport, UsageRow, UsageSums, UsageView, Verdict,
+    WrongCounter,
 };
 use crate::gate::{Cut, Stop};
 use crate::meter::{BrowserRefusals, Figures, Group, KeyTrace, KeyUser, Spread, Step};
@@ -365,6 +366,8 @@ fn comes_back(command: &Command, reply: &Reply) {
 #[test]
 fn every_reply_survives_the_way_back() {
     let text = String::new;
+    let (file, [changed, restart, warnings]) = (Some(text()), [1, 2, 3].map(|count| vec![text(); count]));
+    comes_back(&Command::Reload, &Reply::Reloaded(Reloaded { file, changed, restart, warnings }));
     let open = KeyView { owner: None, last4: None, policy: Policy::default(), expires_at: None, ..key() };
     comes_back(&Command::AccountEnable { account: text() }, &Reply::Account(account()));
     let page = || Page { entries: vec![account()], has_more: true };

@@ -53,6 +53,7 @@ impl<'a> Fresh<'a> {
             | Reply::KeysRevoked(_)
             | Reply::UsageReport(_)
             | Reply::UsageProof(_)
+            | Reply::Reloaded(_)
             | Reply::Status(_) => None,
         }
     }

@@ -1,6 +1,6 @@
 //! Invitations, links, sessions, tokens, events, models and use, as rows. Never: the words of errors.
 
-use crate::admin::{HistoryLine, ModelServer, ModelView, UsageSums, UsageView};
+use crate::admin::{HistoryLine, ModelServer, ModelView, Reloaded, UsageSums, UsageView};
 use crate::cli::moment::Times;
 use crate::registry::Verification;
 use crate::types::{AdminToken, Invite, Session};
@@ -11,6 +11,13 @@ pub(super) const TOKENS: [&str; 5] = ["NAME", "LAST4", "EXPIRES", "CREATED", "ID
 pub(super) const EVENTS: [&str; 6] = ["WHEN", "WHAT", "WHO", "FROM", "TO", "DETAIL"];
 pub(super) const MODELS: [&str; 2] = ["MODEL", "SERVERS"];
 pub(super) const USAGE: [&str; 5] = ["SINCE", "REQUESTS", "PROMPT", "COMPLETION", "CACHED"];
+
+/// What changed, and from when on it holds.
+pub(super) fn reloaded(reloaded: &Reloaded) -> Vec<Vec<String>> {
+    let row = |from: &'static str| move |setting: &String| vec![setting.clone(), from.to_string()];
+    let changed = reloaded.changed.iter().map(row("now"));
+    changed.chain(reloaded.restart.iter().map(row("after a restart"))).collect()
+}
 
 pub(super) fn invite(invite: &Invite, times: Times) -> Vec<String> {
     vec![

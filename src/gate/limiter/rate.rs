@@ -44,6 +44,16 @@ impl Rate {
         if over == 0 { Ok(()) } else { Err(NoRoom::For(Duration::from_nanos(over))) }
     }
 
+    /// Goes on under another limit: what was used stays used, in its own unit. Of 100 a minute and 50 of them used, 10
+    /// a minute are used up, and come back at their own pace. Rounded up, so that nothing is forgiven; but nobody waits
+    /// longer for it than an hour.
+    pub(super) fn scale(&mut self, old: NonZeroU64, new: NonZeroU64, now: u64) {
+        let debt = self.debt(now);
+        let scaled = (u128::from(debt) * u128::from(old.get())).div_ceil(u128::from(new.get()));
+        let most = DEBT_MAX.max(debt);
+        self.free_at = now.saturating_add(u64::try_from(scaled).unwrap_or(u64::MAX).min(most));
+    }
+
     /// Takes so much, whether or not there is room. When what was taken counts no more.
     pub(super) fn take(&mut self, amount: u64, max: NonZeroU64, now: u64) -> u64 {
         let debt = self.debt(now).saturating_add(cost(amount, max)).min(DEBT_MAX);
@@ -115,6 +125,25 @@ mod tests {
         assert_eq!(rate.left(max(10), 0), 10);
         rate.take(u64::MAX, max(1), 0);
         assert_eq!(rate.debt(0), DEBT_MAX);
+    }
+
+    #[test]
+    fn law_10_another_limit_forgives_nothing_that_was_used() {
+        let mut rate = Rate::default();
+        rate.take(50, max(100), 0);
+        rate.scale(max(100), max(10), 0);
+        assert_eq!(rate.left(max(10), 0), 0);
+        assert!(rate.room(1, max(10), WINDOW).is_err(), "50 are used up in five minutes");
+        assert!(rate.room(1, max(10), 5 * WINDOW).is_ok());
+        rate.scale(max(10), max(100), 0);
+        assert_eq!(rate.left(max(100), 0), 50, "there and back");
+        rate.scale(max(100), max(200), 0);
+        assert_eq!(rate.left(max(200), 0), 150);
+        rate.scale(max(200), max(1), 0);
+        assert_eq!(rate.debt(0), 50 * WINDOW);
+        rate.take(50, max(1), 0);
+        rate.scale(max(2), max(1), 0);
+        assert_eq!(rate.debt(0), DEBT_MAX, "an hour at most");
     }
 
     /// Ten that held a minute's worth each, a minute apart, end unused at one moment: nine of them have been given back

@@ -56,9 +56,12 @@ pub(super) struct Tally {
 const RATES: [(LimitKind, Unit); 2] =
     [(LimitKind::RequestsPerMinute, Unit::Requests), (LimitKind::TokensPerMinute, Unit::Tokens)];
 
+#[derive(Default)]
 pub(super) struct State {
     open: u64,
     rates: [Rate; RATES.len()],
+    /// The limit that each was used under last.
+    maxes: [Option<NonZeroU64>; RATES.len()],
     /// Those that there are; few have more than one or two.
     budgets: Vec<Kept>,
     is_dirty: bool,
@@ -76,13 +79,15 @@ struct Kept {
 #[derive(Default)]
 pub(super) struct Taken {
     ends: [u64; RATES.len()],
+    /// The limits that `ends` were counted by.
+    maxes: [Option<NonZeroU64>; RATES.len()],
     periods: [Timestamp; BUDGETS.len()],
 }
 
 impl Tally {
     /// As it was written down, if it was.
     pub(super) fn new(holder: Holder, used: Option<&Used>, now: Moment) -> Self {
-        let mut state = State { open: 0, rates: Default::default(), budgets: Vec::new(), is_dirty: false };
+        let mut state = State::default();
         if let Some(used) = used {
             let passed = now.wall.since(used.at);
             for (rate, debt) in state.rates.iter_mut().zip(used.debts) {
@@ -106,7 +111,7 @@ impl Tally {
 impl State {
     /// Whether a request may pass. When several limits stand in its way, the one that takes longest is told.
     pub(super) fn rule(&mut self, bounds: &Bounds, need: Need, now: Moment) -> Ruling {
-        self.roll(bounds, now.wall);
+        self.roll(bounds, now);
         let mut ruling = Ruling::Room;
         for (kind, max) in bounds.each() {
             let one = self.rule_one(kind, max, need, now);
@@ -148,6 +153,7 @@ impl State {
         for (kind, max) in bounds.each() {
             if let Some(number) = rate_number(kind) {
                 taken.ends[number] = self.rates[number].take(need.of(RATES[number].1), max, now.ticks);
+                taken.maxes[number] = Some(max);
             } else if let Some((number, budget)) = self.budget_mut(kind) {
                 budget.take(need.of(terms(kind).0));
                 taken.periods[number] = budget.since;
@@ -156,7 +162,8 @@ impl State {
         (taken, self.is_changed(bounds))
     }
 
-    /// Puts what a request really used in the place of what was taken for it. Says whether it was clean before.
+    /// Puts what a request really used in the place of what was taken for it. Says whether it was clean before. Where
+    /// the limit of a rate was changed meanwhile, time alone gives back what was taken and not used.
     pub(super) fn settle(
         &mut self,
         bounds: &Bounds,
@@ -165,15 +172,18 @@ impl State {
         taken: &Taken,
         now: Moment,
     ) -> bool {
-        self.roll(bounds, now.wall);
+        self.roll_budgets(bounds, now.wall);
         for (kind, max) in bounds.each() {
             let amount = |unit| (held.of(unit), used.map_or(0, |used| used.of(unit)));
             if let Some(number) = rate_number(kind) {
                 let (held, used) = amount(RATES[number].1);
-                let rate = &mut self.rates[number];
+                let (rate, max_now) = (&mut self.rates[number], self.maxes[number].unwrap_or(max));
                 match used.checked_sub(held) {
-                    Some(more) => drop(rate.take(more, max, now.ticks)),
-                    None => rate.give_back(held - used, max, taken.ends[number], now.ticks),
+                    Some(more) => drop(rate.take(more, max_now, now.ticks)),
+                    None if taken.maxes[number] == Some(max_now) => {
+                        rate.give_back(held - used, max_now, taken.ends[number], now.ticks);
+                    }
+                    None => {}
                 }
             } else if let Some((number, budget)) = self.budget_mut(kind) {
                 let (held, used) = amount(terms(kind).0);
@@ -199,7 +209,7 @@ impl State {
 
     /// What is to be written down so that a request can pass.
     pub(super) fn ahead(&mut self, bounds: &Bounds, need: Need, now: Moment) -> Used {
-        self.roll(bounds, now.wall);
+        self.roll(bounds, now);
         self.used(now, |kind, budget, max| budget.ahead(need.of(terms(kind).0), max))
     }
 
@@ -254,7 +264,7 @@ impl State {
 
     /// What is left of each limit.
     pub(super) fn standings(&mut self, bounds: &Bounds, now: Moment) -> Vec<LimitStanding> {
-        self.roll(bounds, now.wall);
+        self.roll(bounds, now);
         bounds
             .each()
             .map(|(kind, max)| LimitStanding { kind, allowance: self.allowance(kind, max, now) })
@@ -286,7 +296,18 @@ impl State {
         Some((budget_number(kind)?, &mut kept.budget))
     }
 
-    fn roll(&mut self, bounds: &Bounds, now: Timestamp) {
+    /// Goes on to the limits and the periods that hold now.
+    fn roll(&mut self, bounds: &Bounds, now: Moment) {
+        for ((kind, _), (rate, kept)) in RATES.iter().zip(self.rates.iter_mut().zip(&mut self.maxes)) {
+            let Some(max) = bounds.get(*kind) else { continue };
+            if let Some(old) = kept.replace(max).filter(|old| *old != max) {
+                rate.scale(old, max, now.ticks);
+            }
+        }
+        self.roll_budgets(bounds, now.wall);
+    }
+
+    fn roll_budgets(&mut self, bounds: &Bounds, now: Timestamp) {
         for Kept { kind, budget, max } in &mut self.budgets {
             budget.roll(terms(*kind).1, now);
             *max = bounds.get(*kind);

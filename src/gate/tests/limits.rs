@@ -368,3 +368,28 @@ fn where_and_what_for_a_key_may_be_used() {
     assert_eq!(caller.may_come_from("11.1.1.1".parse().unwrap()), Err(Refusal::AddressNotAllowed));
     assert_eq!(caller.may_use(RouteName::Models), Err(Refusal::RouteNotAllowed));
 }
+
+#[test]
+fn law_10_other_defaults_hold_from_the_next_request_on_and_forgive_nothing() {
+    let mut limits = bounds(LimitKind::TokensPerMinute, 100);
+    limits.set(LimitKind::TokensPerDay, NonZeroU64::new(100));
+    let hall = on_page(Arc::default(), limits, Bounds::default());
+    let (_, key) = hall.key();
+    done(&mut hall.pass_at(&key, 60, NOW).ok().unwrap(), 30, 30);
+    let under_way = hall.pass_at(&key, 20, NOW).ok().unwrap();
+    let told = |minute, day| {
+        let mut limits = bounds(LimitKind::TokensPerMinute, minute);
+        limits.set(LimitKind::TokensPerDay, NonZeroU64::new(day));
+        hall.gate.limiter.set_defaults(limits, Bounds::default());
+    };
+    told(50, 1000);
+    assert_eq!(limited(hall.pass_at(&key, 1, NOW)).kind, LimitKind::TokensPerMinute, "80 of 50");
+    told(1000, 90);
+    assert_eq!(limited(hall.pass_at(&key, 11, NOW)).kind, LimitKind::TokensPerDay, "80 of 90");
+    told(90, 1000);
+    assert_eq!(limited(hall.pass_at(&key, 11, NOW)).kind, LimitKind::TokensPerMinute, "80 of 90");
+    drop(under_way);
+    assert!(hall.pass_at(&key, 11, NOW).is_err(), "what was taken under another limit comes back with time");
+    hall.turn(Duration::from_secs(60));
+    assert!(hall.pass_at(&key, 80, NOW).is_ok());
+}

@@ -13,9 +13,9 @@ use crate::metrics::MEDIA_TYPE as METRICS;
 use crate::registry::{Registry, RegistryError};
 use crate::types::{Actor, Origin};
 
-use super::AdminDoor;
 use super::problem::{MEDIA_TYPE, ProblemJson};
 use super::route::{Found, Operation, Row, command, find};
+use super::{AdminDoor, Terms};
 
 const JSON: &str = "application/json";
 
@@ -108,8 +108,8 @@ impl AdminDoor {
             Ok(Some(command)) => {
                 let done = spawn_blocking(move || {
                     let _slot = slot;
-                    let registry = self.registry.asked_from(origin);
-                    run(&self.desk(&registry, &base_url), actor, &command)
+                    let (registry, terms) = (self.registry.asked_from(origin), self.terms());
+                    run(&self.desk(&registry, &base_url, &terms), actor, &command)
                         .and_then(|reply| wire::encode(&reply))
                 });
                 match done.await {
@@ -124,9 +124,14 @@ impl AdminDoor {
     }
 
     /// What commands are carried out with: the registry as it is asked from somewhere.
-    pub(in crate::http) fn desk<'a>(&'a self, registry: &'a Registry, base_url: &'a str) -> Desk<'a> {
+    pub(in crate::http) fn desk<'a>(
+        &'a self,
+        registry: &'a Registry,
+        base_url: &'a str,
+        terms: &'a Terms,
+    ) -> Desk<'a> {
         let (meter, clock, server) = (&*self.meter, &*self.clock, Some(&*self.running));
-        Desk { registry, meter, clock, server, base_url, prices: &self.prices }
+        Desk { registry, meter, clock, server, base_url, prices: &terms.prices }
     }
 
     async fn metrics(self: Arc<Self>, actor: Actor, slot: OwnedSemaphorePermit) -> Answered {

@@ -18,9 +18,11 @@ pub(super) struct ProblemJson {
     status: u16,
     pub(super) detail: String,
     pub(super) code: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<String>,
 }
 
-const ALL: [Problem; 7] = [
+const ALL: [Problem; 8] = [
     Problem::Invalid,
     Problem::NotFound,
     Problem::NotAllowed,
@@ -28,6 +30,7 @@ const ALL: [Problem; 7] = [
     Problem::TooMany,
     Problem::Unavailable,
     Problem::NotDurable,
+    Problem::Configuration,
 ];
 
 const fn words(problem: Problem) -> (StatusCode, &'static str, &'static str) {
@@ -41,6 +44,9 @@ const fn words(problem: Problem) -> (StatusCode, &'static str, &'static str) {
         Problem::NotDurable => {
             (StatusCode::SERVICE_UNAVAILABLE, "not_durable", "Denied now, not yet durable")
         }
+        Problem::Configuration => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "configuration", "The configuration has faults")
+        }
     }
 }
 
@@ -52,7 +58,7 @@ pub(in crate::http) const fn status_of(problem: Problem) -> StatusCode {
 impl ProblemJson {
     pub(super) fn of(error: &AdminError) -> (StatusCode, Self) {
         let (status, code, title) = words(error.problem);
-        (status, Self::new(status, code, title, &error.detail))
+        (status, Self { faults: error.faults.clone(), ..Self::new(status, code, title, &error.detail) })
     }
 
     pub(super) fn new(status: StatusCode, code: &str, title: &str, detail: &str) -> Self {
@@ -62,12 +68,14 @@ impl ProblemJson {
             status: status.as_u16(),
             detail: detail.to_string(),
             code: code.to_string(),
+            faults: Vec::new(),
         }
     }
 
     /// The error this tells of; an unknown code is trouble of the server's.
     pub(super) fn into_error(self) -> AdminError {
         let known = ALL.into_iter().find(|problem| words(*problem).1 == self.code);
-        AdminError { problem: known.unwrap_or(Problem::Unavailable), detail: self.detail, wait: None }
+        let error = AdminError::new(known.unwrap_or(Problem::Unavailable), self.detail);
+        AdminError { faults: self.faults, ..error }
     }
 }

@@ -58,6 +58,7 @@ pub(super) enum Operation {
     Usage,
     UsageReport,
     UsageVerify,
+    Reload,
     Status,
     Metrics,
     Backup,
@@ -79,7 +80,7 @@ pub(super) struct Row {
 /// Where the metrics are.
 pub(super) const METRICS_PATH: &str = "/admin/v1/metrics";
 
-pub(super) static ROUTES: [Row; 42] = [
+pub(super) static ROUTES: [Row; 43] = [
     row(Operation::AccountCreate, Method::POST, "/admin/v1/accounts", |given| {
         Ok(Command::AccountCreate(wire::account_create(given.body)?))
     }),
@@ -179,6 +180,7 @@ pub(super) static ROUTES: [Row; 42] = [
     }),
     row(Operation::UsageReport, Method::GET, "/admin/v1/usage/report", usage_report),
     row(Operation::UsageVerify, Method::GET, "/admin/v1/usage/verify", |_| Ok(Command::UsageVerify)),
+    row(Operation::Reload, Method::POST, "/admin/v1/reload", |_| Ok(Command::Reload)),
     row(Operation::Status, Method::GET, "/admin/v1/status", |_| Ok(Command::Status)),
     Row { operation: Operation::Metrics, method: Method::GET, pattern: METRICS_PATH, build: None },
     Row { operation: Operation::Backup, method: Method::GET, pattern: "/admin/v1/backup", build: None },

@@ -26,7 +26,7 @@ use crate::admin::Running;
 use crate::meter::Meter;
 use crate::metrics::Exposition;
 use crate::registry::Registry;
-use crate::types::{Actor, Clock, Origin, Prices};
+use crate::types::{Actor, Clock, Current, Origin, Prices};
 
 use super::answer::{Answered, refusal};
 use super::crowd::Crowd;
@@ -54,12 +54,18 @@ pub struct AdminDoor {
     pub(in crate::http) crowd: Arc<Crowd>,
     /// Users who are let in beside root.
     users: Vec<u32>,
-    /// Scheme, host and port of the links that commands make.
-    pub(in crate::http) base_url: String,
-    /// What tokens cost.
-    pub(super) prices: Prices,
+    terms: Arc<Current<Terms>>,
     /// All metrics as they stand.
     pub(super) exposition: Exposition,
+}
+
+/// What answers are made with, and may be changed while the door is open.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// Scheme, host and port of the links that commands make.
+    pub base_url: String,
+    /// What tokens cost.
+    pub prices: Prices,
 }
 
 impl AdminDoor {
@@ -76,15 +82,24 @@ impl AdminDoor {
     ) -> Self {
         let slots = Arc::new(Semaphore::new(COMMANDS_MAX));
         let users = vec![0, rustix::process::geteuid().as_raw()];
-        let (crowd, prices) = (Arc::default(), Prices::default());
-        let exposition: Exposition = Arc::new(String::new);
-        Self { registry, meter, clock, running, snapshot, slots, crowd, users, base_url, prices, exposition }
+        let terms = Arc::new(Current::new(Terms { base_url, ..Terms::default() }));
+        let (crowd, exposition): (_, Exposition) = (Arc::default(), Arc::new(String::new));
+        Self { registry, meter, clock, running, snapshot, slots, crowd, users, terms, exposition }
     }
 
-    /// The same, knowing what tokens cost.
+    /// The same by terms that somebody else changes.
     #[must_use]
-    pub fn with_prices(self, prices: Prices) -> Self {
-        Self { prices, ..self }
+    pub fn with_terms(self, terms: Arc<Current<Terms>>) -> Self {
+        Self { terms, ..self }
+    }
+
+    pub(in crate::http) fn base_url(&self) -> String {
+        self.terms.get().base_url.clone()
+    }
+
+    /// What holds now.
+    pub(in crate::http) fn terms(&self) -> Arc<Terms> {
+        self.terms.get()
     }
 
     /// The same, with metrics to show.
@@ -133,7 +148,7 @@ async fn answer(door: Arc<AdminDoor>, actor: Actor, request: Request<Incoming>) 
     if let Some(refusal) = refuse_version(&request) {
         return refusal;
     }
-    let (target, base_url) = (request.uri().clone(), door.base_url.clone());
+    let (target, base_url) = (request.uri().clone(), door.base_url());
     // Where Prometheus looks by itself; here it is known who asks.
     let path = if target.path() == "/metrics" { METRICS_PATH } else { target.path() };
     let routed = match AdminDoor::route(request.method(), path, target.query()) {

@@ -7,7 +7,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::{Command, ModelView, Reply, Running, ServerStatus, UpstreamAsk, UsageAsk};
+use crate::admin::{
+    AdminError, Command, ModelView, Record, Reloaded, Reply, Running, ServerStatus, UpstreamAsk, UsageAsk,
+};
 use crate::meter::Meter;
 use crate::registry::{
     AccountChanges, AuditFilter, KeyChanges, KeyFilter, NewAccount, NewInvite, NewKey, NewToken, PAGE_MAX,
@@ -256,6 +258,7 @@ fn all() -> Vec<Command> {
         Command::KeyRotate { key: key_text(), rotation: Rotation::Now },
         Command::KeyRotate { key: key_text(), rotation: Rotation::Grace(Duration::from_secs(90)) },
         Command::KeyVerify { key: key() },
+        Command::Reload,
         Command::Status,
     ];
     commands.extend(of_people(&account(), &key_text()));
@@ -352,6 +355,11 @@ impl Running for Seventh {
         _: bool,
     ) -> Option<crate::admin::UpstreamTest> {
         None
+    }
+
+    fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError> {
+        let reloaded = Reloaded::default();
+        record(&reloaded).map(|()| reloaded)
     }
 }
 

@@ -49,7 +49,7 @@ fn asker() -> Asker {
 }
 
 fn choice(all: &[Candidate]) -> Choice {
-    Choice::new(all.to_vec(), asker())
+    Choice::new(all.to_vec(), asker(), 0)
 }
 
 /// Who gets a request now.

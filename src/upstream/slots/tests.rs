@@ -95,6 +95,43 @@ fn whoever_is_sent_away_from_every_line_hears_it() {
     assert_eq!([&one, &two].map(|slots| (slots.in_flight(), slots.waiting())), [(0, 0); 2]);
 }
 
+#[test]
+fn law_10_other_bounds_hold_at_once_and_what_is_over_them_comes_back_in_its_time() {
+    let slots = Slots::new(1, 10);
+    let held = slots.take(asker(1)).unwrap();
+    let mut waits = [(); 3].map(|()| Wait::begin(asker(2), [&slots]).unwrap());
+    slots.set_bounds(3, 10);
+    let [one, two] = [0, 1].map(|number| has_slot(&mut waits[number]));
+    assert!(poll(&mut waits[2]).is_pending());
+    assert_eq!((slots.in_flight(), slots.waiting()), (3, 1));
+    slots.set_bounds(2, 0);
+    assert!(Wait::begin(asker(3), [&slots]).is_err(), "nobody more may wait");
+    drop(held);
+    assert!(poll(&mut waits[2]).is_pending(), "there was one too many");
+    drop(one);
+    let last = has_slot(&mut waits[2]);
+    assert_eq!((slots.in_flight(), slots.waiting()), (2, 0));
+    drop((two, last));
+    assert_eq!(slots.in_flight(), 0);
+}
+
+#[test]
+fn closed_slots_go_to_nobody_and_who_waited_is_sent_away() {
+    let (one, two) = (Slots::new(1, 10), Slots::new(1, 10));
+    let held = (one.take(asker(1)).unwrap(), two.take(asker(1)).unwrap());
+    let mut here = Wait::begin(asker(2), [&one]).unwrap();
+    let mut both = Wait::begin(asker(3), [&one, &two]).unwrap();
+    one.close();
+    assert!(matches!(poll(&mut here), Poll::Ready(Err(LineFull))));
+    assert!(poll(&mut both).is_pending(), "he still waits at the other");
+    drop(held.0);
+    assert!(one.take(asker(2)).is_none() && Wait::begin(asker(2), [&one]).is_err());
+    drop(held.1);
+    assert!(has_slot(&mut both).is_of(&two));
+    drop((here, both));
+    assert_eq!([&one, &two].map(|slots| (slots.in_flight(), slots.waiting())), [(0, 0); 2]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_backlog_is_what_the_line_will_take() {
     let slots = Slots::new(2, 10);

@@ -282,7 +282,7 @@ async fn bug_a_server_without_a_key_forbids_the_request_and_not_the_key() {
 async fn bug_a_refused_key_is_told_once_until_the_server_answers() {
     let model = Model::start().await;
     let relay = Relay::to(vec![model.settings()]);
-    let server = relay.upstreams.catalogue.server(0);
+    let server = relay.upstreams.catalogue.servers().remove(0);
     let refusal = "HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n";
     let (refused, _) = tokio::join!(relay.ask(ASK), model.answer(refusal));
     assert_eq!(refused.unwrap_err().fault, RelayFault::AuthRefused);

@@ -47,9 +47,7 @@ pub(super) fn parts(command: &Command) -> Parts {
         }
         Command::Models => plain(Operation::Models),
         Command::Upstream(ask) => upstream(ask),
-        Command::Usage { account } => {
-            (Operation::Usage, None, account.iter().map(|account| ("account", account.clone())).collect())
-        }
+        Command::Usage { account } => usage(account.as_deref()),
         Command::UsageReport(ask) => (Operation::UsageReport, None, usage_query(ask)),
         Command::UsageVerify => plain(Operation::UsageVerify),
         Command::KeyCreate(_) => plain(Operation::KeyCreate),
@@ -66,8 +64,13 @@ pub(super) fn parts(command: &Command) -> Parts {
         Command::KeyRevokeAll { account, .. } => on(Operation::KeyRevokeAll, account.clone()),
         Command::KeyRotate { key, .. } => on(Operation::KeyRotate, key.clone()),
         Command::KeyVerify { .. } => plain(Operation::KeyVerify),
+        Command::Reload => plain(Operation::Reload),
         Command::Status => plain(Operation::Status),
     }
+}
+
+fn usage(account: Option<&str>) -> Parts {
+    (Operation::Usage, None, account.iter().map(|account| ("account", (*account).to_string())).collect())
 }
 
 fn upstream(ask: &UpstreamAsk) -> Parts {

@@ -371,9 +371,11 @@ fn every_refusal_is_documented_and_is_a_problem() {
         Problem::TooMany,
         Problem::Unavailable,
         Problem::NotDurable,
+        Problem::Configuration,
     ];
     for kind in problems {
-        let error = AdminError { problem: kind, detail: "x".to_string(), wait: None };
+        let faults = vec!["ember.toml:1:1: x".to_string()];
+        let error = AdminError { faults, ..AdminError::new(kind, "x") };
         let Answered::Text { status, text, .. } = failure(&error) else { panic!("a copy") };
         let answer: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(fits(&document, &problem, &answer), Ok(()));

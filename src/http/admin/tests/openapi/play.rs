@@ -6,8 +6,8 @@ use super::super::super::route::Operation;
 use super::super::*;
 use super::ROOT;
 use crate::admin::{
-    Desk, ModelServer, UpstreamAsk, UpstreamState, UpstreamStatus, UpstreamStep, UpstreamTest, UsageAsk, run,
-    wire,
+    AdminError, Desk, ModelServer, Record, Reloaded, UpstreamAsk, UpstreamState, UpstreamStatus,
+    UpstreamStep, UpstreamTest, UsageAsk, run, wire,
 };
 use crate::meter::{Course, Group, Step, Use};
 use crate::types::{ModelId, Place, Prices, SessionId, SignUp, TrailHead};
@@ -57,6 +57,16 @@ impl Running for Busy {
         let mut steps = vec![step("connect", true)];
         steps.extend(model.map(|_| step("answer", !stream)));
         (name == "local").then(|| UpstreamTest { name: name.to_string(), steps })
+    }
+
+    fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError> {
+        let reloaded = Reloaded {
+            file: Some("/etc/ember/ember.toml".to_string()),
+            changed: vec!["upstream.local.url".to_string()],
+            restart: vec!["server.listen".to_string()],
+            warnings: vec!["a variable has no effect".to_string()],
+        };
+        record(&reloaded).map(|()| reloaded)
     }
 }
 
@@ -165,6 +175,7 @@ fn first_act(session: SessionId) -> Vec<Command> {
             ..UsageAsk::default()
         }),
         Command::UsageVerify,
+        Command::Reload,
         Command::Status,
     ]
 }
