@@ -94,3 +94,82 @@ async fn unencrypted(stream: TcpStream) -> io::Result<Beginning> {
         Transport::Tls(_) => Ok(Beginning::Nothing),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::pulse::Pulse;
+    use crate::http::socket::Socket;
+    use crate::tls::{Certificate, Identity, server_config};
+    use rustls_pki_types::pem::PemObject;
+    use rustls_pki_types::{CertificateDer, ServerName};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::client::TlsStream;
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+    use tokio_rustls::{TlsConnector, rustls};
+
+    /// A client that offers these protocols and says `first`, and how the server finds it to begin.
+    async fn met(inside: &[&[u8]], first: &[u8]) -> (TlsStream<TcpStream>, Beginning) {
+        let made = rcgen::generate_simple_self_signed(["a.test".to_string()]).unwrap();
+        let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let certificate = Certificate::from_pem(("cert", chain.as_bytes()), ("key", key.as_bytes())).unwrap();
+        let identity = Arc::new(Identity::default());
+        identity.prove("a.test", certificate.clone());
+        identity.show(certificate);
+        let config = server_config(identity).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            begin(stream, Some(&config)).await.unwrap()
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let mut client = builder.with_root_certificates(roots).with_no_client_auth();
+        client.alpn_protocols = inside.iter().map(|protocol| protocol.to_vec()).collect();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("a.test").unwrap();
+        let mut stream = TlsConnector::from(Arc::new(client)).connect(name, stream).await.unwrap();
+        stream.write_all(first).await.unwrap();
+        (stream, served.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_look_at_a_proof_is_over_with_the_handshake() {
+        let (mut client, begun) = met(&[b"http/1.1", ACME_PROTOCOL], b"").await;
+        assert_eq!(client.get_ref().1.alpn_protocol(), Some(ACME_PROTOCOL));
+        assert_eq!(client.read(&mut [0; 16]).await.unwrap(), 0, "a goodbye, and nothing else");
+        assert!(matches!(begun, Beginning::Nothing));
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_has_not_taken_counts_as_not_flushed() {
+        let (mut client, begun) = met(&[b"http/1.1"], b"GET").await;
+        let Beginning::Http(transport, first) = begun else { panic!("no HTTP") };
+        assert_eq!(first, "GET");
+        let pulse = Arc::new(Pulse::new(None));
+        let mut socket = Socket::new(Arc::new(transport), Arc::clone(&pulse), Bytes::new());
+        let mut sent = 0;
+        // Nobody reads: in the end neither the kernel nor TLS takes any more.
+        while let std::task::Poll::Ready(count) = poll_once(socket.write(&[7; 16 * 1024])).await {
+            sent += count.unwrap();
+        }
+        assert!(poll_once(socket.flush()).await.is_pending());
+        assert_eq!(pulse.flush_mark(), 0);
+        let reader = tokio::spawn(async move {
+            let mut received = vec![0; sent];
+            client.read_exact(&mut received).await.map(|_| client)
+        });
+        socket.flush().await.unwrap();
+        assert_eq!(pulse.flush_mark(), 1);
+        reader.await.unwrap().unwrap();
+    }
+
+    async fn poll_once<T>(future: impl Future<Output = T>) -> std::task::Poll<T> {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx))).await
+    }
+}

@@ -92,9 +92,13 @@ impl Pulse {
         state.framing.is_some() && state.open.iter().any(|course| course.body_done)
     }
 
-    /// Whether no answer is under way.
+    /// Whether no answer is under way, and what was answered has gone to the kernel.
     pub(super) fn is_idle(&self) -> bool {
-        self.state().open.is_empty()
+        self.is_quiet(&self.state())
+    }
+
+    fn is_quiet(&self, state: &State) -> bool {
+        state.open.is_empty() && state.answered_at.is_none_or(|mark| self.flush_mark() > mark)
     }
 
     /// Whether no further request may be read from this connection.
@@ -115,9 +119,8 @@ impl Pulse {
     /// kept from the client, and its status noted.
     pub(super) fn takes_unasked(&self, bytes: &[u8]) -> bool {
         let mut state = self.state();
-        let all_gone = state.answered_at.is_none_or(|mark| self.flush_mark() > mark);
         let unread = state.framing.as_ref().is_some_and(Framing::is_unclaimed);
-        if !(state.open.is_empty() && all_gone && unread && bytes.starts_with(b"HTTP/1.1 4")) {
+        if !(self.is_quiet(&state) && unread && bytes.starts_with(b"HTTP/1.1 4")) {
             return false;
         }
         let status = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());

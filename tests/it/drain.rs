@@ -156,10 +156,7 @@ fn up_makes_an_administrator_and_a_key_once() {
     let key = key_in(&out);
     let password = out.lines().find_map(|line| line.trim().strip_prefix("Password")).unwrap().trim();
     let password = password.split(' ').next().unwrap();
-    assert!(
-        out.contains("admin@localhost") && out.contains(&format!("http://{}/v1", ember.address)),
-        "{out}"
-    );
+    assert!(out.contains("admin@localhost") && out.contains(&format!("{}/v1", ember.url())), "{out}");
     eventually("the model", || answers(&ember, &key));
     assert_eq!((mode(&home.data()), mode(&home.data().join("ember.redb"))), (0o700, 0o600));
     assert!(ember.stop().success());
@@ -186,8 +183,11 @@ fn the_curl_line_that_up_prints_works() {
     let out = ember.out();
     let curl: String = out[out.find("curl").unwrap()..].split("\n\n").next().unwrap().into();
     eventually("the model", || answers(&ember, &key_in(&out)));
-    let said =
-        std::process::Command::new("sh").arg("-c").arg(format!("{curl} --silent --fail")).output().unwrap();
+    let mut command = std::process::Command::new("sh");
+    if let Some(trusted) = &ember.trust {
+        command.env("CURL_CA_BUNDLE", trusted);
+    }
+    let said = command.arg("-c").arg(format!("{curl} --silent --fail")).output().unwrap();
     assert!(said.status.success(), "{curl}\n{}", String::from_utf8_lossy(&said.stderr));
     assert!(String::from_utf8_lossy(&said.stdout).contains("chat.completion"));
 }
@@ -209,7 +209,10 @@ fn up_writes_its_secrets_into_a_file_that_is_new_and_closed_to_others() {
     assert_eq!(mode(&file), 0o600);
     let text = std::fs::read_to_string(&file).unwrap();
     let key = key_in(&text);
-    assert!(text.contains("# Password: ") && text.contains("OPENAI_BASE_URL=http://"), "{text}");
+    assert!(
+        text.contains("# Password: ") && text.contains(&format!("OPENAI_BASE_URL={}/v1", ember.url())),
+        "{text}"
+    );
     assert!(!ember.out().contains(&key) && !ember.log().contains(&key));
     eventually("the model", || answers(&ember, &key));
     assert!(ember.stop().success());

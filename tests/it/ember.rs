@@ -142,6 +142,12 @@ impl Ember {
         self.child.id()
     }
 
+    /// Where it is reached.
+    pub fn url(&self) -> String {
+        let scheme = if self.trust.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
     /// Everything on stderr so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
