@@ -11,6 +11,7 @@ mod kind;
 mod layer;
 mod raw;
 mod secret;
+mod settings;
 mod table;
 #[cfg(test)]
 mod tests;

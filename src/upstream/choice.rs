@@ -110,7 +110,7 @@ impl Choice {
                 past = Some(if preferred.well { self.left[tier.start].server.priority } else { u32::MAX });
             }
         }
-        if self.is_empty() {
+        if self.left.iter().any(|one| one.server.is_draining()) && self.is_empty() {
             return Err(RelayFault::Drained);
         }
         let retry_after = backlog.unwrap_or_default().clamp(RETRY.0, RETRY.1);

@@ -352,7 +352,12 @@ impl Server {
         });
     }
 
-    /// Whether it takes no new requests.
+    /// Whether an operator wants no new requests there.
+    pub(super) fn is_draining(&self) -> bool {
+        self.lock().drained
+    }
+
+    /// Whether it takes no new requests: it is drained, or it is gone.
     pub(super) fn is_drained(&self) -> bool {
         self.slots.is_closed()
     }
