@@ -90,14 +90,20 @@ class Container:
         self.said.seek(0)
         return self.said.read()
 
+    def signal(self, number):
+        children = pathlib.Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), number)
+
     def stop(self):
         """As an engine does: the signal goes to the first process."""
-        children = pathlib.Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children").read_text().split()
-        os.kill(int(children[0]), getattr(signal, IMAGE.stop_signal))
+        self.signal(getattr(signal, IMAGE.stop_signal))
         assert self.unshare.wait(PATIENCE_S) == 0, self.log()
 
     def remove(self):
         if getattr(self, "unshare", None) and self.unshare.poll() is None:
+            # --kill-child does nothing for a child that has become another user.
+            self.signal(signal.SIGKILL)
             self.unshare.kill()
             self.unshare.wait()
         shutil.rmtree(self.root)
