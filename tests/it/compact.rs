@@ -106,9 +106,7 @@ fn a_damaged_file_is_not_compacted() {
 fn a_full_disk_is_room_enough_to_make_room() {
     let home = Home::new("[models]\necho = true\n");
     fs::create_dir(home.data()).unwrap();
-    let Some(_disk) = SmallDisk::at(&home.data(), "size=120m,mode=700") else {
-        return eprintln!("no small disk can be mounted here");
-    };
+    let Some(_disk) = SmallDisk::at(&home.data(), "size=120m,mode=700") else { return };
     home.ok(&["account", "create", "ana@example.com", "--admin"]);
     leave_holes(&home.data(), 60_000);
     let file = home.data().join("ember.redb");

@@ -76,9 +76,7 @@ fn a_data_directory_that_cant_be_made_is_told() {
 fn a_disk_that_is_read_only_is_told_and_the_doctor_named() {
     let home = Home::new("[models]\necho = true\n");
     fs::create_dir(home.data()).unwrap();
-    let Some(disk) = SmallDisk::at(&home.data(), "size=12m,mode=700") else {
-        return eprintln!("no small disk can be mounted here");
-    };
+    let Some(disk) = SmallDisk::at(&home.data(), "size=12m,mode=700") else { return };
     home.ok(&["account", "create", "ana@example.com", "--admin"]);
     disk.mount_again("remount,ro");
     for args in [&["key", "list"][..], &["serve"], &["backup", "copy.redb"]] {

@@ -1,6 +1,7 @@
 //! The recipes of docs/operate.md, run as they stand on a machine that is a directory.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -46,15 +47,21 @@ fn recipe(name: &str) -> &'static str {
     rest.split("```").next().unwrap()
 }
 
-/// The service manager and the copier, as far as the recipes need them. A server that ended may stay as a zombie.
+/// What the recipes may name: each lies in the machine's own directory. Anything else would be this computer's.
+const PLACES: [&str; 5] =
+    ["/etc/ember", "/etc/cron.daily/ember", "/var/lib/ember", "/var/backups/ember", "/usr/bin/ember"];
+
+/// The service manager and the copier, as far as the recipes need them. A server that ended may stay as a zombie. While
+/// the socket is active and the service is stopped alone, a caller comes at once.
 const SYSTEMCTL: &str = r#"#!/bin/bash
 set -eu
 export EMBER_CONFIG=ROOT/etc/ember/ember.toml EMBER_DATA=ROOT/var/lib/ember
 runs() { case "$(cut -d' ' -f3 "/proc/$1/stat" 2>/dev/null)" in Z|"") return 1;; esac; }
 start() {
-    ROOT/usr/local/bin/ember serve > /dev/null 2>> ROOT/log < /dev/null &
+    pid=$(cat ROOT/pid 2>/dev/null) && runs "$pid" && return 0
+    ROOT/usr/bin/ember serve > /dev/null 2>> ROOT/log < /dev/null &
     echo $! > ROOT/pid
-    until ROOT/usr/local/bin/ember --quiet status > /dev/null 2>&1; do runs "$!" || exit 1; sleep 0.05; done
+    until ROOT/usr/bin/ember --quiet status > /dev/null 2>&1; do runs "$!" || exit 1; sleep 0.05; done
 }
 stop() {
     pid=$(cat ROOT/pid 2>/dev/null) || return 0
@@ -62,10 +69,24 @@ stop() {
     while runs "$pid"; do sleep 0.05; done
     rm ROOT/pid
 }
-case "$1" in
-    start|enable) start;;
-    stop|disable) stop;;
-    restart) stop; start;;
+verb=$1 now=no units=
+shift
+for word; do
+    case "$word" in
+        --now) now=yes;;
+        ember|ember.service) units="$units service";;
+        ember.socket) units="$units socket";;
+        *) echo "Unit $word not loaded." >&2; exit 5;;
+    esac
+done
+[ -n "$units" ]
+case "$verb$now" in
+    startno|enableyes) for unit in $units; do [ $unit = service ] && start || touch ROOT/socket; done;;
+    stopno|disableyes)
+        case "$units" in *socket*) rm -f ROOT/socket;; esac
+        case "$units" in *service*) stop;; esac
+        [ ! -e ROOT/socket ] || start;;
+    restartno) stop; start;;
     *) exit 2;;
 esac
 "#;
@@ -82,17 +103,14 @@ impl Machine {
     fn bare(settings: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         let machine = Self { root };
-        for folder in ["etc/ember", "var/lib", "var/backups/ember", "usr/local/bin", "bin", "root"] {
+        for folder in ["etc/ember", "etc/cron.daily", "var/lib", "var/backups", "usr/bin", "bin", "root"] {
             fs::create_dir_all(machine.path(folder)).unwrap();
         }
         let text = format!("[server]\nlisten = \"127.0.0.1:0\"\n{settings}\n[models]\necho = true\n");
         fs::write(machine.path("etc/ember/ember.toml"), text).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_ember"), machine.path("usr/local/bin/ember")).unwrap();
-        for (name, text) in [("systemctl", SYSTEMCTL), ("scp", SCP)] {
-            let file = machine.path(&format!("bin/{name}"));
-            fs::write(&file, text.replace("ROOT", machine.root.path().to_str().unwrap())).unwrap();
-            fs::set_permissions(file, Permissions::from_mode(0o755)).unwrap();
-        }
+        fs::copy(env!("CARGO_BIN_EXE_ember"), machine.path("usr/bin/ember")).unwrap();
+        machine.tool("systemctl", SYSTEMCTL);
+        machine.tool("scp", SCP);
         fs::write(machine.path("root/new-password"), PASSWORD).unwrap();
         machine
     }
@@ -102,6 +120,16 @@ impl Machine {
         let machine = Self::bare(settings);
         let key = machine.settle();
         (machine, key)
+    }
+
+    /// A program that comes before the others.
+    fn tool(&self, name: &str, text: &str) {
+        let text = text.replace("ROOT", self.root.path().to_str().unwrap());
+        write_program(&self.path(&format!("bin/{name}")), &text);
+    }
+
+    fn install_the_nightly_backup(&self) {
+        write_program(&self.path("etc/cron.daily/ember"), &self.script(recipe("backup-daily")));
     }
 
     fn settle(&self) -> String {
@@ -119,19 +147,38 @@ impl Machine {
         self.path("var/lib/ember")
     }
 
-    /// Lines of a shell on this machine, in the environment that the book asks for.
-    fn run(&self, script: &str) -> Output {
+    /// A script whose paths lie on this machine. Panics at one that would be this computer's own.
+    fn script(&self, text: &str) -> String {
+        let foreign = foreign_paths(text);
+        assert!(foreign.is_empty(), "{foreign:?} are not this machine's: {text}");
         let root = self.root.path().to_str().unwrap();
-        let mut script = format!("{}\n{script}", recipe("everywhere"));
-        for place in ["/etc/ember", "/var/lib/ember", "/var/backups/ember", "/usr/local/bin"] {
+        let mut script = text.to_string();
+        for place in PLACES {
             script = script.replace(place, &format!("{root}{place}"));
         }
         // There is no user of that name here.
-        script = script.replace("-o ember -g ember ", "").replace("-g ember ", "");
-        let path = format!("{root}/usr/local/bin:{root}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
-        let mut shell = Command::new("bash");
-        shell.args(["-euo", "pipefail", "-c", &script]).current_dir(self.path("root"));
-        shell.env_clear().env("PATH", path).stdin(Stdio::null()).output().unwrap()
+        script.replace("-o ember -g ember ", "").replace("-g ember ", "")
+    }
+
+    /// A command that finds this machine's programs first.
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let root = self.root.path().to_str().unwrap();
+        let path = format!("{root}/bin:{root}/usr/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+        let mut command = Command::new(program);
+        command.current_dir(self.path("root")).env_clear().env("PATH", path).stdin(Stdio::null());
+        command
+    }
+
+    /// Lines of a shell on this machine, in the environment that the book asks for.
+    fn run(&self, script: &str) -> Output {
+        let script = self.script(&format!("{}\n{script}", recipe("everywhere")));
+        self.command("bash").args(["-euo", "pipefail", "-c", &script]).output().unwrap()
+    }
+
+    /// Runs what lies in `/etc/cron.daily`, as `run-parts` does.
+    fn every_night(&self) -> Output {
+        let file = self.path("etc/cron.daily/ember");
+        self.command(file).output().unwrap()
     }
 
     /// What lines that must succeed print.
@@ -162,7 +209,7 @@ impl Machine {
     /// Stops the service and serves in its place.
     fn serve(&self) -> Ember {
         self.shell("systemctl stop ember");
-        let mut command = Command::new(self.path("usr/local/bin/ember"));
+        let mut command = Command::new(self.path("usr/bin/ember"));
         command.env_clear().arg("-c").arg(self.path("etc/ember/ember.toml")).arg("--data").arg(self.data());
         command.arg("serve").stdin(Stdio::null());
         Ember::start(command)
@@ -175,6 +222,25 @@ impl Drop for Machine {
             let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
         }
     }
+}
+
+fn write_program(file: &Path, text: &str) {
+    fs::write(file, text).unwrap();
+    fs::set_permissions(file, Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The absolute paths in a script that lie in none of `PLACES`.
+fn foreign_paths(script: &str) -> Vec<&str> {
+    let script = script.strip_prefix("#!/bin/sh\n").unwrap_or(script);
+    let ends = |letter: char| letter.is_whitespace() || "\"'`|&;<>()=,{}".contains(letter);
+    let known = |word: &str| {
+        let inside = |place: &str| {
+            let rest = word.strip_prefix(place);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') && !rest.contains(".."))
+        };
+        PLACES.iter().any(|place| inside(place)) || word == "/dev/null" || word == "/dev/zero"
+    };
+    script.split(ends).filter(|word| word.starts_with('/') && !known(word)).collect()
 }
 
 fn names(folder: &Path, beginning: &str) -> Vec<String> {
@@ -197,12 +263,39 @@ fn every_recipe_of_the_book_is_run() {
 }
 
 #[test]
+fn no_recipe_reaches_this_computer() {
+    for name in RECIPES {
+        assert_eq!(foreign_paths(recipe(name)), [""; 0], "{name}");
+    }
+    let bad = [
+        "rm /usr/bin/vi",
+        "x=/etc/passwd",
+        "cat </etc/ember/../passwd",
+        "a \"/var/lib\"",
+        "(/bin/x)",
+        "rm -r /",
+    ];
+    for script in bad {
+        assert_eq!(foreign_paths(script).len(), 1, "{script}");
+    }
+}
+
+#[test]
 fn a_backup_is_made_every_night_verified_and_restored() {
     let (machine, key) = Machine::serving("");
     let backups = machine.path("var/backups/ember");
     machine.follow("backup");
+    assert_eq!(fs::metadata(&backups).unwrap().permissions().mode() & 0o777, 0o700);
     machine.shell("touch -d '40 days ago' /var/backups/ember/ember-2020-01-01T000000.redb");
-    assert_eq!(machine.follow("backup-daily"), "");
+    machine.install_the_nightly_backup();
+    // One that fails takes no old one away.
+    machine.tool("ember", "#!/bin/sh\nexit 5\n");
+    assert!(!machine.every_night().status.success());
+    assert_eq!(names(&backups, "ember-2020").len(), 1, "it is the last one");
+    fs::remove_file(machine.path("bin/ember")).unwrap();
+    let night = machine.every_night();
+    let said = String::from_utf8_lossy(&night.stderr).into_owned();
+    assert!(night.status.success() && night.stdout.is_empty() && said.is_empty(), "{said}");
     assert_eq!(names(&backups, "ember-2020"), [""; 0], "old ones are removed");
     assert_eq!(names(&backups, "").len(), 2);
     machine.follow("backup-verify");
@@ -216,18 +309,31 @@ fn a_backup_is_made_every_night_verified_and_restored() {
     fs::remove_file(newest).unwrap();
     machine.shell("ember key revoke app");
     let late = machine.shell("ember key create --account ana@example.com --name late");
+    machine.shell("systemctl start ember.socket");
     machine.follow("restore");
     assert_eq!((machine.answer(&key), machine.answer(&late)), (401, 401), "revoked stays revoked");
     assert_eq!(names(&machine.data(), "ember.redb.before-restore-").len(), 1);
 }
 
 #[test]
+fn the_nightly_backup_makes_its_directory() {
+    let (machine, _) = Machine::serving("");
+    machine.install_the_nightly_backup();
+    assert!(machine.every_night().status.success());
+    let backups = machine.path("var/backups/ember");
+    assert_eq!(fs::metadata(&backups).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(names(&backups, "ember-").len(), 1);
+}
+
+#[test]
 fn a_move_takes_keys_along() {
     let (old, key) = Machine::serving("");
+    old.shell("systemctl start ember.socket");
     old.follow("move-old");
     assert!(!old.path("pid").exists());
     let new = Machine::bare("");
-    fs::remove_dir_all(new.path("etc/ember")).unwrap();
+    // As the package does.
+    new.shell("systemctl start ember");
     for name in ["ember-move.redb", "ember.toml"] {
         fs::copy(old.path("new-machine").join(name), new.path("root").join(name)).unwrap();
     }
@@ -250,7 +356,7 @@ fn another_host_name_is_in_new_links_and_no_key_changes() {
 #[test]
 fn an_upgrade_and_the_way_back() {
     let (machine, key) = Machine::serving("");
-    let program = machine.path("usr/local/bin/ember");
+    let program = machine.path("usr/bin/ember");
     for name in ["ember-new", "ember-old"] {
         fs::copy(&program, machine.path("root").join(name)).unwrap();
     }
@@ -317,9 +423,7 @@ fn a_lost_data_directory_is_begun_anew() {
 fn a_full_disk_still_takes_rights_away() {
     let machine = Machine::bare("");
     fs::create_dir(machine.data()).unwrap();
-    let Some(_disk) = SmallDisk::at(&machine.data(), "size=16m,mode=700") else {
-        return eprintln!("no small disk can be mounted here");
-    };
+    let Some(_disk) = SmallDisk::at(&machine.data(), "size=16m,mode=700") else { return };
     let key = machine.settle();
     let kept = machine.shell("ember key create --account ana@example.com --name kept");
     machine.run("cat /dev/zero > /var/lib/ember/ember.redb.before-format-0");
@@ -339,6 +443,7 @@ fn a_full_disk_still_takes_rights_away() {
 #[test]
 fn a_compaction_keeps_everything() {
     let (machine, key) = Machine::serving("");
+    machine.shell("systemctl start ember.socket");
     let said = machine.follow("compact");
     assert!(said.contains("Before  ") && said.contains("Now     "), "{said}");
     assert_eq!(machine.answer(&key), 200);

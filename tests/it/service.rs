@@ -193,3 +193,16 @@ fn every_shell_gets_a_script_and_every_command_a_page() {
     assert!(below.is_subset(&pages), "commands without a page: {:?}", below.difference(&pages));
     assert_eq!(below.len() + 1, pages.len(), "every page but the first is named by another");
 }
+
+#[test]
+fn the_unit_runs_commands_that_there_are() {
+    let unit = include_str!("../../packaging/ember.service");
+    let lines = unit.lines().filter(|line| line.starts_with("Exec"));
+    let commands: Vec<_> = lines.map(|line| line.split_once("=/usr/bin/ember ").unwrap()).collect();
+    let kinds: Vec<_> = commands.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, ["ExecStart", "ExecReload"]);
+    for (_, words) in commands {
+        let output = program().args(words.split(' ')).arg("--help").output().unwrap();
+        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -7,6 +7,8 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,9 +63,12 @@ class Ember:
             f'{text}\nkeepalive_after = "300ms"\n[dashboard]\nsign_up = "invite"\n'
             f'[[upstream]]\nname = "fake"\nurl = "{model.url}"\nin_flight_max = 1\n')
         self.child = Child([EMBER_BIN, "--data", str(self.data), "-c", str(self.config), "serve"], CLEAN)
-        self.url = self.child.wait_for(r"listening on (http://127\.0\.0\.1:\d+)")
-        until(lambda: get(f"{self.url}/readyz")[0] == 200, f"/readyz of {self.url}\n{self.child.output()}", 15)
-        self.cli("account", "create", "a@example.com", "--admin", "--password-stdin", stdin=PASSWORD + "\n")
+        with ExitStack() as when_it_fails:
+            when_it_fails.callback(self.child.end)
+            self.url = self.child.wait_for(r"listening on (http://127\.0\.0\.1:\d+)")
+            until(lambda: get(f"{self.url}/readyz")[0] == 200, f"/readyz of {self.url}\n{self.child.output()}", 15)
+            self.cli("account", "create", "a@example.com", "--admin", "--password-stdin", stdin=PASSWORD + "\n")
+            when_it_fails.pop_all()
 
     def cli(self, *words: str, stdin: str = "") -> str:
         return run([EMBER_BIN, "--data", str(self.data), "-c", str(self.config), *words], stdin)
@@ -83,11 +88,24 @@ def kind(request):
     return request.param
 
 
-def begin(kind: str, home: Path, there: Path, told: bool) -> SimpleNamespace:
+@contextmanager
+def stage_of(kind: str, home: Path, there: Path, told: bool) -> Iterator[SimpleNamespace]:
+    """A proxy and an Ember, ended with the block whatever happens in it or before it."""
+    with ExitStack() as ending:
+        made = begin(ending, kind, home, there, told)
+        yield made
+        made.proxy.end()
+        assert made.ember.child.end() == 0, "SIGTERM drains and exits 0"
+
+
+def begin(ending: ExitStack, kind: str, home: Path, there: Path, told: bool) -> SimpleNamespace:
     model, port = FakeModel(), free_port()
+    ending.callback(model.end)
     home.mkdir(exist_ok=True)
     proxy = Proxy(kind, home / "proxy", there, port)
+    ending.callback(proxy.end)
     ember = Ember(home / "ember", model, port, proxy.port, told)
+    ending.callback(ember.child.end)
     url = f"https://{NAME}:{proxy.port}"
     trust = ssl.create_default_context(cafile=str(there / "ca.pem"))
 
@@ -107,25 +125,18 @@ def begin(kind: str, home: Path, there: Path, told: bool) -> SimpleNamespace:
                            port=proxy.port)
 
 
-def end(stage: SimpleNamespace) -> None:
-    stage.proxy.end()
-    assert stage.ember.child.end() == 0, "SIGTERM drains and exits 0"
-
-
 @pytest.fixture(scope="session")
 def stage(kind, there, tmp_path_factory):
     """A proxy, and an Ember that is told of it."""
-    made = begin(kind, tmp_path_factory.mktemp(kind), there, True)
-    yield made
-    end(made)
+    with stage_of(kind, tmp_path_factory.mktemp(kind), there, True) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def untold(kind, there, tmp_path_factory):
     """A proxy, and an Ember that is not told of it."""
-    made = begin(kind, tmp_path_factory.mktemp(f"{kind}-untold"), there, False)
-    yield made
-    end(made)
+    with stage_of(kind, tmp_path_factory.mktemp(f"{kind}-untold"), there, False) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Callable, NamedTuple, TypeVar
 
@@ -136,9 +137,12 @@ class Ember:
             + settings
         )
         self.child = Child([*self.command(), "serve"], CLEAN)
-        self.url = self.child.wait_for(r"listening on (http://127\.0\.0\.1:\d+)")
-        until(lambda: get(f"{self.url}/readyz")[0] == 200, f"/readyz of {self.url}\n{self.child.output()}", 15)
-        self.cli("account", "create", "a@example.com", "--password-stdin", stdin="correct horse battery staple\n")
+        with ExitStack() as when_it_fails:
+            when_it_fails.callback(self.child.end)
+            self.url = self.child.wait_for(r"listening on (http://127\.0\.0\.1:\d+)")
+            until(lambda: get(f"{self.url}/readyz")[0] == 200, f"/readyz of {self.url}\n{self.child.output()}", 15)
+            self.cli("account", "create", "a@example.com", "--password-stdin", stdin="correct horse battery staple\n")
+            when_it_fails.pop_all()
 
     def command(self) -> list[str]:
         return [EMBER_BIN, "--data", str(self.data), "-c", str(self.config)]

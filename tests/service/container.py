@@ -90,14 +90,20 @@ class Container:
         self.said.seek(0)
         return self.said.read()
 
+    def signal(self, number):
+        children = pathlib.Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), number)
+
     def stop(self):
         """As an engine does: the signal goes to the first process."""
-        children = pathlib.Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children").read_text().split()
-        os.kill(int(children[0]), getattr(signal, IMAGE.stop_signal))
+        self.signal(getattr(signal, IMAGE.stop_signal))
         assert self.unshare.wait(PATIENCE_S) == 0, self.log()
 
     def remove(self):
         if getattr(self, "unshare", None) and self.unshare.poll() is None:
+            # --kill-child does nothing for a child that has become another user.
+            self.signal(signal.SIGKILL)
             self.unshare.kill()
             self.unshare.wait()
         shutil.rmtree(self.root)
@@ -194,6 +200,38 @@ def test_a_volume_that_a_group_shares_gets_a_directory_of_embers_own(program):
         container.remove()
 
 
+def test_it_is_backed_up_restored_and_compacted_as_the_documentation_says(program):
+    container = Container(program)
+    try:
+        # The second volume of docs/container.md.
+        backups = container.root / "backups"
+        backups.mkdir(0o700)
+        os.chown(backups, IMAGE.uid, IMAGE.gid)
+
+        def done(*arguments):
+            made = container.run(*arguments)
+            assert made.returncode == 0, (arguments, made.stderr)
+            return made.stdout.strip()
+
+        container.start(EMBER_MODELS__ECHO="true")
+        done("account", "create", "ana@example.com", "--admin")
+        key = done("key", "create", "--account", "ana@example.com", "--name", "a")
+        done("backup", "/backups/first.redb")
+        done("doctor")
+        late = done("key", "create", "--account", "ana@example.com", "--name", "late")
+        refused = container.run("compact")
+        assert refused.returncode != 0 and "server" in refused.stderr, refused
+        container.stop()
+        done("compact")
+        done("doctor", "--deep")
+        done("restore", "/backups/first.redb")
+        container.start(EMBER_MODELS__ECHO="true")
+        assert (ask("/v1/models", key), ask("/v1/models", late)) == (200, 401)
+        container.stop()
+    finally:
+        container.remove()
+
+
 def test_a_volume_of_roots_is_refused_with_its_owner(program):
     container = Container(program, owner=(0, 0), mode=0o755)
     try:
@@ -216,9 +254,9 @@ def main():
         try:
             test(sys.argv[1])
             print(f"ok {name}", flush=True)
-        except AssertionError as fault:
+        except Exception as fault:  # noqa: BLE001: whatever it is, this test failed and the next one is tried
             failed += 1
-            print(f"not ok {name}: {fault}", flush=True)
+            print(f"not ok {name}: {type(fault).__name__}: {fault}", flush=True)
     sys.exit(1 if failed else 0)
 
 

@@ -50,30 +50,38 @@ def call(address, told):
     told[ending] = told.get(ending, 0) + 1
 
 
-def main():
-    ember = os.path.abspath(sys.argv[1])
-    home = pathlib.Path(tempfile.mkdtemp(prefix="ember-restart-"))
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    sock.listen(1024)
-    told, done = [{} for _ in range(CALLERS)], threading.Event()
+def ended(pid):
+    """Waits for the process, and fails when it does not end."""
+    end = time.monotonic() + PATIENCE_S
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise TimeoutError(f"Ember did not end within {PATIENCE_S} s")
+        time.sleep(0.005)
 
-    def calls(mine):
-        while not done.is_set():
-            call(sock.getsockname(), mine)
 
-    pid = start(ember, sock, home)
-    callers = [threading.Thread(target=calls, args=(mine,)) for mine in told]
-    for caller in callers:
-        caller.start()
+class Server:
+    """Ember on a socket that is held, in a directory of its own."""
 
-    def restarts(how):
-        nonlocal pid
+    def __init__(self, ember, home):
+        self.ember, self.home = ember, home
+        self.socket = socket.socket()
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.listen(1024)
+        self.address = self.socket.getsockname()
+        self.pid = start(ember, self.socket, home)
+
+    def end(self, how):
+        pid, self.pid = self.pid, None
+        os.kill(pid, how)
+        ended(pid)
+
+    def restarts(self, how, told):
         for _ in range(RESTARTS):
             time.sleep(0.2)
-            os.kill(pid, how)
-            os.waitpid(pid, 0)
-            pid = start(ember, sock, home)
+            self.end(how)
+            self.pid = start(self.ember, self.socket, self.home)
         time.sleep(0.5)
         endings = {}
         for mine in told:
@@ -82,13 +90,37 @@ def main():
         print(f"{RESTARTS} restarts by {how.name}: {endings}")
         return endings
 
-    asked, killed = restarts(signal.SIGTERM), restarts(signal.SIGKILL)
-    done.set()
+
+def measure(server):
+    told, done = [{} for _ in range(CALLERS)], threading.Event()
+
+    def calls(mine):
+        while not done.is_set():
+            call(server.address, mine)
+
+    callers = [threading.Thread(target=calls, args=(mine,), daemon=True) for mine in told]
     for caller in callers:
-        caller.join()
-    os.kill(pid, signal.SIGTERM)
-    os.waitpid(pid, 0)
-    shutil.rmtree(home)
+        caller.start()
+    try:
+        return server.restarts(signal.SIGTERM, told), server.restarts(signal.SIGKILL, told)
+    finally:
+        done.set()
+        for caller in callers:
+            caller.join(PATIENCE_S)
+
+
+def main():
+    home = pathlib.Path(tempfile.mkdtemp(prefix="ember-restart-"))
+    server = Server(os.path.abspath(sys.argv[1]), home)
+    # A time limit around this script ends in the same way.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        asked, killed = measure(server)
+        server.end(signal.SIGTERM)
+    finally:
+        if server.pid:
+            server.end(signal.SIGKILL)
+        shutil.rmtree(home)
     # What a kill cuts off was accepted before; nothing is refused all the same.
     good = set(asked) == {"answered"} and asked["answered"] >= 100 and "refused" not in killed
     sys.exit(0 if good else 1)
