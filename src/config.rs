@@ -4,6 +4,7 @@ mod acme;
 mod address;
 mod change;
 mod checked;
+mod exposed;
 mod fault;
 mod file;
 mod judge;

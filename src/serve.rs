@@ -6,6 +6,7 @@ mod container;
 mod data_dir;
 mod exposition;
 mod first_run;
+mod gift;
 mod identity;
 mod idle;
 mod ledger;

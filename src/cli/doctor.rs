@@ -1,6 +1,7 @@
 //! `ember doctor`: what is wrong or soon will be, line by line, with the next step. Changes nothing. Never: the rules that
 //! it looks after; each check is a file below.
 
+mod certificate;
 mod configuration;
 mod directory;
 mod disk;
@@ -40,6 +41,9 @@ pub(super) fn run(
         Ok(loaded) => (configuration::check(&loaded), Some(loaded), false),
         Err(faults) => (configuration::refused(&faults), None, true),
     };
+    if let (Some(loaded), Some(data)) = (&loaded, &data) {
+        findings.extend(certificate::check(&loaded.config.server, data, services.clock().now()));
+    }
     match data {
         Some(data) => findings.extend(of_data(data, loaded.as_ref(), options, services, screen)),
         None => {

@@ -121,6 +121,9 @@ pub enum OpenError {
     /// It can't be used as it is.
     #[error("{0}")]
     Unusable(String),
+    /// It lies on a file system that takes no writes.
+    #[error("{0}")]
+    ReadOnly(String),
     /// The store in it can't be opened.
     #[error(transparent)]
     Store(#[from] store::OpenError),
@@ -140,6 +143,9 @@ impl OpenError {
     }
 }
 
+/// Under systemd's ProtectSystem=strict everything is that is not named.
+const READ_ONLY: &str = "`ember doctor` looks at the directory and its disk; under systemd, name the directory in \
+                         ReadWritePaths= (docs/service.md)";
 /// For whoever asks on his own account after a service that is another user's.
 const ELSEWHERE: &str = "a service has its own, often /var/lib/ember: name it with --data";
 
@@ -165,6 +171,12 @@ impl From<OpenError> for CliError {
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
                 Self::new(Exit::NotAllowed, message)
+            }
+            OpenError::ReadOnly(_) => Self::new(Exit::Unreachable, message).hint(READ_ONLY),
+            OpenError::Store(store::OpenError::Io { source, .. })
+                if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
+            {
+                Self::new(Exit::Unreachable, message).hint(READ_ONLY)
             }
             OpenError::Unusable(_)
             | OpenError::Store(

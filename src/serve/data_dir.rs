@@ -2,10 +2,12 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
+
+use super::gift;
 
 /// A directory that only its owner can enter.
 #[derive(Debug, Clone)]
@@ -165,16 +167,8 @@ impl DataDir {
 
     /// Gives files that root made in it to the directory's owner, so that the server can still use them.
     pub(super) fn hand_over(&self) {
-        if !rustix::process::geteuid().is_root() || self.uid == 0 {
-            return;
-        }
-        let Ok(entries) = fs::read_dir(&self.path) else { return };
-        for entry in entries.flatten() {
-            // The owner can put links here: what they lead to is not his.
-            let foreign = entry.metadata().is_ok_and(|facts| facts.uid() == 0 && facts.nlink() == 1);
-            if foreign && lchown(entry.path(), Some(self.uid), Some(self.gid)).is_err() {
-                tracing::warn!(file = %entry.path().display(), "the file could not be given to the directory's owner");
-            }
+        if rustix::process::geteuid().is_root() && self.uid != 0 {
+            gift::give(&self.path, self.uid, self.gid);
         }
     }
 }

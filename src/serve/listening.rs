@@ -20,11 +20,7 @@ pub(super) fn say(server: &ServerConfig, addresses: &[SocketAddr]) {
 }
 
 fn exposure(server: &ServerConfig, addresses: &[SocketAddr]) -> Option<String> {
-    if server.speaks_tls() || !server.trusted_proxies.is_empty() {
-        return None;
-    }
-    let open = addresses.iter().filter(|address| !address.ip().to_canonical().is_loopback());
-    let open: Vec<String> = open.map(ToString::to_string).collect();
+    let open: Vec<String> = server.exposed(addresses).iter().map(ToString::to_string).collect();
     (!open.is_empty()).then(|| {
         format!(
             "keys travel unencrypted to {}: whoever is on the way can read and use them. Set server.tls, or listen on \

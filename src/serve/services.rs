@@ -154,6 +154,11 @@ impl From<ServeFault> for OpenError {
             {
                 Self::NotAllowed(sentence)
             }
+            ServeFault::DataDir(DataDirError::Io { error, .. })
+                if error.kind() == ErrorKind::ReadOnlyFilesystem =>
+            {
+                Self::ReadOnly(sentence)
+            }
             ServeFault::DataDir(DataDirError::NotADirectory(_) | DataDirError::Io { .. })
             | ServeFault::Listen { .. }
             | ServeFault::Passed(_)

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::types::{Clock, Random};
+use crate::types::{Clock, Random, Timestamp};
 
-use super::Identity;
+use super::{Certificate, CertificateFault, Identity};
 use folder::Folder;
 use issuer::AcmeServer;
 use renewal::Renewal;
@@ -66,6 +66,20 @@ pub async fn keep_renewed(
     let (domains, retry) = (settings.domains.clone(), settings.retry);
     let issuer = AcmeServer::new(settings, folder.clone(), Arc::clone(&identity), Arc::clone(&clock));
     Renewal::new(issuer, domains, retry, folder, identity, clock, random).run().await;
+}
+
+/// The certificate of the CA with this `directory` that is kept below `data`; none before the first.
+///
+/// # Errors
+/// [`CertificateFault`]; the file is left as it is.
+pub fn kept(data: &Path, directory: &str) -> Result<Option<Certificate>, CertificateFault> {
+    Folder::within(data, directory).kept()
+}
+
+/// When it is to be renewed.
+#[must_use]
+pub fn renewal_due(certificate: &Certificate) -> Timestamp {
+    schedule::due(certificate)
 }
 
 /// Whether `ca_file` has roots in it.

@@ -19,8 +19,8 @@ use crate::desk::{NOBODY, as_nobody, is_root};
 use crate::ember::{Home, files_below, program};
 
 /// What a doctor said.
-struct Report {
-    exit: i32,
+pub struct Report {
+    pub exit: i32,
     findings: Vec<Value>,
     text: String,
 }
@@ -37,26 +37,26 @@ impl Report {
     }
 
     /// What a check found at a level, put together; empty when it found nothing of it.
-    fn found(&self, level: &str, check: &str) -> String {
+    pub fn found(&self, level: &str, check: &str) -> String {
         let of = self.findings.iter().filter(|one| one["level"] == level && one["check"] == check);
         of.map(|one| one["found"].as_str().unwrap()).collect::<Vec<_>>().join("; ")
     }
 
     #[track_caller]
-    fn has(&self, level: &str, check: &str, words: &str) {
+    pub fn has(&self, level: &str, check: &str, words: &str) {
         let found = self.found(level, check);
         assert!(found.contains(words), "no {level} of '{check}' with {words:?}:\n{}", self.text);
     }
 
     #[track_caller]
-    fn has_none(&self, check: &str) {
+    pub fn has_none(&self, check: &str) {
         for level in ["warn", "fail"] {
             assert_eq!(self.found(level, check), "", "{}", self.text);
         }
     }
 }
 
-fn doctor(home: &Home, more: &[&str]) -> Report {
+pub fn doctor(home: &Home, more: &[&str]) -> Report {
     let args = [&["doctor", "-o", "json"][..], more].concat();
     Report::of(&home.run(&args))
 }
@@ -68,7 +68,7 @@ fn well() -> Home {
     home
 }
 
-fn with_mode(path: &Path, mode: u32) {
+pub fn with_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
@@ -286,6 +286,15 @@ fn a_disk_that_is_full_read_only_or_in_memory_is_told() {
     fs::remove_file(home.data().join("models.json")).unwrap();
     disk.mount_again("remount,ro");
     doctor(&home, &[]).has("fail", "disk", "mounted read-only");
+    let elsewhere = home.data().join("made");
+    let mut made = program();
+    made.arg("-c").arg(home.file("ember.toml")).arg("--data").arg(elsewhere).arg("serve");
+    for mut command in [home.command(&["serve"]), made] {
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(5), "{said}");
+        assert!(said.contains("name the directory in ReadWritePaths="), "{said}");
+    }
     disk.mount_again("remount,rw,nr_inodes=20");
     doctor(&home, &[]).has("warn", "disk", "more files can be made");
 }

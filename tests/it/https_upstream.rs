@@ -419,3 +419,13 @@ fn a_key_that_would_travel_in_clear_is_warned_of() {
         assert_eq!(text.contains("in clear; use https://"), warns, "{url}: {text}");
     }
 }
+
+#[test]
+fn the_doctor_says_on_stderr_what_does_not_fit() {
+    let model = Secured::start(config(Authority::new().issue(&["127.0.0.1"]), MODERN));
+    let home = home_at(&url(&model), &Authority::new().pem, "");
+    let output = home.run(&["doctor"]);
+    let (found, reason) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(found.contains("the warning on stderr says what does not fit"), "{found}");
+    assert!(reason.contains("nobody who is trusted has issued the certificate"), "{reason}");
+}

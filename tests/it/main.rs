@@ -17,6 +17,7 @@ mod door;
 mod drain;
 mod ember;
 mod exposition;
+mod exposure;
 mod failover;
 mod framing;
 mod guard;

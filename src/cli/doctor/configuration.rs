@@ -45,10 +45,11 @@ fn open_to_others(file: &Path, loaded: &Loaded) -> Option<Finding> {
     })
 }
 
-/// The files with keys for model servers, where they are.
+/// The files with keys of ours and for model servers, where they are. Certificates are no secrets.
 fn secret_files(loaded: &Loaded) -> Vec<PathBuf> {
     let beside = loaded.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-    let named = loaded.settings().into_iter().filter(|setting| setting.path.ends_with("_file"));
+    let secret = |path: &str| path == "server.tls.key_file" || path.ends_with(".api_key_file");
+    let named = loaded.settings().into_iter().filter(|setting| secret(&setting.path));
     let values = named.filter_map(|setting| {
         let value = setting.value.trim().parse::<toml_edit::Value>().ok()?;
         value.as_str().filter(|text| !text.is_empty() && !text.starts_with("credential:")).map(PathBuf::from)
@@ -89,15 +90,16 @@ fn exposure(loaded: &Loaded) -> Vec<Finding> {
 }
 
 fn listeners(server: &ServerConfig) -> Vec<Finding> {
-    let others = server.listen.iter().filter(|address| !is_loopback(address.ip()));
-    let found = others.map(|address| {
+    let found = server.exposed(&server.listen).into_iter().map(|address| {
         Finding::warn(
             "listeners",
             format!("{address} takes keys and passwords in clear from other machines"),
-            "listen on 127.0.0.1 behind a proxy that speaks TLS, or see that only such a proxy reaches the port",
+            "set server.tls, or listen on 127.0.0.1 behind a proxy that speaks TLS, or name such a proxy elsewhere in \
+             server.trusted_proxies",
         )
     });
-    let all: Vec<_> = server.listen.iter().map(ToString::to_string).collect();
+    let all: Vec<_> =
+        server.listen.iter().map(|address| format!("{}://{address}", server.scheme())).collect();
     or_ok(found.collect(), "listeners", all.join(", "))
 }
 

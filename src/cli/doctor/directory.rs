@@ -82,7 +82,8 @@ fn file(path: &Path, facts: &Metadata, directory: &Metadata) -> Option<Finding> 
     }
     if facts.uid() != directory.uid() && name != "lost+found" {
         let found = format!("{named} is user {}'s, the directory user {}'s", facts.uid(), directory.uid());
-        let next = format!("as root: chown {}:{} {named}", directory.uid(), directory.gid());
+        let all = if facts.is_dir() { "-R " } else { "" };
+        let next = format!("as root: chown {all}{}:{} {named}", directory.uid(), directory.gid());
         return Some(Finding::fail(CHECK, found, next));
     }
     let others = facts.mode() & 0o077;

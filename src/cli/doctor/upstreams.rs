@@ -77,7 +77,7 @@ fn next(fault: RelayFault) -> &'static str {
     match fault {
         RelayFault::Unreachable => "start it, or correct its url in ember.toml",
         RelayFault::TlsFailed => {
-            "correct the host in its url, its certificate, or ca_file in ember.toml; the log says what does not fit"
+            "correct the host in its url, its certificate, or ca_file in ember.toml; the warning on stderr says what does not fit"
         }
         RelayFault::AuthRefused => "correct its api_key_file or api_key_env in ember.toml",
         RelayFault::Timeout => "look at the server's load and at the network on the way",

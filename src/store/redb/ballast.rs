@@ -17,6 +17,9 @@ pub(super) struct Ballast {
     bytes: u64,
     wait: Duration,
     state: State,
+    /// Called in place of the disk's own slowness.
+    #[cfg(test)]
+    pub(super) at_disk: Option<Box<dyn Fn() + Send>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +34,7 @@ enum State {
 impl Ballast {
     /// Sees to it that the file is there. `wait` is the time between two looks at a full disk.
     pub(super) fn keep(path: PathBuf, bytes: u64, wait: Duration) -> Self {
-        let mut ballast = Self { path, bytes, wait, state: State::Without };
+        let mut ballast = Self { path, bytes, wait, ..Self::none() };
         if bytes > 0 {
             ballast.take();
         }
@@ -40,7 +43,14 @@ impl Ballast {
 
     /// For a store in which nothing is written.
     pub(super) fn none() -> Self {
-        Self { path: PathBuf::new(), bytes: 0, wait: Duration::ZERO, state: State::Without }
+        Self {
+            path: PathBuf::new(),
+            bytes: 0,
+            wait: Duration::ZERO,
+            state: State::Without,
+            #[cfg(test)]
+            at_disk: None,
+        }
     }
 
     /// Gives the space free. Whether there was any to give.
@@ -48,6 +58,8 @@ impl Ballast {
         if self.state != State::Kept {
             return false;
         }
+        #[cfg(test)]
+        self.at_disk.iter().for_each(|call| call());
         if let Err(error) = open(&self.path).and_then(|file| cut(&file, 0)) {
             tracing::error!(path = %self.path.display(), %error, "the ballast file can't be released");
         }
@@ -66,6 +78,8 @@ impl Ballast {
     }
 
     fn take(&mut self) {
+        #[cfg(test)]
+        self.at_disk.iter().for_each(|call| call());
         self.state = match fill(&self.path, self.bytes) {
             Ok(()) => State::Kept,
             Err(error) if is_full(&error) => {

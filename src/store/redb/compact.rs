@@ -5,7 +5,7 @@ use std::path::Path;
 use super::StoreOptions;
 use super::migration::FORMATS;
 use super::open::{Held, OpenError, Source, contained};
-use super::snapshot::verify;
+use super::snapshot::tables_of;
 
 /// Memory for pages while they are moved.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -33,30 +33,29 @@ pub struct Compacted {
 }
 
 /// Makes a store's file as small as what is in it, and proves that the same records are in it. Each step on the way is
-/// a commit of its own: a kill at any moment leaves a file that opens and has everything. `told` hears each step as it
-/// begins.
+/// a commit of its own: a kill at any moment leaves a file that opens and has everything. Nobody else can open it from the
+/// first step to the last. `told` hears each step as it begins.
 ///
 /// # Errors
 /// [`OpenError`]: `Locked` while anybody has it open; an error of the disk in the midst of it loses nothing.
 pub fn compact(path: &Path, told: impl Fn(CompactStep)) -> Result<Compacted, OpenError> {
     told(CompactStep::Reading);
-    let before = verify(path)?;
-    let bytes_before = length(path)?;
-    told(CompactStep::Moving);
     let options = StoreOptions { cache_bytes: CACHE_BYTES, ..StoreOptions::default() };
     let held = Held::open(&Source::file(path), &options)?;
     held.sentinel(FORMATS.newest)?;
+    let before = tables_of(held.database(), path)?;
+    let bytes_before = length(path)?;
+    told(CompactStep::Moving);
     let mut database = held.let_through()?;
-    contained(path, || {
-        database.compact().map_err(|error| OpenError::engine(path, error.into()))?;
-        database.close().map_err(|error| OpenError::engine(path, error.into()))
-    })?;
+    contained(path, || database.compact().map_err(|error| OpenError::engine(path, error.into())))?;
     told(CompactStep::Proving);
-    let after = verify(path)?;
+    // Before it is closed: whoever opens it then may write to it.
+    let after = tables_of(&database, path)?;
+    contained(path, || database.close().map_err(|error| OpenError::engine(path, error.into())))?;
     if after != before {
         return Err(OpenError::damaged(path, "it has not the records that it had before the compaction"));
     }
-    let rows = after.tables.iter().map(|table| table.rows).sum();
+    let rows = after.iter().map(|table| table.rows).sum();
     Ok(Compacted { bytes_before, bytes_after: length(path)?, rows })
 }
 
@@ -91,6 +90,24 @@ mod tests {
         write(&store, (0..20_000).map(put).collect());
         let gone = (0..20_000).filter(|number| number % 20 != 0);
         write(&store, gone.map(|number| Write::Delete { table: ROWS, key: key(number) }).collect());
+    }
+
+    #[test]
+    fn bug_nobody_opens_it_between_two_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ember.redb");
+        emptied(&path);
+        let options = || StoreOptions { ballast_bytes: 0, ..StoreOptions::default() };
+        let locked = RefCell::new(Vec::new());
+        let told = |step| {
+            if step != CompactStep::Reading {
+                let opened = RedbStore::open(&path, options());
+                locked.borrow_mut().push(matches!(opened, Err(OpenError::Locked { .. })));
+            }
+        };
+        assert_eq!(compact(&path, told).unwrap().rows, 1000);
+        assert_eq!(*locked.borrow(), [true, true]);
+        assert_eq!(RedbStore::open(&path, options()).unwrap().count(ROWS), Ok(1000));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use ::redb::{
-    ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableError,
-    TableHandle as _, WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableError, TableHandle as _, WriteTransaction,
 };
 
 use super::create::{copy_file, put_sentinel};
@@ -62,14 +62,19 @@ pub enum SnapshotError {
 pub fn verify(path: &Path) -> Result<Verified, OpenError> {
     let held = Held::open(&Source::file_to_read(path), &StoreOptions::default())?;
     let sentinel = held.sentinel(FORMATS.newest)?;
-    let tables = contained(path, || {
-        let read = held.database().begin_read().map_err(|error| OpenError::engine(path, error.into()))?;
+    let tables = tables_of(held.database(), path)?;
+    Ok(Verified { format: sentinel.format, birth: sentinel.birth, tables })
+}
+
+/// Reads and checks every record of an open database.
+pub(super) fn tables_of(database: &Database, path: &Path) -> Result<Vec<TableCount>, OpenError> {
+    contained(path, || {
+        let read = database.begin_read().map_err(|error| OpenError::engine(path, error.into()))?;
         each_row(&read, None).map_err(|stop| match stop {
             Stop::Read(error) | Stop::Write(error) => OpenError::engine(path, error),
             Stop::Damaged(table) => OpenError::damaged(path, format!("in table '{table}'")),
         })
-    })?;
-    Ok(Verified { format: sentinel.format, birth: sentinel.birth, tables })
+    })
 }
 
 /// One row of a whole file; changes nothing.

@@ -117,7 +117,7 @@ impl Writer {
     }
 
     fn carry_out(&mut self, mut group: Vec<Waiting>) {
-        if self.ballast.is_short() {
+        if self.shared.pulse.at_disk(|| self.ballast.is_short()) {
             group = refuse_ordinary(group);
         }
         self.attempt(group, true);
@@ -154,7 +154,7 @@ impl Writer {
     fn recover(&mut self, group: Vec<Waiting>, stop: Stop, again: bool) {
         self.take_down(&stop.why);
         if stop.full {
-            self.ballast.release();
+            self.shared.pulse.at_disk(|| self.ballast.release());
         }
         let unknown = |group: &[Waiting], why: &str| {
             for waiting in group {

@@ -49,10 +49,8 @@ impl Folder {
 
     /// The certificate that was kept. A damaged one is set aside, and the log says so.
     pub(super) fn certificate(&self) -> Option<Certificate> {
-        let path = self.path.join(Self::CERTIFICATE);
-        match Certificate::read(&path, &path) {
-            Ok(certificate) => Some(certificate),
-            Err(CertificateFault::File { error, .. }) if error.kind() == ErrorKind::NotFound => None,
+        match self.kept() {
+            Ok(certificate) => certificate,
             Err(fault @ CertificateFault::File { .. }) => {
                 tracing::warn!("the kept certificate can't be used: {fault}");
                 None
@@ -61,6 +59,15 @@ impl Folder {
                 self.set_aside(Self::CERTIFICATE, &fault.to_string());
                 None
             }
+        }
+    }
+
+    /// The certificate that was kept, whatever state it is in; `None` when it is not there.
+    pub(super) fn kept(&self) -> Result<Option<Certificate>, CertificateFault> {
+        let path = self.path.join(Self::CERTIFICATE);
+        match Certificate::read(&path, &path) {
+            Err(CertificateFault::File { error, .. }) if error.kind() == ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
         }
     }
 

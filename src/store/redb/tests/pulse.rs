@@ -52,3 +52,44 @@ fn an_idle_writer_and_one_without_a_disk_show_life_and_a_blocked_one_does_not() 
     assert!(store.health().is_err(), "the disk takes nothing");
     assert!(moves_on(&store, long), "a full disk is no stuck thread");
 }
+
+#[test]
+fn bug_a_disk_that_hangs_while_the_ballast_is_released_or_taken_back_is_no_stuck_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, place) = (dir.path().join("ember.redb"), dir.path().join("ballast"));
+    make(&path);
+    let faults = Faults::default();
+    let options = StoreOptions { faults: Some(faults.clone()), ..quick() };
+    let mut ballast = Ballast::keep(place.clone(), 64 * 1024, Duration::ZERO);
+    let (arrive, arrived) = channel();
+    let (release, released) = channel::<()>();
+    ballast.at_disk = Some(Box::new(move || {
+        arrive.send(()).unwrap();
+        let _ = released.recv();
+    }));
+    let source = Source::file(&path);
+    let database = Held::open(&source, &options).unwrap().let_through().unwrap();
+    let store = RedbStore::start(source, database, birth(), options, ballast).unwrap();
+    faults.set(Fault {
+        on: FaultOn::Writes,
+        kind: FaultKind::Full,
+        skip: 0,
+        times: u64::MAX,
+        while_filled: Some(place),
+    });
+    let watched = &store;
+    // Dropped before the store, which waits for its thread.
+    let hangs = move |what: &str| {
+        arrived.recv().unwrap();
+        assert!(!moves_on(watched, Duration::from_millis(50)), "{what}");
+        assert!(watched.is_at_disk(), "{what}");
+        release.send(()).unwrap();
+    };
+    let waiting = store.submit(put(b"a", b"1")).unwrap();
+    hangs("it is released");
+    assert_eq!(waiting.wait(), Err(CommitError::Full));
+    faults.heal();
+    let waiting = store.submit(put(b"a", b"2")).unwrap();
+    hangs("it is taken back");
+    assert_eq!(waiting.wait(), Ok(()));
+}
