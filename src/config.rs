@@ -19,6 +19,7 @@ mod tests;
 mod tls;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use change::{Changes, Said};
 pub use checked::{
@@ -95,8 +96,23 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--upstream`, URLs; added to those of the file, each named after its host and port.
     pub upstreams: Vec<String>,
-    /// Whether the command serves. One that does not needs no credential of the service's, and may not get at it.
-    pub serves: bool,
+    /// What it is read for.
+    pub purpose: Purpose,
+    /// How long the files of a certificate may take to fit together: they are not written in one moment.
+    pub patience: Duration,
+}
+
+/// What a configuration is read for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// For a command that goes by it. What is wrong with files that only a server needs is a warning, or not looked at:
+    /// such a command may not get at them.
+    #[default]
+    Command,
+    /// To say all that is wrong with it. What the service manager hands to the service alone is not looked at.
+    Check,
+    /// To serve.
+    Serve,
 }
 
 /// A configuration without fault.
@@ -149,9 +165,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
     let layers = Layers::pile(from_file, sources.environment, &sources.flags, &mut warnings, &mut faults);
     let raw = layers.merged().map_err(|error| faults.add(Place::Default, error)).ok();
     let judged = raw.map(|raw| {
-        let (layers, environment, serves) = (&layers, sources.environment, sources.flags.serves);
+        let (layers, environment, flags) = (&layers, sources.environment, &sources.flags);
         let (faults, warnings) = (&mut faults, &mut warnings);
-        Judge { layers, environment, serves, faults, warnings, trusted: None }.config(raw)
+        let (purpose, patience) = (flags.purpose, flags.patience);
+        Judge { layers, environment, purpose, patience, faults, warnings, trusted: None }.config(raw)
     });
     let (config, data_origin) = faults.unless(judged)?;
     let settings = settings(&layers, &config, data_origin);

@@ -1,5 +1,6 @@
 //! Puts the parts together and runs them; the clock and the random source enter here. Never: rules.
 
+mod background;
 mod certificates;
 mod compaction;
 mod container;
@@ -20,6 +21,7 @@ mod reload;
 mod server;
 mod services;
 mod settings;
+mod signals;
 mod snapshot;
 mod socket_path;
 mod source;

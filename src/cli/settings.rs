@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{self, Faults, Flags, Loaded, ServerConfig, Sources};
+use crate::config::{self, Faults, Flags, Loaded, Purpose, ServerConfig, Sources};
 use crate::registry::Rules;
 use crate::types::{Prices, Timestamp};
 
@@ -25,6 +25,10 @@ pub(super) struct Settings {
 
 /// The grace of a rotation where no configuration can say it.
 const ROTATION_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a server waits for a certificate and a key that do not fit together: whoever renews them may be writing, and
+/// a service that refuses its configuration is not started again.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Where Ember listens when nobody says otherwise.
 const BASE_URL: &str = "http://127.0.0.1:7411";
@@ -83,7 +87,8 @@ pub(super) fn for_doctor(
     global: &Global,
     screen: &Screen<'_, '_>,
 ) -> (Result<Loaded, Faults>, Option<PathBuf>) {
-    let loaded = load(global, Flags { data: global.data.clone(), ..Flags::default() }, screen);
+    let flags = Flags { data: global.data.clone(), purpose: Purpose::Check, ..Flags::default() };
+    let loaded = load(global, flags, screen);
     let data = match &loaded {
         Ok(loaded) => Some(loaded.config.data.clone()),
         Err(_) => named_data(global, screen).map(|data| screen.terminal.cwd.join(data)),
@@ -104,7 +109,8 @@ pub(super) fn for_up(
         data: global.data.clone(),
         listen: options.listen.clone(),
         upstreams: options.upstream.clone(),
-        serves: true,
+        purpose: Purpose::Serve,
+        patience: PATIENCE,
     };
     warned(load(global, flags, screen), screen)
 }
@@ -114,8 +120,13 @@ pub(super) fn for_serve(
     options: &ServeOptions,
     screen: &mut Screen<'_, '_>,
 ) -> Result<Loaded, CliError> {
-    let flags =
-        Flags { data: global.data.clone(), listen: options.listen.clone(), serves: true, ..Flags::default() };
+    let flags = Flags {
+        data: global.data.clone(),
+        listen: options.listen.clone(),
+        purpose: Purpose::Serve,
+        patience: PATIENCE,
+        ..Flags::default()
+    };
     warned(load(global, flags, screen), screen)
 }
 
@@ -125,14 +136,14 @@ pub(super) fn run(
     now: Timestamp,
     screen: &mut Screen<'_, '_>,
 ) -> Result<(), CliError> {
-    let flags = || Flags { data: global.data.clone(), ..Flags::default() };
+    let flags = |purpose| Flags { data: global.data.clone(), purpose, ..Flags::default() };
     match verb {
         ConfigVerb::Default => screen.data(config::EXAMPLE.trim_end()),
         ConfigVerb::Check => {
-            let loaded = warned(load(global, flags(), screen), screen)?;
-            let tls = loaded.config.server.tls.as_ref();
+            let loaded = warned(load(global, flags(Purpose::Check), screen), screen)?;
+            let shown = loaded.config.server.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
             // A running server says it in its log.
-            if let Some(complaint) = tls.and_then(|tls| tls.certificate.complaint(now)) {
+            if let Some(complaint) = shown.and_then(|shown| shown.complaint(now)) {
                 screen.warn(&format!("the certificate of server.tls.cert_file is not well: {complaint}"));
             }
             screen.note(&match &loaded.file {
@@ -142,7 +153,7 @@ pub(super) fn run(
             Ok(())
         }
         ConfigVerb::Show { origin } => {
-            let loaded = warned(load(global, flags(), screen), screen)?;
+            let loaded = warned(load(global, flags(Purpose::Command), screen), screen)?;
             print(&loaded, *origin, screen)
         }
     }

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use ::http::Uri;
 use rustls_pki_types::DnsName;
 
+use super::Purpose;
 use super::checked::AcmeConfig;
 use super::judge::Judge;
 use super::kind::shown;
 use super::layer::resolved;
 use super::raw::{RawAcme, RawTls};
+use crate::tls::Trust;
 use crate::types::Email;
 
 /// The most names of one certificate: what Let's Encrypt gives.
@@ -87,8 +89,9 @@ impl Judge<'_> {
             return None;
         }
         let path = resolved(typed, self.layers.place(&["server", "acme", "ca_file"]));
-        #[cfg(feature = "acme")]
-        if let Err(fault) = crate::tls::acme::check_roots(&path) {
+        if self.purpose != Purpose::Command
+            && let Err(fault) = Trust::read(&path)
+        {
             self.fault(&["server", "acme", "ca_file"], &format!("server.acme.ca_file: {fault}"));
         }
         Some(path)

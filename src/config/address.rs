@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ::http::Uri;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use rustls_pki_types::ServerName;
 
 use super::checked::UpstreamAddress;
@@ -13,6 +13,8 @@ use crate::types::Email;
 
 /// The longest path of a Unix socket that the kernel takes, in bytes.
 const SOCKET_PATH_MAX: usize = 107;
+/// What stands before an IPv4 address that is written as one of IPv6 (`::ffff:`, RFC 4291, 2.5.5.2), in bits.
+const MAPPED_BITS: u8 = 96;
 
 /// `127.0.0.1:7411`, `[::1]:7411` or `localhost:7411`; other names are not resolved.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
@@ -30,7 +32,11 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
 
 /// An IPv4 address is one, however it was written.
 fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    // A scope (fe80::1%2) belongs to the address.
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// `https://ai.example.com`: scheme, host and port, nothing after them. A single slash at the end is dropped.
@@ -73,12 +79,23 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     Ok(url)
 }
 
-/// An address or a network in CIDR notation (RFC 4632); an IPv4 address is one, however it was written.
+/// An address or a network in CIDR notation (RFC 4632); one of IPv4 is one, however it was written.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    let one = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
-    one.or_else(|_| text.parse::<IpNet>().map(|network| network.trunc())).map_err(|_| {
+    let one = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical())).ok();
+    one.or_else(|| plain_network(text.parse().ok()?)).ok_or_else(|| {
         format!("{} is no address or network; write it like 10.0.0.5 or 10.0.0.0/8", shown(text))
     })
+}
+
+/// None when it is written as one of IPv4 and has more than IPv4 has (`::ffff:10.0.0.0/64`).
+fn plain_network(network: IpNet) -> Option<IpNet> {
+    let mapped = match network.addr() {
+        IpAddr::V6(address) => address.to_ipv4_mapped(),
+        IpAddr::V4(_) => None,
+    };
+    let Some(address) = mapped else { return Some(network.trunc()) };
+    let length = network.prefix_len().checked_sub(MAPPED_BITS)?;
+    Some(Ipv4Net::new(address, length).ok()?.trunc().into())
 }
 
 /// A domain of e-mail addresses, in lower case.
@@ -308,6 +325,27 @@ mod tests {
         for text in ["", "7411", ":7411", "::1:7411", "example.com:80", "127.0.0.1", "127.0.0.1:70000"] {
             assert!(listen(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn bug_the_scope_of_an_address_is_kept() {
+        let SocketAddr::V6(address) = listen("[fe80::1%7]:7411").unwrap() else { panic!("not IPv6") };
+        assert_eq!(address.scope_id(), 7);
+    }
+
+    #[test]
+    fn bug_a_network_of_ipv4_is_one_however_it_was_written() {
+        for (text, network_of) in [
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+            ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+            ("2001:db8::1/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(network(text).map(|network| network.to_string()), Ok(network_of.to_string()));
+        }
+        assert!(network("::ffff:10.0.0.0/95").unwrap_err().contains("is no address or network"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::fault::{Faults, Place};
 use super::layer::{Layers, resolved};
 use super::raw::{Raw, RawDashboard, RawLog, RawPrice, RawServer, RawUpstream, RawUsage};
 use super::secret::{self, variable};
-use super::{address, kind};
+use super::{Purpose, address, kind};
 use crate::tls::Trust;
 use crate::types::{Bounds, LimitKind, ModelId, ModelPrice, Prices, Secret, SignUp};
 
@@ -29,8 +29,9 @@ const HEALTH_MS_MIN: u128 = 10;
 pub(super) struct Judge<'a> {
     pub(super) layers: &'a Layers,
     pub(super) environment: &'a [(String, String)],
-    /// Whether what only a server needs must be there.
-    pub(super) serves: bool,
+    pub(super) purpose: Purpose,
+    /// How long the files of a certificate may take to fit together.
+    pub(super) patience: Duration,
     pub(super) warnings: &'a mut Vec<String>,
     pub(super) faults: &'a mut Faults,
     /// Whom the system trusts, once someone has asked.
@@ -262,7 +263,7 @@ impl Judge<'_> {
         })
     }
 
-    /// How a model server shows that it is the one; none without https.
+    /// How a model server shows that it is the one; none without https, and for commands that don't speak to it.
     fn upstream_tls(
         &mut self,
         number: &str,
@@ -271,6 +272,7 @@ impl Judge<'_> {
     ) -> Option<UpstreamTls> {
         let (setting, trust) = match (ca_file, &name) {
             ("", None) => return None,
+            (_, Some(_)) if self.purpose == Purpose::Command => return None,
             ("", Some(_)) => ("url", self.trusted.get_or_insert_with(trusted_by_system).clone()),
             (_, None) => {
                 ("ca_file", Err("ca_file has an effect only where url begins with https://".to_string()))
@@ -305,7 +307,7 @@ impl Judge<'_> {
     fn api_key(&mut self, number: &str, raw: &RawUpstream) -> Option<Secret> {
         let (setting, read) = match (raw.api_key_file.as_str(), raw.api_key_env.as_str()) {
             ("", "") => return None,
-            (file, "") if !self.serves && self.is_elsewhere(file) => {
+            (file, "") if self.is_elsewhere(file) => {
                 self.warnings.push(format!(
                     "upstream.{number}.api_key_file: {file} is handed to the service by systemd and was not looked at"
                 ));
@@ -321,7 +323,10 @@ impl Judge<'_> {
     }
 
     /// Whether it is a credential, and this is not the process that gets it.
-    fn is_elsewhere(&self, file: &str) -> bool {
+    pub(super) fn is_elsewhere(&self, file: &str) -> bool {
+        if self.purpose == Purpose::Serve {
+            return false;
+        }
         let name = file.strip_prefix("credential:");
         let has_any = secret::variable("CREDENTIALS_DIRECTORY", self.environment).is_some();
         name.is_some_and(secret::is_credential_name) && !has_any
@@ -337,6 +342,15 @@ impl Judge<'_> {
             return Err("api_key_file names a file that is not there".to_string());
         }
         secret::from_file(&path)
+    }
+
+    /// Something is wrong with what only a server needs.
+    pub(super) fn servers_fault(&mut self, trail: &[&str], message: &str) {
+        if self.purpose == Purpose::Command {
+            self.warnings.push(message.to_string());
+        } else {
+            self.fault(trail, message);
+        }
     }
 
     pub(super) fn fault(&mut self, trail: &[&str], message: &str) {

@@ -255,7 +255,7 @@ fn keys_are_read_and_never_shown() {
 }
 
 fn serving() -> Flags {
-    Flags { serves: true, ..Flags::default() }
+    Flags { purpose: Purpose::Serve, ..Flags::default() }
 }
 
 #[test]
@@ -267,6 +267,21 @@ fn bug_a_command_beside_the_service_needs_none_of_its_credentials() {
     assert!(place.faults(serving()).contains("needs CREDENTIALS_DIRECTORY"));
     let odd = Place::new(&upstream("a", "api_key_file = \"credential:../c\""), &[]);
     assert!(odd.faults(Flags::default()).contains("takes a plain name"));
+}
+
+#[test]
+fn bug_a_command_needs_no_file_that_only_a_server_needs() {
+    let toml = [
+        "[server.tls]\ncert_file = \"absent.pem\"\nkey_file = \"absent.key\"\n".to_string(),
+        "[[upstream]]\nname = \"a\"\nurl = \"https://gpu\"\nca_file = \"absent.ca\"\n".to_string(),
+    ];
+    let place = Place::new(&toml.concat(), &[]);
+    let server = place.load(Flags::default()).unwrap().config.server;
+    assert!(server.speaks_tls() && server.base_url("127.0.0.1:1".parse().unwrap()).starts_with("https://"));
+    for purpose in [Purpose::Check, Purpose::Serve] {
+        let faults = place.faults(Flags { purpose, ..Flags::default() });
+        assert!(faults.contains("absent.pem") && faults.contains("absent.ca"), "{faults}");
+    }
 }
 
 #[test]

@@ -34,6 +34,9 @@ const HEADERS_ROOM: usize = 100;
 /// How much of what a refused client still sends is read, so that it gets to read the refusal.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(5);
+/// How long a client of HTTP/2 gets to take note that its idle connection ends, and to have what it sent in the same
+/// moment answered.
+const FAREWELL_TIME: Duration = Duration::from_secs(1);
 /// A connection without any deadline is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// What a header costs beside its bytes (RFC 9113, 6.5.2).
@@ -159,17 +162,21 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     poll_fn(|cx| {
         // First, since hyper throws a request away that it was given and has not looked at when it is asked to end.
         let mut polled = connection.as_mut().poll(cx);
-        if polled.is_pending() && watch.ends_soon(cx) && !std::mem::replace(&mut asked, true) {
-            end_soon(connection.as_mut());
-            polled = connection.as_mut().poll(cx);
+        loop {
+            if polled.is_pending() && watch.ends_soon(cx) && !std::mem::replace(&mut asked, true) {
+                end_soon(connection.as_mut());
+                polled = connection.as_mut().poll(cx);
+            }
+            if let Poll::Ready(outcome) = polled {
+                return Poll::Ready(if outcome.is_ok() { Course::Orderly } else { Course::BrokenOff });
+            }
+            if !watch.is_over(cx) {
+                return Poll::Pending;
+            }
+            if asked || !watch.announces_end() {
+                return Poll::Ready(if watch.pulse.is_idle() { Course::Orderly } else { Course::BrokenOff });
+            }
         }
-        if let Poll::Ready(outcome) = polled {
-            return Poll::Ready(if outcome.is_ok() { Course::Orderly } else { Course::BrokenOff });
-        }
-        if !watch.is_over(cx) {
-            return Poll::Pending;
-        }
-        Poll::Ready(if watch.pulse.is_idle() { Course::Orderly } else { Course::BrokenOff })
     })
     .await
 }
@@ -231,18 +238,31 @@ struct Supervisor {
     timer: Pin<Box<Sleep>>,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
     drained: bool,
+    /// Until when an idle connection stands although its time is up.
+    farewell: Option<Instant>,
 }
 
 impl Supervisor {
     fn new(transport: Arc<Transport>, pulse: Arc<Pulse>, limits: Arc<Limits>, stop: &StopWatch) -> Self {
         let timer = Box::pin(sleep_until(Instant::now() + limits.header_timeout));
-        Self { transport, pulse, limits, timer, draining: Box::pin(stop.clone().draining()), drained: false }
+        let draining = Box::pin(stop.clone().draining());
+        Self { transport, pulse, limits, timer, draining, drained: false, farewell: None }
     }
 
     /// Whether this connection is to end with the answers that are under way.
     fn ends_soon(&mut self, cx: &mut Context<'_>) -> bool {
         self.drained = self.drained || self.draining.as_mut().poll(cx).is_ready();
-        self.drained || self.pulse.must_close()
+        self.drained || self.pulse.must_close() || self.farewell.is_some()
+    }
+
+    /// Whether a connection that is over is told first, since nothing but time ends it. A request may be on its way to it,
+    /// and only HTTP/2 has a word for that (GOAWAY, RFC 9113, 6.8).
+    fn announces_end(&mut self) -> bool {
+        let announces = self.farewell.is_none() && self.pulse.has_streams() && self.pulse.is_idle();
+        if announces {
+            self.farewell = Some(Instant::now() + FAREWELL_TIME);
+        }
+        announces
     }
 
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
@@ -271,6 +291,8 @@ impl Supervisor {
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             let deadline = self.pulse.deadline(&self.limits);
+            let deadline =
+                deadline.map(|deadline| self.farewell.map_or(deadline, |until| until.max(deadline)));
             let rings = self.timer.deadline();
             if deadline.is_some_and(|deadline| deadline < rings) {
                 self.timer.as_mut().reset(deadline.unwrap_or(rings));

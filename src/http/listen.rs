@@ -1,7 +1,7 @@
 //! Accepting connections, no more than the bound, until told to stop. Never: what happens on a connection.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +109,11 @@ fn takes_both(address: SocketAddr, all: &[SocketAddr]) -> bool {
 
 /// An IPv4 client that came in by an IPv6 address (`::ffff:192.0.2.1`) is the IPv4 client it is, everywhere from here on.
 fn peer(address: SocketAddr, is_encrypted: bool) -> Peer {
-    Peer { address: SocketAddr::new(address.ip().to_canonical(), address.port()), is_encrypted }
+    let address = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
+        IpAddr::V6(_) => address,
+    };
+    Peer { address, is_encrypted }
 }
 
 async fn accept(
@@ -161,6 +165,7 @@ mod tests {
             ("[::ffff:192.0.2.1]:7", "192.0.2.1:7"),
             ("192.0.2.1:7", "192.0.2.1:7"),
             ("[2001:db8::1]:7", "[2001:db8::1]:7"),
+            ("[fe80::1%3]:7", "[fe80::1%3]:7"),
         ] {
             assert_eq!(peer(address(came), false).address, address(is));
         }

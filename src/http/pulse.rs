@@ -92,6 +92,11 @@ impl Pulse {
         state.framing.is_some() && state.open.iter().any(|course| course.body_done)
     }
 
+    /// Whether requests come side by side, as on HTTP/2.
+    pub(super) fn has_streams(&self) -> bool {
+        self.state().framing.is_none()
+    }
+
     /// Whether no answer is under way, and what was answered has gone to the kernel.
     pub(super) fn is_idle(&self) -> bool {
         self.is_quiet(&self.state())

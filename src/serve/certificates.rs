@@ -61,12 +61,10 @@ fn from_ca(server: &ServerConfig, data: &Path, clock: &Arc<dyn Clock>) -> Option
     use crate::tls::acme::keep_renewed;
 
     let settings = settings::acme(server.acme.as_ref()?);
-    let identity = Arc::new(Identity::default());
-    let (shown_in, data, clock) = (Arc::clone(&identity), data.to_path_buf(), Arc::clone(clock));
-    let care = Box::pin(async move {
-        keep_renewed(settings, &data, shown_in, clock, Arc::new(MachineRandom::new())).await;
-    });
-    Some(Certificates { identity, care, keeper: None })
+    let (identity, random) = (Arc::new(Identity::default()), Arc::new(MachineRandom::new()));
+    // What is kept is shown from here on, which is before anybody can connect.
+    let care = keep_renewed(settings, data, Arc::clone(&identity), Arc::clone(clock), random);
+    Some(Certificates { identity, care: Box::pin(care), keeper: None })
 }
 
 /// The configuration names no domains then.

@@ -66,7 +66,9 @@ impl Keeper {
     /// Shows what the configuration has read.
     pub(super) fn new(tls: &TlsConfig) -> Self {
         let identity = Arc::new(Identity::default());
-        identity.show(tls.certificate.clone());
+        if let Some(certificate) = &tls.certificate {
+            identity.show(certificate.clone());
+        }
         let (cert_file, key_file) = (tls.cert_file.clone(), tls.key_file.clone());
         Self { cert_file, key_file, identity, state: Mutex::default() }
     }
@@ -96,8 +98,9 @@ impl Keeper {
     /// Shows what the configuration has read anew, if it is of the same files.
     pub(super) fn take(&self, tls: TlsConfig) {
         let is_ours = (&tls.cert_file, &tls.key_file) == (&self.cert_file, &self.key_file);
-        if is_ours && self.identity.shown().is_none_or(|shown| !shown.is_same_as(&tls.certificate)) {
-            self.identity.show(tls.certificate);
+        let Some(found) = tls.certificate.filter(|_| is_ours) else { return };
+        if self.identity.shown().is_none_or(|shown| !shown.is_same_as(&found)) {
+            self.identity.show(found);
             self.state().complained = None;
             self.say(Look::New);
         }
@@ -231,7 +234,7 @@ mod tests {
 
         fn keeper(&self) -> Keeper {
             let (cert_file, key_file) = (self.path("cert.pem"), self.path("key.pem"));
-            let certificate = Certificate::read(&cert_file, &key_file).unwrap();
+            let certificate = Some(Certificate::read(&cert_file, &key_file).unwrap());
             Keeper::new(&TlsConfig { cert_file, key_file, certificate })
         }
     }
@@ -318,7 +321,7 @@ mod tests {
         };
         point_to("one");
         let (cert_file, key_file) = (files.path("live/cert.pem"), files.path("live/key.pem"));
-        let certificate = Certificate::read(&cert_file, &key_file).unwrap();
+        let certificate = Some(Certificate::read(&cert_file, &key_file).unwrap());
         let keeper = Keeper::new(&TlsConfig { cert_file, key_file, certificate });
         keeper.look();
         point_to("two");

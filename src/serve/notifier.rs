@@ -1,6 +1,7 @@
 //! Tells the service manager how it goes (sd_notify(3)), if there is one that listens. Never: decides what is true.
 
 use std::fmt::Write as _;
+use std::future::pending;
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -69,7 +70,7 @@ impl Notifier {
 /// Keeps the status line true. Goes on for ever.
 pub(super) async fn keep_status(notifier: Notifier, listen: Vec<String>, upstreams: Arc<Upstreams>) {
     if notifier.address.is_none() {
-        return;
+        return pending().await;
     }
     let mut said = status(&listen, &upstreams);
     loop {

@@ -1,14 +1,12 @@
 //! The running server: its parts put together, its tasks, its end. Never: rules, how it was asked for.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::UnixListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -26,6 +24,7 @@ use crate::tls::server_config;
 use crate::types::{Clock, Current, KeyId, Origin, Random};
 use crate::upstream::Upstreams;
 
+use super::background::Background;
 use super::certificates::Certificates;
 use super::data_dir::DataDir;
 use super::exposition::{self, Sources};
@@ -34,6 +33,7 @@ use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
 use super::myself::Myself;
 use super::notifier::{self, Notifier};
 use super::reload::{self, Basis, Reloader, Upkeep};
+use super::signals::Signals;
 use super::source::RegistrySource;
 use super::{ServeFault, idle, listening, settings, snapshot, socket_path, traces, trail, usage, watchdog};
 
@@ -98,28 +98,22 @@ impl Server {
         let (socket, door) = self.open_door(&built, &exposition, Arc::clone(&reloader))?;
         let parts = self.parts(&built, Arc::clone(&door));
         let (closing, closed) = watch::channel(());
-        let mut tasks = JoinSet::new();
+        let mut tasks = Background::default();
         if let Some(certificates) = certificates {
             let tls = server_config(certificates.identity());
             let tls = tls.map_err(|error| ServeFault::Tls(error.to_string()))?;
             self.listener = self.listener.with_tls(tls);
-            tasks.spawn(certificates.care());
+            tasks.spawn("the care for the certificate", certificates.care());
         }
-        tasks.spawn(Arc::clone(&built.upstreams).watch());
-        tasks.spawn(settle(Arc::clone(&built.registry)));
-        tasks.spawn(trail::keep(Arc::clone(&built.registry), built.upkeep.subscribe()));
-        tasks.spawn(usage::write_down(Arc::clone(&built.meter), Arc::clone(&built.metrics)));
+        built.begin_upkeep(&mut tasks);
         if let Some(address) = self.config.metrics.listen {
-            tasks.spawn(exposition::listener(address)?.serve(exposition));
+            tasks.spawn("the address for metrics", exposition::listener(address)?.serve(exposition));
         }
-        tasks.spawn(ledger::write_down(Arc::clone(&built.limiter), Arc::clone(&built.clock)));
-        let expired = std::mem::replace(&mut built.expired, mpsc::channel(1).1);
-        tasks.spawn(ledger::note_expiries(Arc::clone(&built.registry), expired));
-        tasks.spawn(traces::write_down(Arc::clone(&built.meter)));
-        let (registry, meter) = (Arc::clone(&built.registry), Arc::clone(&built.meter));
-        tasks.spawn(idle::keep(registry, meter, built.upkeep.subscribe()));
         if let Some(hangups) = hangups {
-            tasks.spawn(reload::with_hangups(hangups, reloader, Arc::clone(&built.registry)));
+            tasks.spawn(
+                "loading anew by SIGHUP",
+                reload::with_hangups(hangups, reloader, Arc::clone(&built.registry)),
+            );
         }
         let commands = tokio::spawn(accept_commands(socket, door, closed));
         let stop = Stop::default();
@@ -131,7 +125,10 @@ impl Server {
         listening::say(&self.config.server, &self.listener.addresses());
         self.report(&built, &mut tasks);
         let serving = self.listener.serve(parts, &stop);
-        let end = until_asked(serving, signals, &stop, &built.conduct, &self.notifier).await?;
+        let end = tokio::select! {
+            end = until_asked(serving, signals, &stop, &built.conduct, &self.notifier) => end?,
+            never = tasks.watch() => never,
+        };
         if end == End::Drained {
             drop(closing);
             let _ = timeout(COMMANDS_TIME, commands).await;
@@ -168,12 +165,18 @@ impl Server {
     }
 
     /// Tells the service manager that all is bound, and goes on telling it how it goes.
-    fn report(&self, built: &Built, tasks: &mut JoinSet<()>) {
+    fn report(&self, built: &Built, tasks: &mut Background) {
         let listen: Vec<_> = self.listener.addresses().iter().map(ToString::to_string).collect();
         self.notifier.ready(&listen, &built.upstreams);
-        tasks.spawn(notifier::keep_status(self.notifier.clone(), listen, Arc::clone(&built.upstreams)));
+        tasks.spawn(
+            "the status line",
+            notifier::keep_status(self.notifier.clone(), listen, Arc::clone(&built.upstreams)),
+        );
         if let Some(longest) = self.watchdog {
-            tasks.spawn(watchdog::keep_fed(self.notifier.clone(), longest, Arc::clone(&self.store)));
+            tasks.spawn(
+                "the sign of life",
+                watchdog::keep_fed(self.notifier.clone(), longest, Arc::clone(&self.store)),
+            );
         }
     }
 
@@ -318,34 +321,34 @@ impl Server {
     }
 }
 
+impl Built {
+    /// What is done from time to time, whatever the configuration says.
+    fn begin_upkeep(&mut self, tasks: &mut Background) {
+        tasks.spawn("the watch over model servers", Arc::clone(&self.upstreams).watch());
+        tasks.spawn("writing down denials", settle(Arc::clone(&self.registry)));
+        tasks.spawn("the audit trail", trail::keep(Arc::clone(&self.registry), self.upkeep.subscribe()));
+        tasks.spawn(
+            "writing down usage",
+            usage::write_down(Arc::clone(&self.meter), Arc::clone(&self.metrics)),
+        );
+        tasks.spawn(
+            "writing down limits",
+            ledger::write_down(Arc::clone(&self.limiter), Arc::clone(&self.clock)),
+        );
+        let expired = std::mem::replace(&mut self.expired, mpsc::channel(1).1);
+        tasks.spawn("writing down expiries", ledger::note_expiries(Arc::clone(&self.registry), expired));
+        tasks.spawn("writing down traces", traces::write_down(Arc::clone(&self.meter)));
+        let (registry, meter) = (Arc::clone(&self.registry), Arc::clone(&self.meter));
+        tasks.spawn("the end of unused keys", idle::keep(registry, meter, self.upkeep.subscribe()));
+    }
+}
+
 fn revoker(registry: Arc<Registry>) -> crate::http::Revoker {
     Arc::new(move |held| registry.asked_from(Origin::address(held.address)).give_up(held))
 }
 
 fn readiness(store: Arc<RedbStore>) -> crate::http::Readiness {
     Arc::new(move || store.health().is_ok())
-}
-
-/// The signals that ask for the end. A closed terminal asks for it, too.
-struct Signals(Vec<Signal>);
-
-impl Signals {
-    /// Hang-ups are given apart when they do not ask for the end.
-    fn new(hangup_ends: bool) -> Result<(Self, Option<Signal>), ServeFault> {
-        let handler = |kind| signal(kind).map_err(ServeFault::Process);
-        let mut ends = vec![handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?];
-        let mut hangups = Some(handler(SignalKind::hangup())?);
-        if hangup_ends {
-            ends.extend(hangups.take());
-        }
-        Ok((Self(ends), hangups))
-    }
-
-    /// Resolves with the next of them.
-    async fn next(&mut self) {
-        let mut came = |cx: &mut Context<'_>| self.0.iter_mut().any(|one| one.poll_recv(cx).is_ready());
-        poll_fn(|cx| if came(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
-    }
 }
 
 /// Serves until a signal asks for the end, then drains; a second signal ends it at once.

@@ -20,8 +20,6 @@ use folder::Folder;
 use issuer::AcmeServer;
 use renewal::Renewal;
 
-pub use exchange::RootsFault;
-
 /// Which certificates to have, and from whom.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -47,25 +45,29 @@ pub struct Retry {
 }
 
 impl Default for Retry {
-    /// A minute to six hours: five failures within an hour, which is what Let's Encrypt allows a name.
+    /// A minute to six hours: six failures within the first hour. Let's Encrypt allows a name five, and says at the next
+    /// how long to wait, which is heeded.
     fn default() -> Self {
         Self { first: Duration::from_secs(60), most: Duration::from_secs(6 * 3600) }
     }
 }
 
-/// Shows a certificate for the domains in `identity` for as long as it is polled: the one kept below `data`, else a new
-/// one, and another each time a third of the lifetime is left. What fails is logged and tried again; what is shown stays.
-pub async fn keep_renewed(
+/// Shows the certificate for the domains that is kept below `data` in `identity`, at once: before this returns. What it
+/// returns shows a new one where none is kept, and another each time a third of the lifetime is left, for as long as it is
+/// polled. What fails is logged and tried again; what is shown stays.
+pub fn keep_renewed(
     settings: Settings,
     data: &Path,
     identity: Arc<Identity>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-) {
+) -> impl Future<Output = ()> + Send + use<> {
     let folder = Folder::within(data, &settings.directory);
     let (domains, retry) = (settings.domains.clone(), settings.retry);
     let issuer = AcmeServer::new(settings, folder.clone(), Arc::clone(&identity), Arc::clone(&clock));
-    Renewal::new(issuer, domains, retry, folder, identity, clock, random).run().await;
+    let mut renewal = Renewal::new(issuer, domains, retry, folder, identity, clock, random);
+    renewal.begin();
+    renewal.run()
 }
 
 /// The certificate of the CA with this `directory` that is kept below `data`; none before the first.
@@ -80,12 +82,4 @@ pub fn kept(data: &Path, directory: &str) -> Result<Option<Certificate>, Certifi
 #[must_use]
 pub fn renewal_due(certificate: &Certificate) -> Timestamp {
     schedule::due(certificate)
-}
-
-/// Whether `ca_file` has roots in it.
-///
-/// # Errors
-/// [`RootsFault`], with the name of the file.
-pub fn check_roots(ca_file: &Path) -> Result<(), RootsFault> {
-    exchange::roots(Some(ca_file)).map(drop)
 }

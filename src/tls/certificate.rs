@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use zeroize::Zeroizing;
 
 use crate::types::Timestamp;
 
@@ -140,11 +141,16 @@ impl Certificate {
 }
 
 /// The beginning of a file, as far as one is read.
-pub(super) fn file(path: &Path) -> Result<Vec<u8>, CertificateFault> {
+pub(super) fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateFault> {
     use std::io::Read;
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
-    read.map(|_| bytes).map_err(|error| CertificateFault::File { path: path.to_path_buf(), error })
+    let read = || {
+        let file = std::fs::File::open(path)?;
+        // With room for all of it at once, so that no piece of a key is left where the bytes were before.
+        let room = file.metadata()?.len().min(FILE_BYTES_MAX) as usize + 64;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    read().map_err(|error| CertificateFault::File { path: path.to_path_buf(), error })
 }
 
 fn point(since_epoch: Duration) -> Timestamp {

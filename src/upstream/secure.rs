@@ -4,10 +4,12 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, ClientConfig, Error};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -21,6 +23,8 @@ const PROTOCOL: &[u8] = b"http/1.1";
 const USUAL_PORT: u16 = 443;
 /// The most of what a stranger's certificate says that is repeated, in characters.
 const SAID_MAX: usize = 300;
+/// How long handshakes must go well until the same trouble is news again: one that comes and goes would fill the log.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 /// A model server that is spoken to by TLS. Its certificate is always checked.
 pub struct Secure {
@@ -30,8 +34,16 @@ pub struct Secure {
     name: ServerName<'static>,
     trust: Trust,
     config: Arc<ClientConfig>,
-    /// Why the last handshake failed; none when it did not.
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Trouble>,
+}
+
+/// What was said of handshakes that failed.
+#[derive(Default)]
+struct Trouble {
+    /// Why the last one did.
+    reason: Option<String>,
+    /// Since when none has.
+    well_since: Option<Instant>,
 }
 
 impl Secure {
@@ -69,12 +81,26 @@ impl Secure {
         }
     }
 
-    fn went(&self, trouble: Option<String>) {
-        let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reason) = trouble.as_ref().filter(|_| *last != trouble) {
+    fn went(&self, reason: Option<String>) {
+        let news = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).news(reason, Instant::now());
+        if let Some(reason) = news {
             tracing::warn!(upstream = self.upstream, "no TLS to the model server: {reason}");
         }
-        *last = trouble;
+    }
+}
+
+impl Trouble {
+    /// Takes note of how a handshake went, and gives the reason when it has to be said: it is another one than before, or
+    /// all was well for a while.
+    fn news(&mut self, reason: Option<String>, now: Instant) -> Option<String> {
+        let Some(reason) = reason else {
+            self.well_since.get_or_insert(now);
+            return None;
+        };
+        let was_well = self.well_since.take().is_some_and(|since| now - since >= FORGET_AFTER);
+        let is_known = self.reason.as_ref() == Some(&reason) && !was_well;
+        self.reason = Some(reason);
+        self.reason.clone().filter(|_| !is_known)
     }
 }
 
@@ -189,6 +215,20 @@ mod tests {
         ] {
             assert_eq!(secure(host, port).to_string(), said);
         }
+    }
+
+    #[test]
+    fn bug_trouble_that_comes_and_goes_is_said_once() {
+        let (mut trouble, begin) = (Trouble::default(), Instant::now());
+        let mut is_news = |second: u64, reason: Option<&str>| {
+            let at = begin + Duration::from_secs(second);
+            trouble.news(reason.map(str::to_string), at).is_some()
+        };
+        assert!(is_news(0, Some("expired")));
+        assert!(!is_news(1, None) && !is_news(2, Some("expired")));
+        assert!(!is_news(3, None) && !is_news(50, None) && !is_news(62, Some("expired")));
+        assert!(!is_news(63, None) && !is_news(100, None) && is_news(123, Some("expired")));
+        assert!(is_news(124, Some("another")));
     }
 
     #[test]

@@ -283,6 +283,7 @@ async fn answers_that_make_no_sense_are_said_and_tried_again() {
     for (endpoint, trouble, said) in [
         ("/directory", Trouble::Garbage, "the CA's answer can't be understood"),
         ("/directory", Trouble::Html(502), "localhost answered 502 without saying why"),
+        ("/directory", Trouble::NoNonces, "the order broke off: nothing can be made of what the CA answered"),
         ("/new-nonce", Trouble::Html(503), "localhost answered 503 without saying why"),
         ("/new-account", Trouble::Html(500), "localhost answered 500 without saying why"),
         ("/new-order", Trouble::Garbage, "the CA's answer can't be understood"),
@@ -299,6 +300,20 @@ async fn answers_that_make_no_sense_are_said_and_tried_again() {
         let lines = house.log.lines("no certificate for ai.example.test");
         assert_eq!(lines.len(), 1, "{endpoint} {trouble:?}: {lines:?}");
         assert!(lines[0].contains(said), "{endpoint} {trouble:?}: {lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn bug_an_order_outlives_answers_that_say_nothing_of_it() {
+    for (endpoint, trouble) in [
+        ("/order", Trouble::Wait("18446744073709551615")),
+        ("/order", Trouble::Html(502)),
+        ("/certificate", Trouble::Html(503)),
+    ] {
+        let house = House::with_trouble(endpoint, &[trouble]).await;
+        house.certified("ai.example.test").await;
+        assert_eq!(house.ca.asked_at("/new-order").len(), 1, "{endpoint} {trouble:?}");
+        assert!(house.log.lines("no certificate for").is_empty(), "{endpoint} {trouble:?}");
     }
 }
 

@@ -218,6 +218,21 @@ fn an_http_2_client_that_only_stays_busy_is_ended() {
 }
 
 #[test]
+fn bug_what_comes_while_an_idle_http_2_connection_ends_is_answered() {
+    const GOAWAY: &str = "\0\0\u{8}\u{7}\0\0\0\0\0";
+    let (_home, ember, key) = served_with("idle_timeout = \"300ms\"");
+    let ask = |stream| frame(HEADERS, END_STREAM | END_HEADERS, stream, &head("GET", "/v1/models", &key));
+    let mut wire = Wire::open(&ember);
+    wire.send([greeting(), ask(1)].concat());
+    wire.read_until(GOAWAY);
+    // Sent before the client has heard of the end.
+    wire.send(ask(3));
+    let rest = wire.rest();
+    let head_of_answer = [1, END_HEADERS, 0, 0, 0, 3];
+    assert!(rest.0.windows(6).any(|bytes| bytes == head_of_answer), "no answer");
+}
+
+#[test]
 fn an_http_2_head_without_end_is_bounded() {
     let (_home, ember, key) = served();
     let mut wire = Wire::open(&ember);

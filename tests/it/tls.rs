@@ -347,6 +347,7 @@ fn files_that_can_not_be_used_are_refused_before_anything_is_served() {
     let home = home("", "");
     let (other, good) = (Pair::new(), std::fs::read_to_string(home.file(CERT_FILE)).unwrap());
     let key = std::fs::read_to_string(home.file(KEY_FILE)).unwrap();
+    home.ok(&["account", "create", "ops@example.com"]);
     let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (chain, private, said) in [
         (None, Some(&*key), "server.tls.cert_file"),
@@ -370,12 +371,26 @@ fn files_that_can_not_be_used_are_refused_before_anything_is_served() {
             assert!(stderr.contains(said) && stderr.contains(home.file(file).to_str().unwrap()), "{stderr}");
             assert!(!stderr.contains("PRIVATE KEY"), "{stderr}");
         }
+        // A key must be revocable all the same.
+        home.ok(&["key", "list"]);
     }
     let text = std::fs::read_to_string(home.file("ember.toml")).unwrap();
     std::fs::write(home.file("ember.toml"), text.replace("key_file = \"key.pem\"\n", "")).unwrap();
     let output = home.run(&["config", "check"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8(output.stderr).unwrap().contains("needs server.tls.key_file"));
+}
+
+#[test]
+fn bug_a_start_between_the_writes_of_a_pair_waits_for_the_second() {
+    let home = home("", "");
+    let other = Pair::new();
+    std::fs::write(home.file(KEY_FILE), &other.key).unwrap();
+    let (command, file) = (home.command(&["serve"]), home.file(CERT_FILE));
+    let starts = std::thread::spawn(move || Ember::start(command));
+    std::thread::sleep(Duration::from_millis(700));
+    std::fs::write(file, &other.chain).unwrap();
+    assert!(starts.join().unwrap().log().contains("listening"));
 }
 
 #[test]
@@ -405,7 +420,14 @@ fn a_credential_of_the_service_manager_is_a_key_file() {
     std::fs::write(home.file("ember.toml"), text).unwrap();
     std::fs::create_dir(home.file("credentials")).unwrap();
     std::fs::rename(home.file(KEY_FILE), home.file("credentials/tls")).unwrap();
-    assert_eq!(home.run(&["config", "check"]).status.code(), Some(3));
+    let serve = home.run(&["serve"]);
+    assert_eq!(serve.status.code(), Some(3));
+    assert!(String::from_utf8(serve.stderr).unwrap().contains("needs CREDENTIALS_DIRECTORY"));
+    // What is handed to the service alone keeps nobody else from anything.
+    let check = home.run(&["config", "check"]);
+    let said = String::from_utf8(check.stderr).unwrap();
+    assert!(check.status.success() && said.contains("credential:tls is handed to the service"), "{said}");
+    home.ok(&["account", "create", "ops@example.com"]);
     let mut command = home.command(&["serve"]);
     command.env("CREDENTIALS_DIRECTORY", home.file("credentials"));
     assert_eq!(Ember::start(command).get("/healthz", None).status, 200);

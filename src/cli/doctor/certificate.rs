@@ -17,7 +17,10 @@ pub(super) fn check(server: &ServerConfig, data: &Path, now: Timestamp) -> Optio
     if let Some(tls) = &server.tls {
         let next =
             "put a newer one into the files of server.tls; a running server takes it without a restart";
-        return Some(judged(&tls.certificate, now, next));
+        return Some(match &tls.certificate {
+            Some(certificate) => judged(certificate, now, next),
+            None => Finding::ok(CHECK, "only the service can read its key; `ember config check` says why"),
+        });
     }
     server.acme.as_ref().map(|acme| of_ca(acme, data, now))
 }

@@ -1,7 +1,6 @@
 //! One request to the CA's server and its answer, over TLS, bounded in time and size. Never: what ACME means by them.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,25 +12,25 @@ use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::tls::Trust;
 use crate::types::{Clock, Timestamp};
 
 /// One request with its answer.
 const EXCHANGE_TIME: Duration = Duration::from_secs(30);
-/// A connection to one of the addresses of a name.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// A connection to a name, whichever of its addresses takes it.
+const CONNECT_TIME: Duration = Duration::from_secs(15);
 /// Addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 8;
 /// An answer: a chain of certificates is the longest.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// The longest `Retry-After` that is handed on: far longer ones can't be reckoned with.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A connection for each request: an order takes some fifteen, every other month.
 #[derive(Clone)]
@@ -39,30 +38,6 @@ pub(super) struct Exchanges {
     tls: TlsConnector,
     clock: Arc<dyn Clock>,
     asked: Arc<Mutex<Option<Duration>>>,
-}
-
-/// Why whom to trust is not known.
-#[derive(Debug, thiserror::Error)]
-pub enum RootsFault {
-    /// The file can't be read, or is no PEM.
-    #[error("{path} can't be read: {reason}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// There is nothing in it.
-    #[error("{0} has no certificate in PEM (-----BEGIN CERTIFICATE-----)")]
-    Empty(PathBuf),
-    /// The machine has none.
-    #[error(
-        "the system has no root certificates; install ca-certificates, or name some in server.acme.ca_file"
-    )]
-    System,
-    /// TLS itself.
-    #[error(transparent)]
-    Tls(#[from] rustls::Error),
 }
 
 /// Why there is no answer.
@@ -85,14 +60,9 @@ enum Fault {
 }
 
 impl Exchanges {
-    /// # Errors
-    /// [`RootsFault`].
-    pub(super) fn new(ca_file: Option<&Path>, clock: Arc<dyn Clock>) -> Result<Self, RootsFault> {
-        let roots = roots(ca_file)?;
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?;
-        let config = config.with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), clock, asked: Arc::default() })
+    /// With whoever shows a certificate that one of `trust` vouches for.
+    pub(super) fn new(trust: &Trust, clock: Arc<dyn Clock>) -> Self {
+        Self { tls: TlsConnector::from(trust.client(&[])), clock, asked: Arc::default() }
     }
 
     /// How long the CA wanted not to be asked, by the last answer that was a refusal.
@@ -111,7 +81,7 @@ impl Exchanges {
         request.headers_mut().insert(HOST, named);
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = path.parse().map_err(|_| Fault::Url(uri.clone()))?;
-        let (parts, body) = over(stream, request, &host).await?;
+        let (mut parts, body) = over(stream, request, &host).await?;
         if parts.status.is_client_error() || parts.status.is_server_error() {
             let asked = wait(&parts.headers, self.clock.now());
             *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = asked;
@@ -119,6 +89,7 @@ impl Exchanges {
                 return Err(Fault::Unexplained(host, parts.status.as_u16()));
             }
         }
+        bound_wait(&mut parts.headers, self.clock.now());
         Ok(BytesResponse { parts, body: Box::new(body) })
     }
 
@@ -145,11 +116,16 @@ impl HttpClient for Exchanges {
     }
 }
 
-/// A connection to the first address of the name that takes one.
+/// A connection to the first address of the name that takes one. Each address has its share of the time that is left, so
+/// that one that leads nowhere does not hide the next.
 async fn first(host: &str, port: u16) -> io::Result<TcpStream> {
+    let until = Instant::now() + CONNECT_TIME;
     let mut fault = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host((host, port)).await?.take(ADDRESSES_MAX) {
-        match timeout(CONNECT_TIME, TcpStream::connect(address)).await {
+    let found = timeout_at(until, tokio::net::lookup_host((host, port))).await??;
+    let addresses: Vec<_> = found.take(ADDRESSES_MAX).collect();
+    for (left, address) in (1..=addresses.len() as u32).rev().zip(addresses) {
+        let share = until.saturating_duration_since(Instant::now()) / left;
+        match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => fault = error,
             Err(_) => fault = io::ErrorKind::TimedOut.into(),
@@ -192,21 +168,13 @@ fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(Timestamp::from_millis(date.as_millisecond()).since(now))
 }
 
-/// Whom to trust: what is in the file, else whom the system trusts. Reads files.
-pub(super) fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, RootsFault> {
-    let mut roots = RootCertStore::empty();
-    let Some(path) = ca_file else {
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        return if roots.is_empty() { Err(RootsFault::System) } else { Ok(roots) };
-    };
-    let fault =
-        |error: &dyn std::fmt::Display| RootsFault::File { path: path.into(), reason: error.to_string() };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| fault(&error))?;
-    for certificate in certificates {
-        roots.add(certificate.map_err(|error| fault(&error))?).map_err(|error| fault(&error))?;
+/// Leaves no `Retry-After` but one in seconds that can be reckoned with.
+fn bound_wait(headers: &mut HeaderMap, now: Timestamp) {
+    let asked = wait(headers, now).filter(|asked| *asked <= WAIT_MAX);
+    headers.remove(RETRY_AFTER);
+    if let Some(asked) = asked {
+        headers.insert(RETRY_AFTER, HeaderValue::from(asked.as_secs()));
     }
-    if roots.is_empty() { Err(RootsFault::Empty(path.to_path_buf())) } else { Ok(roots) }
 }
 
 #[cfg(test)]
@@ -229,15 +197,18 @@ mod tests {
     }
 
     #[test]
-    fn roots_are_refused_by_the_name_of_their_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ca.pem");
-        let said = || roots(Some(&path)).unwrap_err().to_string();
-        assert!(said().contains("ca.pem can't be read"), "{}", said());
-        std::fs::write(&path, "").unwrap();
-        assert!(said().contains("ca.pem has no certificate"), "{}", said());
-        let made = rcgen::generate_simple_self_signed(["a.test".to_string()]).unwrap();
-        std::fs::write(&path, made.cert.pem()).unwrap();
-        assert_eq!(roots(Some(&path)).unwrap().len(), 1);
+    fn a_wait_beyond_reason_is_not_handed_on() {
+        let now: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
+        let handed_on = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            bound_wait(&mut headers, now);
+            headers.get(RETRY_AFTER).map(|value| value.to_str().unwrap().to_string())
+        };
+        assert_eq!(handed_on("5").as_deref(), Some("5"));
+        assert_eq!(handed_on("Thu, 26 Nov 2026 12:00:07 GMT").as_deref(), Some("7"));
+        for text in ["86401", "18446744073709551615", "Thu, 31 Dec 9999 23:59:59 GMT", "soon", "-1"] {
+            assert_eq!(handed_on(text), None, "{text}");
+        }
     }
 }

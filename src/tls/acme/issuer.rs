@@ -1,5 +1,6 @@
 //! Whoever gives certificates: the account at a CA's server, and what is asked of what comes back. Never: when.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::tls::{Certificate, Identity};
+use crate::tls::{Certificate, Identity, Trust};
 use crate::types::Clock;
 
 use super::exchange::Exchanges;
@@ -23,7 +24,7 @@ use super::{Settings, order, schedule};
 const ORDER_TIME: Duration = Duration::from_secs(600);
 
 /// Gives certificates. One in the house; tests have others.
-pub(super) trait Issuer: Send + Sync {
+pub(super) trait Issuer: Send + Sync + 'static {
     /// Asks for one.
     fn issue(&self) -> impl Future<Output = Result<Issued, Refusal>> + Send;
 }
@@ -95,13 +96,22 @@ impl AcmeServer {
 
 impl Issuer for AcmeServer {
     async fn issue(&self) -> Result<Issued, Refusal> {
-        let (ca_file, clock) = (self.settings.ca_file.clone(), Arc::clone(&self.clock));
-        let exchanges = blocking(move || Exchanges::new(ca_file.as_deref(), clock)).await?;
-        let exchanges = exchanges.map_err(|fault| Refusal::new(&fault.to_string()))?;
+        let ca_file = self.settings.ca_file.clone();
+        let exchanges =
+            Exchanges::new(&blocking(move || trust(ca_file.as_deref())).await??, Arc::clone(&self.clock));
         let issued = timeout(ORDER_TIME, self.order(exchanges.clone())).await;
         let issued = issued.unwrap_or_else(|_| Err(Refusal::new("the order took longer than ten minutes")));
         issued.map_err(|refusal| refusal.with_wait(exchanges.asked()))
     }
+}
+
+/// Whom to trust to vouch for the CA's own server: who is in the file, else whom the system trusts. Reads files.
+fn trust(ca_file: Option<&Path>) -> Result<Trust, Refusal> {
+    let Some(file) = ca_file else {
+        let named = |fault| Refusal::new(&format!("{fault}; or name some in server.acme.ca_file"));
+        return Trust::system().map_err(named);
+    };
+    Trust::read(file).map_err(|fault| Refusal::new(&fault.to_string()))
 }
 
 /// Whether a certificate is for a domain.

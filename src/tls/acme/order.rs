@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationHandle, AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order,
+    Account, AuthorizationHandle, AuthorizationStatus, ChallengeType, Error, Identifier, NewOrder, Order,
     OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls_pki_types::PrivatePkcs8KeyDer;
+use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use crate::tls::{Certificate, Identity};
@@ -17,6 +18,10 @@ use super::refusal::Refusal;
 
 /// How long the CA may look at the proofs, and then work on the certificate.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// When the CA is asked again how an order stands, if it could not be reached or gave no answer to be understood: the
+/// order and its key are worth more than a hiccup.
+const AGAIN_AFTER: [Duration; 3] =
+    [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(8)];
 
 /// Proofs that are shown; no longer than this lives.
 struct Proofs<'i> {
@@ -47,7 +52,7 @@ pub(super) async fn carry_out(
     let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
     let mut proofs = Proofs { identity, domains: Vec::new() };
     prove(&mut order, domains, &mut proofs).await?;
-    match order.poll_ready(&policy()).await {
+    match ready(&mut order).await {
         Ok(OrderStatus::Ready) => {}
         Ok(_) => return Err(why(&mut order).await.unwrap_or_else(unexplained)),
         // What the CA says of the order is less than what it says of the proof.
@@ -55,12 +60,34 @@ pub(super) async fn carry_out(
     }
     drop(proofs);
     let key = Zeroizing::new(order.finalize().await?);
-    let chain = order.poll_certificate(&policy()).await?;
+    let chain = chain(&mut order).await?;
     Ok(Zeroizing::new(format!("{}{chain}", *key)))
 }
 
 fn policy() -> RetryPolicy {
     RetryPolicy::new().initial_delay(Duration::from_millis(250)).backoff(1.5).timeout(PATIENCE)
+}
+
+/// How the order stands once the CA has looked at the proofs.
+async fn ready(order: &mut Order) -> Result<OrderStatus, Error> {
+    for pause in AGAIN_AFTER {
+        match order.poll_ready(&policy()).await {
+            Err(Error::Other(_)) => sleep(pause).await,
+            outcome => return outcome,
+        }
+    }
+    order.poll_ready(&policy()).await
+}
+
+/// The certificate once it is made.
+async fn chain(order: &mut Order) -> Result<String, Error> {
+    for pause in AGAIN_AFTER {
+        match order.poll_certificate(&policy()).await {
+            Err(Error::Other(_)) => sleep(pause).await,
+            outcome => return outcome,
+        }
+    }
+    order.poll_certificate(&policy()).await
 }
 
 fn unexplained() -> Refusal {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
@@ -17,10 +18,12 @@ use super::schedule::{due, is_valid, pause};
 
 /// The clock on the wall may be set, and machines sleep: so often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// While nothing is shown, the kept certificate is looked at so often: the clock may have been wrong when Ember began.
+const KEPT_EVERY: Duration = Duration::from_secs(60);
 
 /// The care for one certificate.
 pub(super) struct Renewal<I> {
-    issuer: I,
+    issuer: Arc<I>,
     domains: Vec<String>,
     retry: Retry,
     folder: Folder,
@@ -45,34 +48,49 @@ impl<I: Issuer> Renewal<I> {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
-        let (current, unsaved, failures) = (None, None, 0);
+        let (issuer, current, unsaved, failures) = (Arc::new(issuer), None, None, 0);
         Self { issuer, domains, retry, folder, identity, clock, random, current, unsaved, failures }
     }
 
-    /// Never ends.
-    pub(super) async fn run(mut self) {
-        self.show_kept().await;
-        loop {
-            let wait = self.step().await;
-            sleep(wait).await;
-        }
-    }
-
-    /// Shows what was kept, as long as clients take it and it is for one of the domains: better a certificate for some
-    /// of them than for none until the order is through.
-    async fn show_kept(&mut self) {
-        let folder = self.folder.clone();
-        let kept = blocking(move || folder.certificate()).await.ok().flatten();
-        let now = self.clock.now();
-        let useful =
-            |kept: &Certificate| is_valid(kept, now) && self.domains.iter().any(|name| has(kept, name));
-        let Some(kept) = kept.filter(useful) else {
+    /// Shows what was kept, before anybody connects. Reads files.
+    pub(super) fn begin(&mut self) {
+        let kept = self.folder.certificate();
+        self.show_kept(kept);
+        if self.current.is_none() {
             tracing::info!(
                 "a certificate for {} is ordered; until it is there, TLS handshakes fail",
                 self.names()
             );
-            return;
-        };
+        }
+    }
+
+    /// Never ends.
+    pub(super) async fn run(mut self) {
+        loop {
+            let wait = self.step().await;
+            self.pause(wait).await;
+        }
+    }
+
+    /// Waits, and looks meanwhile whether the kept certificate has become of use, if there is nothing to show.
+    async fn pause(&mut self, mut left: Duration) {
+        while self.current.is_none() && left > KEPT_EVERY {
+            sleep(KEPT_EVERY).await;
+            left -= KEPT_EVERY;
+            let folder = self.folder.clone();
+            let kept = blocking(move || folder.certificate()).await.ok().flatten();
+            self.show_kept(kept);
+        }
+        sleep(left).await;
+    }
+
+    /// Shows what was kept, as long as clients take it and it is for one of the domains: better a certificate for some
+    /// of them than for none until the order is through.
+    fn show_kept(&mut self, kept: Option<Certificate>) {
+        let now = self.clock.now();
+        let useful =
+            |kept: &Certificate| is_valid(kept, now) && self.domains.iter().any(|name| has(kept, name));
+        let Some(kept) = kept.filter(useful) else { return };
         let names = kept.names().join(", ");
         tracing::info!(valid_until = %kept.not_after(), renewed_from = %due(&kept), "the kept certificate for {names} is shown");
         self.take(kept);
@@ -84,10 +102,19 @@ impl<I: Issuer> Renewal<I> {
         if !self.is_due() {
             return self.rest();
         }
-        match self.issuer.issue().await {
+        match self.issue().await {
             Ok(issued) => self.accept(issued).await,
             Err(refusal) => self.refused(&refusal),
         }
+    }
+
+    /// Asks for a certificate in a task of its own: answers that nobody has thought of may end it, but not the care.
+    async fn issue(&self) -> Result<Issued, Refusal> {
+        let (issuer, mut task) = (Arc::clone(&self.issuer), JoinSet::new());
+        task.spawn(async move { issuer.issue().await });
+        let broken_off =
+            || Err(Refusal::new("the order broke off: nothing can be made of what the CA answered"));
+        task.join_next().await.and_then(Result::ok).unwrap_or_else(broken_off)
     }
 
     fn is_due(&self) -> bool {

@@ -40,6 +40,10 @@ pub enum Trouble {
     AnotherName,
     /// No tls-alpn-01 is offered.
     OtherChallenge,
+    /// No URL for nonces.
+    NoNonces,
+    /// Answered as always, with this wait.
+    Wait(&'static str),
     /// The order turns out invalid, for a reason of its own.
     Invalid,
 }
@@ -208,6 +212,16 @@ impl Desk {
             }
             Some(Trouble::Garbage) => Response::new(Full::from("{\"status\":7")),
             Some(Trouble::BadNonce) => problem(400, "badNonce", "the nonce was used"),
+            Some(Trouble::NoNonces) => {
+                let mut directory = self.directory();
+                directory["newNonce"] = json!("no URL");
+                said(&directory)
+            }
+            Some(Trouble::Wait(text)) => {
+                let mut answer = self.signed(&path, &endpoint, &body, None);
+                answer.headers_mut().insert("retry-after", text.parse().unwrap());
+                answer
+            }
             trouble if is_post => self.signed(&path, &endpoint, &body, trouble),
             _ if endpoint == "/directory" => said(&self.directory()),
             _ => Response::new(Full::default()),

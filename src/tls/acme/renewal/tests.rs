@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::Instant;
 
@@ -35,11 +36,14 @@ struct Script {
     answers: Arc<Mutex<VecDeque<Result<Issued, Refusal>>>>,
     asked_at: Arc<Mutex<Vec<u64>>>,
     began: Instant,
+    /// At the next question.
+    panics: Arc<AtomicBool>,
 }
 
 impl Issuer for Script {
     async fn issue(&self) -> Result<Issued, Refusal> {
         self.asked_at.lock().unwrap().push(self.began.elapsed().as_secs());
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "an answer that nobody has thought of");
         let answer = self.answers.lock().unwrap().pop_front();
         match answer {
             Some(answer) => answer,
@@ -72,7 +76,8 @@ struct House {
 
 impl House {
     fn new() -> Self {
-        let script = Script { answers: Arc::default(), asked_at: Arc::default(), began: Instant::now() };
+        let (answers, asked_at, panics) = (Arc::default(), Arc::default(), Arc::default());
+        let script = Script { answers, asked_at, began: Instant::now(), panics };
         Self { data: tempfile::tempdir().unwrap(), identity: Arc::default(), script }
     }
 
@@ -87,7 +92,7 @@ impl House {
     /// Lives so many seconds with these answers; when the CA was asked.
     async fn live(&self, domains: &[&str], seconds: u64, answers: Vec<Result<Issued, Refusal>>) -> Vec<u64> {
         self.script.answers.lock().unwrap().extend(answers);
-        let renewal = Renewal::new(
+        let mut renewal = Renewal::new(
             self.script.clone(),
             domains.iter().map(ToString::to_string).collect(),
             Retry::default(),
@@ -96,6 +101,7 @@ impl House {
             Arc::new(Wall(self.script.began)),
             Arc::new(NoSpread),
         );
+        renewal.begin();
         let _ = tokio::time::timeout(Duration::from_secs(seconds), renewal.run()).await;
         self.script.asked_at.lock().unwrap().clone()
     }
@@ -215,4 +221,41 @@ async fn a_certificate_that_is_near_its_end_already_is_not_ordered_in_a_circle()
     // Fine until a third is left; then each comes back as if it were a failure.
     assert_eq!(asked_at[..4], [0, 16 * 3600, 16 * 3600 + 60, 16 * 3600 + 180]);
     assert!(asked_at.len() < 20, "{asked_at:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bug_an_order_that_panics_is_a_failure_and_tried_again() {
+    let house = House::new();
+    house.script.panics.store(true, Ordering::SeqCst);
+    let first = issued(&["a.test"], (1, 1), (4, 1));
+    assert_eq!(house.live(&["a.test"], DAY, vec![Ok(first.clone())]).await, [0, 60]);
+    assert!(house.shows(&first));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bug_a_kept_certificate_is_shown_when_the_clock_has_come_right() {
+    let house = House::new();
+    let kept = issued(&["a.test"], (1, 2), (4, 1));
+    house.keep(&kept);
+    let refusals = (0..20).map(|_| Err(refusal(None))).collect();
+    house.live(&["a.test"], DAY + 60, refusals).await;
+    assert!(house.shows(&kept));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bug_what_is_kept_is_shown_before_anything_is_awaited() {
+    let house = House::new();
+    let kept = issued(&["a.test"], (1, 1), (4, 1));
+    house.keep(&kept);
+    let settings = super::super::Settings {
+        domains: vec!["a.test".to_string()],
+        email: None,
+        directory: "https://ca.test/directory".to_string(),
+        ca_file: None,
+        retry: Retry::default(),
+    };
+    let (identity, clock) = (Arc::clone(&house.identity), Arc::new(Wall(house.script.began)));
+    let care = super::super::keep_renewed(settings, house.data.path(), identity, clock, Arc::new(NoSpread));
+    assert!(house.shows(&kept));
+    drop(care);
 }
