@@ -110,7 +110,8 @@ impl Server {
         tasks.spawn(trail::keep(Arc::clone(&built.registry), built.upkeep.subscribe()));
         tasks.spawn(usage::write_down(Arc::clone(&built.meter), Arc::clone(&built.metrics)));
         if let Some(address) = self.config.metrics.listen {
-            tasks.spawn(exposition::listener(address)?.serve(exposition));
+            let shared = exposition::shared(exposition, Arc::new(SystemStopwatch::start()));
+            tasks.spawn(exposition::listener(address)?.serve(shared));
         }
         tasks.spawn(ledger::write_down(Arc::clone(&built.limiter), Arc::clone(&built.clock)));
         let expired = std::mem::replace(&mut built.expired, mpsc::channel(1).1);
