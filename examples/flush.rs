@@ -1,12 +1,13 @@
 //! Measures how long it takes to write down what many keys have used, and what that costs those who count meanwhile:
 //! `cargo run --release --example flush -- DIR [KEYS] [OPEN]`. Leaves a store in DIR.
 
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use ember_gateway::meter::{Holder, Ledger, Meter, OpenUse, Spent, Used};
+use ember_gateway::meter::{Holder, Ledger, Meter, OpenUse, RateUsed, Spent, Used};
 use ember_gateway::store::{Birth, RedbStore, Store, StoreOptions};
 use ember_gateway::types::{AccountId, Clock, Ending, KeyId, Timestamp, Tokens};
 
@@ -49,7 +50,9 @@ fn write_limits(store: &Arc<dyn Store>, keys: usize) -> Result<Duration, Box<dyn
     let at = Timestamp::from_millis(1_800_000_000_000);
     let row = |number: usize| {
         let budgets = vec![Spent { budget: 3, since: at, amount: number as u64 }];
-        let used = Used { debts: [Duration::from_secs(9), Duration::ZERO], at, budgets };
+        let nine = Duration::from_secs(9);
+        let rate = RateUsed { debt: nine, owed: nine, max: NonZeroU64::new(60) };
+        let used = Used { rates: [rate, RateUsed::default()], at, budgets };
         Some((Holder::Key(KeyId::from_bytes(&id(1, number))?), used))
     };
     let rows: Vec<_> = (0..keys).filter_map(row).collect();

@@ -32,7 +32,7 @@ use line::{Line, Lines, Owner, Share};
 use read::Whose;
 
 pub use figures::{Course, Figures, Use};
-pub use ledger::{Holder, Ledger, Spent, Used};
+pub use ledger::{Holder, Ledger, RateUsed, Spent, Used};
 pub use open::{OpenUse, Progress};
 pub use report::{Ask, Group, Report, ReportError, ReportLine, Step};
 pub use trace::{BrowserRefusals, HINT_WINDOW, KeyTrace, KeyUser, Spread, USERS_MAX};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -25,7 +26,7 @@ use request::Requests;
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Gives the text of all metrics as they stand. May block for a moment.
-pub type Exposition = Arc<dyn Fn() -> String + Send + Sync>;
+pub type Exposition = Arc<dyn Fn() -> Bytes + Send + Sync>;
 
 /// A commit of a small group takes a flush of the disk: tens of microseconds to seconds.
 const COMMIT: [f64; 13] =
@@ -37,6 +38,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Requests,
     in_flight: Gauge,
+    waiting: Gauge,
     connections: Gauge,
     commits: Histogram,
     commit_failures: Counter,
@@ -65,6 +67,8 @@ impl Drop for Underway {
 pub struct Figures {
     /// Requests under way on the public door, of whatever kind.
     pub in_flight: u64,
+    /// Those of them that stand in line for a model server.
+    pub waiting: u64,
     /// Open connections of the public door.
     pub connections: u64,
     /// Requests that Ember refused or whose answer it broke off since it began, by the error's code.
@@ -75,17 +79,28 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
         let requests = Requests::new();
-        let (in_flight, connections) = (Gauge::default(), Gauge::default());
+        let (in_flight, waiting, connections) = (Gauge::default(), Gauge::default(), Gauge::default());
         let (commits, commit_failures) = (Histogram::new(COMMIT), Counter::default());
         requests.register(&mut registry);
         registry.register("ember_requests_in_flight", "Requests under way", in_flight.clone());
+        let help = "Requests that stand in line for a model server, or for several at once";
+        registry.register("ember_requests_waiting", help, waiting.clone());
         registry.register("ember_connections", "Open connections", connections.clone());
         let help = "How long groups of commits took to become durable";
         registry.register_with_unit("ember_store_commit", help, Unit::Seconds, commits.clone());
         let help = "Groups of commits that the disk did not take";
         registry.register("ember_store_commit_failures", help, commit_failures.clone());
         let usage_unwritten = AtomicBool::new(false);
-        Self { registry, requests, in_flight, connections, commits, commit_failures, usage_unwritten }
+        Self {
+            registry,
+            requests,
+            in_flight,
+            waiting,
+            connections,
+            commits,
+            commit_failures,
+            usage_unwritten,
+        }
     }
 }
 
@@ -94,6 +109,12 @@ impl Metrics {
     #[must_use]
     pub fn request_began(&self) -> Underway {
         Underway::new(&self.in_flight)
+    }
+
+    /// A request stands in line, until what is given is dropped.
+    #[must_use]
+    pub fn stands_in_line(&self) -> Underway {
+        Underway::new(&self.waiting)
     }
 
     /// A request ended.
@@ -127,7 +148,12 @@ impl Metrics {
         let count = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or_default();
         let errors = self.requests.errors.each().into_iter();
         let errors = errors.map(|(set, counter)| (set.code, counter.get())).collect();
-        Figures { in_flight: count(&self.in_flight), connections: count(&self.connections), errors }
+        Figures {
+            in_flight: count(&self.in_flight),
+            waiting: count(&self.waiting),
+            connections: count(&self.connections),
+            errors,
+        }
     }
 
     /// All of it and `moment`, as text of [`MEDIA_TYPE`].

@@ -39,6 +39,8 @@ pub struct ServerStatus {
     pub tokens: Tokens,
     /// Requests under way on the public door, of whatever kind.
     pub in_flight: u64,
+    /// Those of them that stand in line for a model server, or for several at once.
+    pub waiting: u64,
     /// Open connections of the public door.
     pub connections: u64,
     /// Requests that it refused or whose answer it broke off since it began, by the error's code.

@@ -140,6 +140,7 @@ impl Running for Seventh {
             requests: 0,
             tokens: Tokens::default(),
             in_flight: 0,
+            waiting: 0,
             connections: 0,
             errors: std::collections::BTreeMap::default(),
         }

@@ -119,10 +119,6 @@ fn show(sample: &Sample, pace: &Pace, redraws: bool, screen: &mut Screen<'_, '_>
     }
 }
 
-fn waiting(server: &ServerStatus) -> u64 {
-    server.upstreams.iter().map(|one| one.waiting).sum()
-}
-
 fn healthy(server: &ServerStatus) -> String {
     let up = server.upstreams.iter().filter(|one| one.state.is_healthy()).count();
     format!("{up} of {}", server.upstreams.len())
@@ -137,7 +133,7 @@ fn line(sample: &Sample, pace: &Pace) -> String {
         pace.each_second(pace.tokens.completion),
         pace.errors(),
         server.in_flight,
-        waiting(server),
+        server.waiting,
         healthy(server)
     )
 }
@@ -152,7 +148,7 @@ fn cells(sample: &Sample, pace: &Pace) -> Vec<String> {
         pace.each_second(pace.tokens.completion).to_string(),
         pace.errors().to_string(),
         server.in_flight.to_string(),
-        waiting(server).to_string(),
+        server.waiting.to_string(),
         server.connections.to_string(),
     ]
 }
@@ -179,7 +175,7 @@ fn json(sample: &Sample, pace: &Pace) -> serde_json::Value {
         "completion_tokens_per_second": pace.each_second(pace.tokens.completion),
         "errors": pace.errors,
         "in_flight": server.in_flight,
-        "waiting": waiting(server),
+        "waiting": server.waiting,
         "connections": server.connections,
         "upstreams": upstreams.collect::<Vec<_>>(),
     })
@@ -207,7 +203,7 @@ fn pairs(server: &ServerStatus, pace: Option<&Pace>) -> [(&'static str, String);
         ("Tokens read", rate(|pace| pace.tokens.prompt)),
         ("Tokens written", rate(|pace| pace.tokens.completion)),
         ("In flight", server.in_flight.to_string()),
-        ("Waiting", waiting(server).to_string()),
+        ("Waiting", server.waiting.to_string()),
         ("Connections", server.connections.to_string()),
         ("Errors", errors.map_or_else(|| "none".to_string(), listed)),
     ]
@@ -241,6 +237,7 @@ mod tests {
             requests,
             tokens: Tokens { prompt: 0, completion: requests * 10, cached: 0 },
             in_flight: 1,
+            waiting: 0,
             connections: 2,
             errors: [("overloaded".to_string(), errors)].into(),
         };

@@ -1,6 +1,7 @@
 //! The access line: one for each request, when its last byte is handed over or it is given up; the metrics count the
 //! same. Never: a key, a prompt, a raw path.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(super) struct Access {
     pub(super) ending: Ending,
     /// Ember's own share of the time until the answer began, where it was relayed.
     pub(super) overhead: Option<Duration>,
+    /// How long its body was waited for: that is the caller's doing.
+    pub(super) body_took: Duration,
     metrics: Arc<Metrics>,
     _underway: Underway,
 }
@@ -67,6 +70,7 @@ impl Access {
             report: None,
             ending: Ending::ClientGone,
             overhead: None,
+            body_took: Duration::ZERO,
             metrics: Arc::clone(metrics),
             _underway: metrics.request_began(),
         }
@@ -74,6 +78,14 @@ impl Access {
 
     pub(super) fn elapsed(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// Waits for the request's body.
+    pub(super) async fn reading<T>(&mut self, body: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let read = body.await;
+        self.body_took += began.elapsed();
+        read
     }
 
     fn count(&self, report: Option<&Report>, ending: Ending, took: Duration) {

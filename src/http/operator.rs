@@ -70,7 +70,7 @@ async fn carry_out(
     access: &mut Access,
     peer: Peer,
 ) -> Result<Draft, ApiError> {
-    let conduct = service.conduct();
+    let conduct = &asked.conduct;
     let ground = conduct.site.ground(&request, peer.address, peer.is_encrypted);
     let base_url = ground.as_ref().map(|ground| ground.base_url.clone()).ok();
     let (head, incoming) = request.into_parts();
@@ -99,8 +99,8 @@ async fn carry_out(
     };
     access.route = routed.pattern();
     request::refuse_encoded(&head.headers)?;
-    let limits = service.limits();
-    let body = body::read(incoming, BODY_BYTES_MAX, limits.body_timeout, &service.memory).await?;
+    let body = body::read(incoming, BODY_BYTES_MAX, conduct.limits.body_timeout, &service.memory);
+    let body = access.reading(body).await?;
     access.bytes_in = body.len();
     asked.open.body_done();
     let base_url = base_url.unwrap_or_else(|| service.parts.admin.base_url());
@@ -170,5 +170,5 @@ fn draft(answered: Answered) -> Draft {
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    Draft { status, headers, content: Content::Full(text.into()) }
+    Draft { status, headers, content: Content::Full(text) }
 }

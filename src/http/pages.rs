@@ -19,9 +19,9 @@ use super::dashboard::{ASSETS, Dashboard, Fields, Jar, Page, PageAnswer, Refused
 use super::error::ApiError;
 use super::route::Route;
 use super::service::{Draft, Peer, Service};
-use super::site::Ground;
+use super::site::{Ground, Site};
 use super::v1::Asked;
-use super::{body, request};
+use super::{Limits, body, request};
 
 /// Bytes of a form.
 const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -61,10 +61,11 @@ pub(super) async fn answer(
     asked: Asked<'_>,
     access: &mut Access,
 ) -> Result<Draft, ApiError> {
-    let ground = service.conduct().site.ground(&request, knock.peer.address, knock.peer.is_encrypted);
+    let site = &asked.conduct.site;
+    let ground = site.ground(&request, knock.peer.address, knock.peer.is_encrypted);
     let (head, incoming) = request.into_parts();
     let form = match head.method == Method::POST {
-        true => read_form(service, &head.headers, incoming).await?,
+        true => access.reading(read_form(service, &asked.conduct.limits, &head.headers, incoming)).await?,
         false => Bytes::new(),
     };
     access.bytes_in = form.len();
@@ -78,7 +79,7 @@ pub(super) async fn answer(
         target: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
         page: knock.page,
         subject: knock.subject,
-        place: place(service, &head.headers, knock.peer),
+        place: place(site, &head.headers, knock.peer),
         visitor: visitor.or_else(|| new_visitor(&*service.parts.random)).unwrap_or_default(),
         theme: theme(&head.headers, ground.is_secure),
         query: Fields::default(),
@@ -137,7 +138,12 @@ pub(super) fn asset(name: &str) -> Result<Draft, ApiError> {
     Ok(Draft { status: StatusCode::OK, headers, content })
 }
 
-async fn read_form(service: &Service, headers: &HeaderMap, body: Incoming) -> Result<Bytes, ApiError> {
+async fn read_form(
+    service: &Service,
+    limits: &Limits,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Bytes, ApiError> {
     const FORM: &[u8] = b"application/x-www-form-urlencoded";
     request::refuse_encoded(headers)?;
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -147,12 +153,12 @@ async fn read_form(service: &Service, headers: &HeaderMap, body: Incoming) -> Re
             "its body is not a form (application/x-www-form-urlencoded)".to_string(),
         ));
     }
-    body::read(body, FORM_BYTES_MAX, service.limits().body_timeout, &service.memory).await
+    body::read(body, FORM_BYTES_MAX, limits.body_timeout, &service.memory).await
 }
 
-pub(super) fn place(service: &Service, headers: &HeaderMap, peer: Peer) -> Place {
+fn place(site: &Site, headers: &HeaderMap, peer: Peer) -> Place {
     let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Place::new(service.conduct().site.client(headers, peer.address), agent)
+    Place::new(site.client(headers, peer.address), agent)
 }
 
 fn theme(headers: &HeaderMap, is_secure: bool) -> String {

@@ -3,12 +3,13 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -78,9 +79,10 @@ impl MetricsListener {
 }
 
 async fn serve_connection(stream: TcpStream, exposition: Exposition) {
+    let is_local = stream.local_addr().is_ok_and(|own| own.ip().to_canonical().is_loopback());
     let service = service_fn(move |request| {
         let exposition = Arc::clone(&exposition);
-        async move { Ok::<_, Infallible>(answer(&request, exposition).await) }
+        async move { Ok::<_, Infallible>(answer(&request, exposition, is_local).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -93,7 +95,15 @@ async fn serve_connection(stream: TcpStream, exposition: Exposition) {
     }
 }
 
-async fn answer(request: &Request<Incoming>, exposition: Exposition) -> Response<Full<Bytes>> {
+async fn answer(
+    request: &Request<Incoming>,
+    exposition: Exposition,
+    is_local: bool,
+) -> Response<Full<Bytes>> {
+    if is_local && !request.headers().get_all(HOST).iter().all(is_own_host) {
+        let words = "Over loopback, ask for localhost or an IP address: a page in a browser may be behind other names.\n";
+        return plain(StatusCode::MISDIRECTED_REQUEST, words);
+    }
     if request.uri().path() != "/metrics" {
         return plain(StatusCode::NOT_FOUND, "There is nothing here but /metrics.\n");
     }
@@ -108,15 +118,47 @@ async fn answer(request: &Request<Incoming>, exposition: Exposition) -> Response
     }
 }
 
-fn plain(status: StatusCode, words: &str) -> Response<Full<Bytes>> {
-    typed(status, "text/plain; charset=utf-8", words.to_string())
+/// Whether this can't be the name of a page elsewhere that was made to lead to this machine (DNS rebinding).
+fn is_own_host(host: &HeaderValue) -> bool {
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
+    let host = authority.host();
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || literal.parse::<IpAddr>().is_ok()
 }
 
-fn typed(status: StatusCode, media_type: &'static str, text: String) -> Response<Full<Bytes>> {
+fn plain(status: StatusCode, words: &'static str) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", Bytes::from_static(words.as_bytes()))
+}
+
+fn typed(status: StatusCode, media_type: &'static str, text: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_or_localhost_is_no_page_elsewhere() {
+        let is_own = |host: &'static str| is_own_host(&HeaderValue::from_static(host));
+        for own in ["localhost", "LOCALHOST:9411", "127.0.0.1:9411", "10.0.0.7", "[::1]:9411", "[fe80::1]"] {
+            assert!(is_own(own), "{own}");
+        }
+        for other in [
+            "",
+            "evil.example",
+            "evil.example:9411",
+            "localhost.evil.example",
+            "127.0.0.1.evil",
+            "[x]",
+            "a b",
+        ] {
+            assert!(!is_own(other), "{other}");
+        }
+    }
 }

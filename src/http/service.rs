@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use crate::gate::{Caller, Gate, Limited};
 use crate::metrics::Metrics;
 use crate::types::{Clock, Current, Ending, Measure, Random};
-use crate::upstream::{ReportHandle, Upstreams};
+use crate::upstream::{Report, ReportHandle, Upstreams};
 
 use super::access::Access;
 use super::admin::{AdminDoor, OPENAPI};
@@ -119,7 +119,7 @@ impl Service {
         }
     }
 
-    /// What holds now.
+    /// What holds now. A request asks once, so that it goes by the same all along.
     pub(super) fn conduct(&self) -> Arc<Conduct> {
         self.parts.conduct.get()
     }
@@ -142,7 +142,7 @@ impl Service {
         let client = conduct.site.client(request.headers(), peer.address);
         let mut access = Access::begin(text, request.method().clone(), client, &self.parts.metrics);
         let cors = conduct.origins.cors(request.uri().path(), request.headers());
-        let asked = v1::Asked { id: id.clone(), open: &open, stop, cors: cors.clone() };
+        let asked = v1::Asked { id: id.clone(), open: &open, stop, cors: cors.clone(), conduct };
         if request.body().is_end_stream() {
             open.body_done();
         }
@@ -198,12 +198,12 @@ impl Service {
         if let Found::Route(route, _) | Found::WrongMethod(route, _) = &found {
             access.route = route.pattern;
             if route.authority != Authority::Bearer {
-                request::check(&request, asked.open, &self.limits())?;
+                request::check(&request, asked.open, &asked.conduct.limits)?;
                 return self.keyless(request, &found, asked, access, peer).await;
             }
         }
         if let Some(preflight) = asked.cors.preflight(request.method(), request.headers(), &found) {
-            request::check(&request, asked.open, &self.limits())?;
+            request::check(&request, asked.open, &asked.conduct.limits)?;
             return Ok(preflight);
         }
         let caller = v1::identify(self, request.headers(), access).await?;
@@ -212,7 +212,7 @@ impl Service {
         if !is_surrender {
             v1::refuse_address(&caller, access)?;
         }
-        request::check(&request, asked.open, &self.limits())?;
+        request::check(&request, asked.open, &asked.conduct.limits)?;
         if !is_surrender {
             self.refuse_browser(&caller, request.headers(), &asked.cors)?;
         }
@@ -350,12 +350,11 @@ fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest, ve
     let Draft { status, mut headers, content } = draft;
     access.status = Some(status);
     let report = access.report.as_ref().map(ReportHandle::read);
-    let waited = report.and_then(|report| report.first_byte.or(report.queued)).unwrap_or_default();
-    let own = access.elapsed().saturating_sub(waited);
-    access.overhead = access.report.is_some().then_some(own);
-    let own_ms = own.as_millis();
+    let own = own_share(&access, report.as_ref());
+    access.overhead = own.filter(|_| report.is_some_and(|report| report.first_byte.is_some()));
     headers.insert(REQUEST_ID, id);
-    headers.insert(PROCESSING_MS, HeaderValue::from(u64::try_from(own_ms).unwrap_or(u64::MAX)));
+    let millis = |own: Duration| HeaderValue::from(u64::try_from(own.as_millis()).unwrap_or(u64::MAX));
+    headers.extend(own.map(|own| (PROCESSING_MS, millis(own))));
     if is_event_stream(&headers) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
         headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -367,6 +366,17 @@ fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest, ve
     *answer.status_mut() = status;
     *answer.headers_mut() = headers;
     answer
+}
+
+/// How long Ember itself was at work so far; none when a model server was waited for and nobody knows how long.
+fn own_share(access: &Access, report: Option<&Report>) -> Option<Duration> {
+    let waited = match report {
+        Some(Report { first_byte: Some(waited), .. }) => *waited,
+        Some(Report { upstream: Some(_), .. }) => return None,
+        Some(Report { queued, .. }) => queued.unwrap_or_default(),
+        None => Duration::ZERO,
+    };
+    Some(access.elapsed().saturating_sub(access.body_took).saturating_sub(waited))
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

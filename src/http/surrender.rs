@@ -50,8 +50,8 @@ pub(super) async fn revoke(
     let (head, incoming) = request.into_parts();
     let secret = secret(&head.headers)?;
     request::refuse_encoded(&head.headers)?;
-    let wait = service.limits().body_timeout;
-    let body = body::read(incoming, BODY_BYTES_MAX, wait, &service.memory).await?;
+    let wait = asked.conduct.limits.body_timeout;
+    let body = access.reading(body::read(incoming, BODY_BYTES_MAX, wait, &service.memory)).await?;
     access.bytes_in = body.len();
     asked.open.body_done();
     let (key, is_old) = (caller.key(), caller.replaced_at().is_some());

@@ -3,6 +3,7 @@
 
 pub(super) mod key;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -19,6 +20,7 @@ use super::access::Access;
 use super::allowance;
 use super::answer::Content;
 use super::browser::Cors;
+use super::conduct::Conduct;
 use super::error::ApiError;
 use super::pulse::OpenRequest;
 use super::service::{Draft, Service};
@@ -34,6 +36,8 @@ pub(super) struct Asked<'a> {
     pub(super) open: &'a OpenRequest,
     pub(super) stop: StopWatch,
     pub(super) cors: Cors,
+    /// What held when it began.
+    pub(super) conduct: Arc<Conduct>,
 }
 
 /// Whose key the request brings.
@@ -103,8 +107,9 @@ pub(super) async fn relay(
     let (head, incoming) = request.into_parts();
     request::refuse_encoded(&head.headers)?;
     request::refuse_charset(&head.headers)?;
-    let limits = service.limits();
-    let body = body::read(incoming, limits.body_bytes_max, limits.body_timeout, &service.memory).await?;
+    let limits = &asked.conduct.limits;
+    let body = body::read(incoming, limits.body_bytes_max, limits.body_timeout, &service.memory);
+    let body = access.reading(body).await?;
     access.bytes_in = body.len();
     asked.open.body_done();
     let facts = RequestFacts::read(&body).map_err(|fault| body_error(&fault))?;
@@ -131,7 +136,7 @@ pub(super) async fn relay(
         }
     }));
     let allowances = pass.allowances();
-    let report = ReportHandle::default();
+    let report = ReportHandle::counted(&service.parts.metrics);
     access.report = Some(report.clone());
     let relayed = service.parts.upstreams.relay(
         pass,

@@ -257,13 +257,25 @@ pub(super) fn decode_batches(bytes: &[u8]) -> Result<u64, Trouble> {
 }
 
 pub(super) fn encode(record: &impl Serialize) -> Vec<u8> {
-    // Serialising plain data into memory has no way to fail; an empty record would be found as damaged.
-    postcard::to_extend(record, vec![VERSION_1]).unwrap_or_default()
+    encode_as(VERSION_1, record)
 }
 
 pub(super) fn decode<'a, T: Deserialize<'a>>(table: Table, bytes: &'a [u8]) -> Result<T, Trouble> {
+    decode_as(VERSION_1, table, bytes)
+}
+
+pub(super) fn encode_as(version: u8, record: &impl Serialize) -> Vec<u8> {
+    // Serialising plain data into memory has no way to fail; an empty record would be found as damaged.
+    postcard::to_extend(record, vec![version]).unwrap_or_default()
+}
+
+pub(super) fn decode_as<'a, T: Deserialize<'a>>(
+    version: u8,
+    table: Table,
+    bytes: &'a [u8],
+) -> Result<T, Trouble> {
     let record = match bytes.split_first() {
-        Some((&VERSION_1, body)) => postcard::take_from_bytes(body).ok(),
+        Some((found, body)) if *found == version => postcard::take_from_bytes(body).ok(),
         Some(_) | None => None,
     };
     match record {

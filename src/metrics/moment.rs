@@ -44,8 +44,10 @@ pub struct CacheMoment {
 pub struct UpstreamMoment {
     /// Its name in the configuration.
     pub name: String,
-    /// Whether it answers.
+    /// Whether the last check was good.
     pub up: bool,
+    /// The states that there are, and whether it is in them.
+    pub states: Vec<(&'static str, bool)>,
     /// Requests under way.
     pub in_flight: u64,
     /// Requests that may be under way at once.
@@ -74,6 +76,12 @@ pub struct ProcessMoment {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Upstream {
     upstream: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    upstream: String,
+    state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -119,7 +127,7 @@ impl CacheMoment {
 fn register_upstreams(upstreams: &[UpstreamMoment], registry: &mut Registry) {
     type Read = fn(&UpstreamMoment) -> u64;
     let gauges: [(&str, &str, Read); 4] = [
-        ("up", "Whether the model server answers", |one| u64::from(one.up)),
+        ("up", "Whether the last check of the model server was good", |one| u64::from(one.up)),
         ("requests_in_flight", "Requests under way at the model server", |one| one.in_flight),
         ("requests_in_flight_max", "Requests that may be under way there at once", |one| one.in_flight_max),
         ("requests_waiting", "Requests that wait for the model server", |one| one.waiting),
@@ -132,6 +140,14 @@ fn register_upstreams(upstreams: &[UpstreamMoment], registry: &mut Registry) {
         }
         registry.register(format!("ember_upstream_{name}"), help, family);
     }
+    let states = Family::<State, Gauge>::default();
+    for one in upstreams {
+        for (state, is_so) in &one.states {
+            let set = State { upstream: one.name.clone(), state };
+            states.get_or_create(&set).set(i64::from(*is_so));
+        }
+    }
+    registry.register("ember_upstream_state", "Whether the model server is in this state", states);
     let failures = Family::<Failure, Counter>::default();
     for one in upstreams {
         for (kind, count) in &one.failures {

@@ -17,6 +17,8 @@ const MODELS_MAX: usize = 1000;
 const UPSTREAMS_MAX: usize = 1000;
 /// Label sets of one family.
 const SETS_MAX: usize = 5000;
+/// Label sets of one family of histograms: each is a text of 15 to 20 lines.
+const HISTOGRAMS_MAX: usize = 1000;
 
 /// Ember, as the conventions' `gen_ai.provider.name` has it.
 const PROVIDER: &str = "ember";
@@ -166,7 +168,7 @@ fn counters<S: Clone + std::hash::Hash + Eq + EncodeLabelSet>() -> Bounded<S, Co
 }
 
 fn histograms<S: Clone + std::hash::Hash + Eq + EncodeLabelSet>(make: fn() -> Histogram) -> Histograms<S> {
-    Bounded::new(Family::new_with_constructor(make), SETS_MAX)
+    Bounded::new(Family::new_with_constructor(make), HISTOGRAMS_MAX)
 }
 
 impl Requests {
@@ -190,7 +192,7 @@ impl Requests {
         let help = "Requests that Ember refused or whose answer it broke off, by the error's code";
         registry.register("ember_errors", help, self.errors.family.clone());
         registry.register("ember_tokens", "Tokens that requests used", self.tokens.family.clone());
-        let help = "How long those requests stood in line that did";
+        let help = "How long those requests stood in line that did, whether or not they came to a server";
         let wait = self.queue_wait.family.clone();
         registry.register_with_unit("ember_queue_wait", help, Unit::Seconds, wait);
         let help = "Ember's own share of the time until a model's answer began";
@@ -215,6 +217,11 @@ impl Requests {
         let upstream = ended.upstream.map_or_else(|| self.upstreams.none(), |name| self.upstreams.of(name));
         self.count(ended, &model, &upstream);
         self.count_tokens(ended, &model, &upstream);
+        if let Some(queued) = ended.queued {
+            let server = Server { upstream: upstream.clone() };
+            let instead = || Server { upstream: self.upstreams.other() };
+            self.queue_wait.with(&server, instead, observe(queued));
+        }
         if let (Some(operation), Some(_)) = (ended.operation, ended.upstream) {
             self.time(ended, operation, model, upstream);
         }
@@ -251,11 +258,6 @@ impl Requests {
     }
 
     fn time(&self, ended: &Ended<'_>, operation: &'static str, model: Name, upstream: Name) {
-        if let Some(queued) = ended.queued {
-            let server = Server { upstream: upstream.clone() };
-            let instead = || Server { upstream: self.upstreams.other() };
-            self.queue_wait.with(&server, instead, observe(queued));
-        }
         if let Some(overhead) = ended.overhead {
             self.overhead.observe(overhead.as_secs_f64());
         }

@@ -70,6 +70,7 @@ impl Running for Myself {
             requests: totals.requests,
             tokens: totals.tokens,
             in_flight: figures.in_flight,
+            waiting: figures.waiting,
             connections: figures.connections,
             errors: figures.errors.into_iter().map(|(code, count)| (code.to_string(), count)).collect(),
         }

@@ -2,7 +2,7 @@
 //! Never: what settings mean, who may ask for it.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
@@ -13,7 +13,7 @@ use crate::config::{Config, Kept, Said};
 use crate::gate::Limiter;
 use crate::http::{Conduct, admin::Terms};
 use crate::meter::Meter;
-use crate::registry::Registry;
+use crate::registry::{Problem, Registry};
 use crate::types::{Actor, Current};
 use crate::upstream::Upstreams;
 
@@ -53,24 +53,76 @@ impl Upkeep {
     }
 }
 
+/// A reload waits so long for one that is under way. That one may wait for a disk that hangs.
+const TURN_WAIT: Duration = Duration::from_secs(5);
+/// So many wait at most: each keeps a command's place.
+const WAITING_MAX: usize = 4;
+
 /// Loads the configuration anew, one time after the other.
 pub(super) struct Reloader {
     kept: Kept,
     /// What holds now.
     said: Mutex<Said>,
     parts: Vec<Part>,
+    turns: Mutex<Turns>,
+    over: Condvar,
+    turn_wait: Duration,
+}
+
+/// Whose turn it is.
+#[derive(Default)]
+struct Turns {
+    is_taken: bool,
+    waiting: usize,
+}
+
+/// The turn of one reload; the next comes when it is dropped.
+struct Turn<'a>(&'a Reloader);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.turns.lock().unwrap_or_else(PoisonError::into_inner).is_taken = false;
+        self.0.over.notify_one();
+    }
 }
 
 impl Reloader {
     pub(super) fn new(basis: Basis) -> Self {
-        Self { kept: basis.kept, said: Mutex::new(basis.said), parts: basis.parts }
+        Self {
+            kept: basis.kept,
+            said: Mutex::new(basis.said),
+            parts: basis.parts,
+            turns: Mutex::default(),
+            over: Condvar::new(),
+            turn_wait: TURN_WAIT,
+        }
+    }
+
+    fn turn(&self) -> Result<Turn<'_>, AdminError> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.is_taken && turns.waiting < WAITING_MAX {
+            turns.waiting += 1;
+            let waited = self.over.wait_timeout_while(turns, self.turn_wait, |turns| turns.is_taken);
+            turns = waited.unwrap_or_else(PoisonError::into_inner).0;
+            turns.waiting -= 1;
+        }
+        if std::mem::replace(&mut turns.is_taken, true) {
+            return Err(AdminError::new(
+                Problem::Conflict,
+                "a reload is under way, perhaps the disk hangs; try again when it is done",
+            ));
+        }
+        drop(turns);
+        Ok(Turn(self))
     }
 
     /// Reads everything again and goes by it. `record` is called when all of it is ready, before anything changes.
     ///
     /// # Errors
-    /// [`AdminError`] with every fault, or that of `record`; nothing has changed then.
+    /// [`AdminError`] with every fault, or that of `record`, or a conflict when another reload takes too long; nothing
+    /// has changed then.
     pub(super) fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError> {
+        let _turn = self.turn()?;
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self.kept.load();
         let mut loaded = loaded
@@ -230,6 +282,47 @@ mod tests {
         let done = reloader.reload(&|_| Ok(())).unwrap();
         assert_eq!((done.changed, *swapped.lock().unwrap()), (vec!["log.level".to_string()], 1));
         assert!(reloader.reload(&|_| Ok(())).unwrap().changed.is_empty(), "it holds already");
+    }
+
+    #[test]
+    fn law_13_a_reload_that_hangs_keeps_others_for_a_while_only() {
+        let (_folder, mut reloader) = reloader(Vec::new());
+        reloader.turn_wait = Duration::from_millis(20);
+        let refused = std::sync::Mutex::new(0);
+        let done = reloader.reload(&|_| {
+            let again = || {
+                let problem = reloader.reload(&|_| Ok(())).unwrap_err().problem;
+                *refused.lock().unwrap() += u32::from(problem == Problem::Conflict);
+            };
+            // The disk hangs here.
+            std::thread::scope(|scope| (0..10).for_each(|_| drop(scope.spawn(again))));
+            Ok(())
+        });
+        assert!(done.is_ok() && reloader.reload(&|_| Ok(())).is_ok());
+        assert_eq!(*refused.lock().unwrap(), 10);
+    }
+
+    #[test]
+    fn reloads_that_come_at_once_are_done_one_after_the_other() {
+        let (_folder, mut reloader) = reloader(Vec::new());
+        reloader.turn_wait = Duration::from_secs(60);
+        let (reloader, (starts, started)) = (&reloader, std::sync::mpsc::channel());
+        std::thread::scope(|scope| {
+            let first = scope.spawn(move || {
+                reloader.reload(&|_| {
+                    starts.send(()).unwrap();
+                    while reloader.turns.lock().unwrap().waiting < WAITING_MAX {
+                        std::thread::yield_now();
+                    }
+                    Ok(())
+                })
+            });
+            started.recv().unwrap();
+            let others = (0..WAITING_MAX).map(|_| scope.spawn(move || reloader.reload(&|_| Ok(()))));
+            let others: Vec<_> = others.collect();
+            assert!(first.join().unwrap().is_ok());
+            assert!(others.into_iter().all(|one| one.join().unwrap().is_ok()));
+        });
     }
 
     #[test]

@@ -107,7 +107,8 @@ impl Server {
         }
         built.begin_upkeep(&mut tasks);
         if let Some(address) = self.config.metrics.listen {
-            tasks.spawn("the address for metrics", exposition::listener(address)?.serve(exposition));
+            let shared = exposition::shared(exposition, Arc::new(SystemStopwatch::start()));
+            tasks.spawn("the address for metrics", exposition::listener(address)?.serve(shared));
         }
         if let Some(hangups) = hangups {
             tasks.spawn(

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::gate::Pass;
 use crate::meter::{Course, Progress};
-use crate::metrics::Pace;
+use crate::metrics::{Metrics, Pace, Underway};
 use crate::types::{AnswerKind, Ending, Tokens, TokensSource};
 
 /// A rule of thumb for texts whose tokens nobody counted.
@@ -41,14 +41,19 @@ struct Draft {
     unanswered: Option<u64>,
     /// Since when it stands in line.
     in_line_since: Option<Instant>,
+    /// Where it is counted while it does.
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// Held by a request while it stands in line.
-pub(super) struct InLine<'a>(&'a ReportHandle);
+pub(super) struct InLine<'a> {
+    report: &'a ReportHandle,
+    _counted: Option<Underway>,
+}
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        let mut draft = self.0.lock();
+        let mut draft = self.report.lock();
         draft.report.queued = draft.queued();
         draft.in_line_since = None;
     }
@@ -72,11 +77,24 @@ impl Default for ReportHandle {
             queued: None,
             pace: None,
         };
-        Self(Arc::new(Mutex::new(Draft { report: blank, unanswered: None, in_line_since: None })))
+        Self(Arc::new(Mutex::new(Draft {
+            report: blank,
+            unanswered: None,
+            in_line_since: None,
+            metrics: None,
+        })))
     }
 }
 
 impl ReportHandle {
+    /// One of a request that is counted while it stands in line.
+    #[must_use]
+    pub fn counted(metrics: &Arc<Metrics>) -> Self {
+        let report = Self::default();
+        report.lock().metrics = Some(Arc::clone(metrics));
+        report
+    }
+
     /// The report as it stands.
     #[must_use]
     pub fn read(&self) -> Report {
@@ -91,8 +109,11 @@ impl ReportHandle {
 
     /// From now on the request stands in line, until the guard is dropped.
     pub(super) fn stands_in_line(&self) -> InLine<'_> {
-        self.lock().in_line_since = Some(Instant::now());
-        InLine(self)
+        let mut draft = self.lock();
+        draft.in_line_since = Some(Instant::now());
+        let counted = draft.metrics.as_ref().map(|metrics| metrics.stands_in_line());
+        drop(draft);
+        InLine { report: self, _counted: counted }
     }
 
     /// Resolves when it stands in line after `long`, or after as long again.

@@ -393,7 +393,7 @@ fn the_status_of_a_running_server_has_the_documented_members() {
     assert_eq!(members(&status), "accounts audit_head denials_owed keys object running server");
     assert_eq!(
         members(&status["server"]),
-        "connections errors in_flight listen pid requests started_at tokens upstreams version"
+        "connections errors in_flight listen pid requests started_at tokens upstreams version waiting"
     );
     assert_eq!((&status["accounts"], &status["keys"]), (&1.into(), &1.into()));
     assert_eq!(status["server"]["pid"], server.pid());

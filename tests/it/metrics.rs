@@ -163,6 +163,7 @@ fn one_who_waits_is_seen_waiting_and_how_long_is_kept() {
     second.send(request("POST", CHAT, Some(&key), ASK));
     eventually("the second to wait", || scrape(&home).sum("ember_upstream_requests_waiting", &[]) == 1.0);
     is(&scrape(&home), "ember_queue_wait_seconds_count", &[], 0.0);
+    is(&scrape(&home), "ember_requests_waiting", &[], 1.0);
     busy.done();
     let mut call = model.call();
     call.say(STREAM);
@@ -172,7 +173,73 @@ fn one_who_waits_is_seen_waiting_and_how_long_is_kept() {
     let found = settled(&home, 2.0);
     is(&found, "ember_queue_wait_seconds_count", &[("upstream", "scripted")], 1.0);
     is(&found, "ember_upstream_requests_waiting", &[], 0.0);
+    is(&found, "ember_requests_waiting", &[], 0.0);
     is(&found, "ember_upstream_requests_in_flight", &[], 0.0);
+}
+
+#[test]
+fn one_who_waits_in_several_lines_is_one_and_is_counted_when_he_waited_for_nothing() {
+    let model = ModelServer::start();
+    let place = format!("url = \"http://{}\"\nmodels = [\"m\"]\nin_flight_max = 1", model.address);
+    let other = format!("[[upstream]]\nname = \"other\"\n{place}\nqueue_timeout = \"1500ms\"\n");
+    let home = model.home(&other, "in_flight_max = 1\nqueue_timeout = \"1500ms\"");
+    let key = home.key("app");
+    let ember = home.serve();
+    let (first, _busy) = stream(&ember, &model, &key, 1);
+    let (second, _busy_too) = stream(&ember, &model, &key, 1);
+    let mut third = Wire::open(&ember);
+    third.send(request("POST", CHAT, Some(&key), &ASK.replace("true", "false")));
+    eventually("the third to stand in both lines, and to be one", || {
+        let now = scrape(&home);
+        let lines = now.sum("ember_upstream_requests_waiting", &[]);
+        (now.sum("ember_requests_waiting", &[]), lines) == (1.0, 2.0)
+    });
+    assert_eq!(third.answer().code(), "overloaded");
+    let found = scrape(&home);
+    is(&found, "ember_requests_waiting", &[], 0.0);
+    is(&found, "ember_queue_wait_seconds_count", &[("upstream", "")], 1.0);
+    drop((first, second));
+}
+
+#[test]
+fn time_that_others_take_is_not_embers_own() {
+    let model = ModelServer::start();
+    let home = model.home("", "first_byte_timeout = \"400ms\"");
+    let key = home.key("app");
+    let ember = home.serve();
+    let ask = ASK.replace("true", "false");
+    let mut slow = Wire::open(&ember);
+    let request_text = request("POST", CHAT, Some(&key), &ask);
+    let (early, late) = request_text.split_at(request_text.len() - 5);
+    slow.send(early);
+    std::thread::sleep(Duration::from_millis(400));
+    slow.send(late);
+    model.call().json("200 OK", "{}");
+    let answer = slow.answer();
+    let own: u64 = answer.header("openai-processing-ms").unwrap().parse().unwrap();
+    assert!(own < 300, "the caller took his time with the body: {own}");
+    let mut never = Wire::open(&ember);
+    never.send(request("POST", CHAT, Some(&key), &ask));
+    let _call = model.call();
+    let answer = never.answer();
+    assert_eq!((answer.status, answer.header("openai-processing-ms")), (504, None));
+    let found = settled(&home, 2.0);
+    is(&found, "ember_overhead_seconds_count", &[], 1.0);
+    assert!(found.sum("ember_overhead_seconds_sum", &[]) < 0.3);
+}
+
+#[test]
+fn the_state_of_a_model_server_is_shown_and_one_that_is_drained_is_not_down() {
+    let model = ModelServer::start();
+    let home = model.home("", "");
+    let _ember = home.serve();
+    let state =
+        |state| scrape(&home).sum("ember_upstream_state", &[("upstream", "scripted"), ("state", state)]);
+    home.ok(&["upstream", "drain", "scripted"]);
+    assert_eq!(["unknown", "up", "down", "open", "draining"].map(state), [0.0, 0.0, 0.0, 0.0, 1.0]);
+    home.ok(&["upstream", "undrain", "scripted"]);
+    is(&scrape(&home), "ember_upstream_state", &[], 1.0);
+    assert_eq!(state("draining"), 0.0);
 }
 
 #[test]
@@ -245,7 +312,12 @@ fn ask(address: SocketAddr, bytes: &[u8]) -> Answer {
 fn the_listener_for_prometheus_answers_that_and_nothing_else() {
     let (home, ember, address) = watched();
     let key = home.key("app");
-    let get = |method: &str, path: &str| ask(address, request(method, path, Some(&key), "").as_bytes());
+    let with_host = |method: &str, path: &str, host: &str| {
+        let request =
+            request(method, path, Some(&key), "").replace("Host: ember.test", &format!("Host: {host}"));
+        ask(address, request.as_bytes())
+    };
+    let get = |method: &str, path: &str| with_host(method, path, "localhost");
     let answer = get("GET", "/metrics");
     assert_eq!((answer.status, answer.header("content-type")), (200, Some(MEDIA_TYPE)));
     let names = Scrape::parse(&answer.text()).names();
@@ -258,7 +330,12 @@ fn the_listener_for_prometheus_answers_that_and_nothing_else() {
     let refused = get("POST", "/metrics");
     assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
     assert_eq!(scrape(&home).names(), names, "the same as on the socket");
-    let two = ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2).as_bytes());
+    for (host, status) in
+        [("evil.example", 421), ("localhost.evil", 421), ("127.0.0.1:9411", 200), ("[::1]", 200)]
+    {
+        assert_eq!(with_host("GET", "/metrics", host).status, status, "a page elsewhere: {host}");
+    }
+    let two = ask(address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2).as_bytes());
     assert_eq!(String::from_utf8_lossy(&two.body).matches("# EOF").count(), 1, "one request a connection");
     assert!(!ember.log().contains("without any credential"), "loopback is no news");
 }
@@ -267,7 +344,7 @@ fn the_listener_for_prometheus_answers_that_and_nothing_else() {
 fn silent_connections_do_not_keep_prometheus_out() {
     let (_home, _ember, address) = watched();
     let silent: Vec<_> = (0..40).map(|_| TcpStream::connect(address).unwrap()).collect();
-    assert_eq!(ask(address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    assert_eq!(ask(address, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200);
     drop(silent);
 }
 
@@ -312,7 +389,8 @@ fn ended(model: &str) -> Ended<'_> {
 
 fn moment() -> Moment {
     let failures = vec![("timeout", 1)];
-    let local = UpstreamMoment { name: "local".to_string(), failures, ..UpstreamMoment::default() };
+    let states = vec![("up", true), ("down", false)];
+    let local = UpstreamMoment { name: "local".to_string(), failures, states, ..UpstreamMoment::default() };
     let known = Some(1);
     let process = ProcessMoment {
         started_at: 1.5,
@@ -353,6 +431,14 @@ fn a_thousand_models_are_quick_to_show_and_more_are_other() {
     let began = Instant::now();
     let text = metrics.text(&moment());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    for name in names.iter().take(500) {
+        metrics.request_ended(&Ended { code: Some("not_found"), ..ended(name) });
+    }
+    let more = Scrape::parse(&metrics.text(&moment()));
+    let family = "gen_ai_server_request_duration_seconds_count";
+    let sets = more.samples.iter().filter(|sample| sample.name == family).count();
+    assert!(sets <= 1002, "{sets} histograms");
+    is(&more, family, &[], 2000.0);
     let found = Scrape::parse(&text);
     is(&found, "ember_requests_total", &[], 1500.0);
     is(&found, "ember_requests_total", &[("model", "other")], 500.0);
@@ -457,9 +543,11 @@ fn the_dashboard_asks_for_metrics_that_are_there() {
 #[test]
 fn the_alerts_ask_for_metrics_that_are_there() {
     let text = document("metrics.md");
-    let expressions: Vec<_> =
-        text.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).map(ToString::to_string).collect();
-    assert!(expressions.len() >= 6, "{expressions:?}");
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    // `up` is Prometheus's own word on a scrape.
+    let (of_prometheus, expressions): (Vec<_>, Vec<_>) =
+        lines.map(ToString::to_string).partition(|expression| expression.starts_with("up{"));
+    assert!(of_prometheus.len() == 1 && expressions.len() >= 6, "{expressions:?}");
     assert_shown(&expressions);
     assert!(named("sum by (ember_x) (rate(ember_y_total{ember_z=\"1\"}[5m]))").contains("ember_y_total"));
 }

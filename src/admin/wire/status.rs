@@ -31,6 +31,7 @@ struct ServerJson {
     requests: u64,
     tokens: TokensJson,
     in_flight: u64,
+    waiting: u64,
     connections: u64,
     errors: BTreeMap<String, u64>,
 }
@@ -89,6 +90,7 @@ impl ServerJson {
             requests: server.requests,
             tokens: TokensJson::of(server.tokens),
             in_flight: server.in_flight,
+            waiting: server.waiting,
             connections: server.connections,
             errors: server.errors.clone(),
         }
@@ -104,6 +106,7 @@ impl ServerJson {
             requests: self.requests,
             tokens: self.tokens.read(),
             in_flight: self.in_flight,
+            waiting: self.waiting,
             connections: self.connections,
             errors: self.errors,
         })

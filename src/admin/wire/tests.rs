@@ -238,6 +238,7 @@ fn status() -> Status {
             requests: 5,
             tokens: Tokens { prompt: 10, completion: 20, cached: 4 },
             in_flight: 4,
+            waiting: 1,
             connections: 6,
             errors: [("invalid_api_key".to_string(), 3)].into(),
         }),
@@ -313,7 +314,7 @@ fn a_list_looks_as_documented() {
 
 #[test]
 fn the_status_looks_as_documented() {
-    let golden = r#"{"object":"status","running":true,"accounts":2,"keys":3,"denials_owed":false,"audit_head":"3:abababababababababababababababababababababababababababababababab","server":{"version":"0.1.0","pid":4711,"started_at":"2026-11-23T20:01:00.000Z","listen":["http://127.0.0.1:7411"],"upstreams":[{"name":"local","object":"upstream","address":"127.0.0.1:8000","state":"open","since":"2026-11-23T20:01:00.000Z","healthy":false,"models":1,"in_flight":2,"waiting":3,"priority":7,"weight":100,"latency_ms":1.3,"detail":"it does not answer"}],"requests":5,"tokens":{"prompt":10,"completion":20,"cached":4},"in_flight":4,"connections":6,"errors":{"invalid_api_key":3}}}"#;
+    let golden = r#"{"object":"status","running":true,"accounts":2,"keys":3,"denials_owed":false,"audit_head":"3:abababababababababababababababababababababababababababababababab","server":{"version":"0.1.0","pid":4711,"started_at":"2026-11-23T20:01:00.000Z","listen":["http://127.0.0.1:7411"],"upstreams":[{"name":"local","object":"upstream","address":"127.0.0.1:8000","state":"open","since":"2026-11-23T20:01:00.000Z","healthy":false,"models":1,"in_flight":2,"waiting":3,"priority":7,"weight":100,"latency_ms":1.3,"detail":"it does not answer"}],"requests":5,"tokens":{"prompt":10,"completion":20,"cached":4},"in_flight":4,"waiting":1,"connections":6,"errors":{"invalid_api_key":3}}}"#;
     assert_eq!(encode(&Reply::Status(status())).unwrap(), golden);
     let stopped = encode(&Reply::Status(Status { server: None, ..status() })).unwrap();
     assert!(stopped.contains(r#""running":false"#) && stopped.ends_with(r#""server":null}"#), "{stopped}");

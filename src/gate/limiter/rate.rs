@@ -8,14 +8,17 @@ use std::time::Duration;
 
 const WINDOW: u64 = 60_000_000_000;
 
-/// A model that wrote far more than was held for it delays its holder by this long at most.
+/// A model that wrote far more than was held for it, or a far lower limit, delays a holder by this long at most.
 const DEBT_MAX: u64 = 60 * WINDOW;
 
 /// What was used of a rate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Rate {
-    /// When nothing of it counts any more.
+    /// When nobody has to wait for it any more.
     free_at: u64,
+    /// When nothing of it would count any more if nobody were spared more than the longest wait: another limit goes by
+    /// this, so that a limit that was wrong for a while spares nobody anything. Never before `free_at`.
+    paid_at: u128,
 }
 
 /// Why there is no room now.
@@ -28,10 +31,11 @@ pub(super) enum NoRoom {
 }
 
 impl Rate {
-    /// One that is free so long from now.
-    pub(super) fn with_debt(debt: Duration, now: u64) -> Self {
+    /// One that is free so long from now, and of which nothing counts any more after `owed`.
+    pub(super) fn restored(debt: Duration, owed: Duration, now: u64) -> Self {
         let debt = u64::try_from(debt.as_nanos()).unwrap_or(u64::MAX).min(DEBT_MAX);
-        Self { free_at: now.saturating_add(debt) }
+        let free_at = now.saturating_add(debt);
+        Self { free_at, paid_at: u128::from(now).saturating_add(owed.as_nanos()).max(free_at.into()) }
     }
 
     /// Whether there is room for so much.
@@ -45,19 +49,20 @@ impl Rate {
     }
 
     /// Goes on under another limit: what was used stays used, in its own unit. Of 100 a minute and 50 of them used, 10
-    /// a minute are used up, and come back at their own pace. Rounded up, so that nothing is forgiven; but nobody waits
-    /// longer for it than an hour.
+    /// a minute are used up, and come back at their own pace. Rounded up, so that nothing is forgiven. Nobody waits
+    /// longer for it than an hour, but the next limit gets to know all of it.
     pub(super) fn scale(&mut self, old: NonZeroU64, new: NonZeroU64, now: u64) {
-        let debt = self.debt(now);
-        let scaled = (u128::from(debt) * u128::from(old.get())).div_ceil(u128::from(new.get()));
-        let most = DEBT_MAX.max(debt);
-        self.free_at = now.saturating_add(u64::try_from(scaled).unwrap_or(u64::MAX).min(most));
+        let owed = self.owed(now).saturating_mul(u128::from(old.get())).div_ceil(u128::from(new.get()));
+        self.paid_at = u128::from(now).saturating_add(owed);
+        let debt = u64::try_from(owed).unwrap_or(u64::MAX).min(DEBT_MAX);
+        self.free_at = now.saturating_add(debt);
     }
 
     /// Takes so much, whether or not there is room. When what was taken counts no more.
     pub(super) fn take(&mut self, amount: u64, max: NonZeroU64, now: u64) -> u64 {
-        let debt = self.debt(now).saturating_add(cost(amount, max)).min(DEBT_MAX);
-        self.free_at = now.saturating_add(debt);
+        let cost = cost(amount, max);
+        self.paid_at = u128::from(now).saturating_add(self.owed(now)).saturating_add(cost.into());
+        self.free_at = now.saturating_add(self.debt(now).saturating_add(cost).min(DEBT_MAX));
         self.free_at
     }
 
@@ -65,6 +70,7 @@ impl Rate {
     pub(super) fn give_back(&mut self, amount: u64, max: NonZeroU64, end: u64, now: u64) {
         let left = cost(amount, max).min(end.saturating_sub(now));
         self.free_at = self.free_at.saturating_sub(left);
+        self.paid_at = self.paid_at.saturating_sub(left.into());
     }
 
     /// How much there is room for.
@@ -76,6 +82,11 @@ impl Rate {
     /// How long it takes until there is room for everything.
     pub(super) fn debt(&self, now: u64) -> u64 {
         self.free_at.saturating_sub(now)
+    }
+
+    /// The same if nobody were spared more than the longest wait.
+    pub(super) fn owed(&self, now: u64) -> u128 {
+        self.paid_at.saturating_sub(now.into())
     }
 }
 
@@ -144,6 +155,37 @@ mod tests {
         rate.take(50, max(1), 0);
         rate.scale(max(2), max(1), 0);
         assert_eq!(rate.debt(0), DEBT_MAX, "an hour at most");
+    }
+
+    #[test]
+    fn law_10_a_limit_that_was_wrong_for_a_while_forgives_nothing() {
+        let mut rate = Rate::default();
+        rate.take(1000, max(1000), 0);
+        rate.scale(max(1000), max(1), 0);
+        assert_eq!(rate.room(1, max(1), 0), Err(NoRoom::For(Duration::from_nanos(DEBT_MAX))));
+        rate.scale(max(1), max(1000), 0);
+        assert_eq!((rate.left(max(1000), 0), rate.debt(0)), (0, WINDOW), "corrected at once");
+        rate.scale(max(1000), max(1), 0);
+        let kept = Rate::restored(
+            Duration::from_nanos(rate.debt(0)),
+            Duration::from_secs((rate.owed(0) / 1_000_000_000).try_into().unwrap()),
+            7,
+        );
+        assert_eq!((kept.debt(7), kept.owed(7)), (rate.debt(0), rate.owed(0)), "over a restart");
+        let mut huge = Rate::default();
+        huge.take(u64::MAX, max(u64::MAX), 0);
+        for limit in [1, u64::MAX] {
+            let old = if limit == 1 { u64::MAX } else { 1 };
+            huge.scale(max(old), max(limit), 0);
+        }
+        assert_eq!(huge.left(max(u64::MAX), 0), 0);
+        assert!(
+            rate.room(1, max(1), DEBT_MAX).is_ok(),
+            "an hour later it goes on though nobody corrected it"
+        );
+        rate.take(1, max(1), DEBT_MAX);
+        rate.give_back(1, max(1), DEBT_MAX + WINDOW, DEBT_MAX);
+        assert_eq!((rate.debt(DEBT_MAX), rate.owed(DEBT_MAX)), (0, 940 * u128::from(WINDOW)));
     }
 
     /// Ten that held a minute's worth each, a minute apart, end unused at one moment: nine of them have been given back

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::meter::{Holder, Spent, Used};
+use crate::meter::{Holder, RateUsed, Spent, Used};
 use crate::types::{Bounds, LimitKind, Timestamp, Unit};
 
 use super::budget::{BUDGETS, Budget, Room, terms};
@@ -90,8 +90,10 @@ impl Tally {
         let mut state = State::default();
         if let Some(used) = used {
             let passed = now.wall.since(used.at);
-            for (rate, debt) in state.rates.iter_mut().zip(used.debts) {
-                *rate = Rate::with_debt(debt.saturating_sub(passed), now.ticks);
+            for (number, one) in used.rates.iter().enumerate() {
+                let (debt, owed) = (one.debt.saturating_sub(passed), one.owed.saturating_sub(passed));
+                state.rates[number] = Rate::restored(debt, owed, now.ticks);
+                state.maxes[number] = one.max;
             }
             for spent in &used.budgets {
                 if let Some(kind) = BUDGETS.get(usize::from(spent.budget)).copied() {
@@ -236,8 +238,13 @@ impl State {
             };
             Some(Spent { budget: u8::try_from(budget_number(*kind)?).ok()?, since: budget.since, amount })
         };
+        let rate = |number: usize| RateUsed {
+            debt: Duration::from_nanos(self.rates[number].debt(now.ticks)),
+            owed: duration(self.rates[number].owed(now.ticks)),
+            max: self.maxes[number],
+        };
         Used {
-            debts: self.rates.map(|rate| Duration::from_nanos(rate.debt(now.ticks))),
+            rates: [rate(0), rate(1)],
             at: now.wall,
             budgets: self.budgets.iter().filter_map(spent).collect(),
         }
@@ -321,6 +328,14 @@ impl State {
             }
         }
     }
+}
+
+/// So many nanoseconds.
+fn duration(nanos: u128) -> Duration {
+    const SECOND: u128 = 1_000_000_000;
+    let seconds = u64::try_from(nanos / SECOND).unwrap_or(u64::MAX);
+    // What is left of a second is less than 2^32.
+    Duration::new(seconds, u32::try_from(nanos % SECOND).unwrap_or_default())
 }
 
 fn rate_number(kind: LimitKind) -> Option<usize> {

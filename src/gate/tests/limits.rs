@@ -393,3 +393,40 @@ fn law_10_other_defaults_hold_from_the_next_request_on_and_forgive_nothing() {
     hall.turn(Duration::from_secs(60));
     assert!(hall.pass_at(&key, 80, NOW).is_ok());
 }
+
+#[test]
+fn law_10_what_was_forgotten_or_read_from_the_disk_goes_on_under_another_limit_as_well() {
+    let page: Arc<Page> = Arc::default();
+    let with = |max| on_page(page.clone(), bounds(LimitKind::TokensPerMinute, max), Bounds::default());
+    let before = with(100);
+    let (record, key) = before.key();
+    done(&mut before.pass_at(&key, 50, NOW).ok().unwrap(), 25, 25);
+    block_on(before.gate.limiter.close(NOW)).unwrap();
+    let after = with(10);
+    after.commit(&record);
+    assert!(after.pass_at(&key, 1, NOW).is_err());
+    after.turn(Duration::from_secs(180));
+    assert!(after.pass_at(&key, 1, NOW).is_err(), "50 of 10 a minute are used up in five minutes");
+    after.turn(Duration::from_secs(120));
+    assert!(after.pass_at(&key, 1, NOW).is_ok());
+    let back = with(100);
+    back.commit(&record);
+    let caller = back.identify(&key).ok().unwrap();
+    let left = block_on(back.gate.limits(&caller, NOW)).unwrap()[0].1.allowance.left;
+    assert_eq!(left, 50, "under the limit it was counted by");
+
+    let hall = hall_with(LimitKind::RequestsPerMinute, 1000);
+    let (_, key) = hall.key();
+    for _ in 0..500 {
+        done(&mut hall.pass(&key).ok().unwrap(), 1, 1);
+    }
+    block_on(hall.gate.limiter.flush(NOW)).unwrap();
+    for _ in 0..11_000 {
+        assert!(hall.pass(&hall.key().1).is_ok());
+    }
+    block_on(hall.gate.limiter.flush(NOW)).unwrap();
+    assert!(hall.pass(&hall.key().1).is_ok());
+    hall.gate.limiter.set_defaults(bounds(LimitKind::RequestsPerMinute, 100), Bounds::default());
+    let told = limited(hall.pass(&key));
+    assert_eq!(told.wait.map(|wait| wait.as_secs()), Some(240), "500 of 100, though it was forgotten");
+}

@@ -25,7 +25,7 @@ pub(in crate::http) enum Answered {
     Text {
         status: StatusCode,
         media_type: &'static str,
-        text: String,
+        text: Bytes,
         /// For the header `Allow`.
         allow: Option<String>,
         /// For the header `Retry-After`, in seconds.
@@ -171,7 +171,7 @@ impl AdminDoor {
 /// The answer to a command that was refused.
 pub(in crate::http) fn failure(error: &AdminError) -> Answered {
     let (status, problem) = ProblemJson::of(error);
-    let text = serde_json::to_string(&problem).unwrap_or_default();
+    let text = serde_json::to_string(&problem).unwrap_or_default().into();
     Answered::Text { status, media_type: MEDIA_TYPE, text, allow: None, retry_after: error.retry_after() }
 }
 
@@ -181,8 +181,8 @@ pub(in crate::http) fn refusal(status: StatusCode, code: &str, title: &str, deta
     document(status, MEDIA_TYPE, serde_json::to_string(&problem).unwrap_or_default())
 }
 
-fn document(status: StatusCode, media_type: &'static str, text: String) -> Answered {
-    Answered::Text { status, media_type, text, allow: None, retry_after: None }
+fn document(status: StatusCode, media_type: &'static str, text: impl Into<Bytes>) -> Answered {
+    Answered::Text { status, media_type, text: text.into(), allow: None, retry_after: None }
 }
 
 fn other_method(methods: &[Method]) -> Answered {
@@ -190,6 +190,6 @@ fn other_method(methods: &[Method]) -> Answered {
     let status = StatusCode::METHOD_NOT_ALLOWED;
     let problem =
         ProblemJson::new(status, "unknown_method", "Another method is needed", &format!("use {allowed}"));
-    let text = serde_json::to_string(&problem).unwrap_or_default();
+    let text = serde_json::to_string(&problem).unwrap_or_default().into();
     Answered::Text { status, media_type: MEDIA_TYPE, text, allow: Some(allowed), retry_after: None }
 }

@@ -83,7 +83,7 @@ impl AdminDoor {
         let slots = Arc::new(Semaphore::new(COMMANDS_MAX));
         let users = vec![0, rustix::process::geteuid().as_raw()];
         let terms = Arc::new(Current::new(Terms { base_url, ..Terms::default() }));
-        let (crowd, exposition): (_, Exposition) = (Arc::default(), Arc::new(String::new));
+        let (crowd, exposition): (_, Exposition) = (Arc::default(), Arc::new(Bytes::new));
         Self { registry, meter, clock, running, snapshot, slots, crowd, users, terms, exposition }
     }
 

@@ -335,6 +335,7 @@ impl Running for Seventh {
             requests: 3,
             tokens: Tokens { prompt: 1, completion: 2, cached: 0 },
             in_flight: 4,
+            waiting: 1,
             connections: 6,
             errors: [("invalid_api_key".to_string(), 3)].into(),
         }

@@ -377,7 +377,7 @@ fn every_refusal_is_documented_and_is_a_problem() {
         let faults = vec!["ember.toml:1:1: x".to_string()];
         let error = AdminError { faults, ..AdminError::new(kind, "x") };
         let Answered::Text { status, text, .. } = failure(&error) else { panic!("a copy") };
-        let answer: Value = serde_json::from_str(&text).unwrap();
+        let answer: Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(fits(&document, &problem, &answer), Ok(()));
         let reference = told.iter().find(|(known, _)| *known == status.as_u16().to_string());
         let (_, name) = reference.unwrap_or_else(|| panic!("{status} is not documented"));
