@@ -15,6 +15,7 @@ mod fault;
 mod headers;
 mod list_file;
 mod listing;
+mod parts;
 mod pieces;
 mod pool;
 mod probe;
@@ -30,6 +31,7 @@ mod slots;
 pub mod tap;
 mod trial;
 pub mod usage;
+mod verdict;
 mod watch;
 mod wire;
 

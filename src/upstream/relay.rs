@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
 use super::body::{RequestFacts, apply};
@@ -23,14 +23,12 @@ use super::report::{ReportHandle, Settlement, prompt_estimate};
 use super::server::{Blame, Server, ServerSlot};
 use super::slots::Asker;
 use super::tap::SseTap;
+use super::verdict::{Attempt, judge, learn, searched};
 use super::watch::{Patience, Signals, StopSignal, deadline};
 use super::{Endpoint, RelayFault, Upstreams};
 use crate::gate::Pass;
 use crate::meter::Progress;
 use crate::types::{AnswerKind, KeyId, ModelId, Tokens};
-
-/// The most of a failing server's words that is searched for its key; more is not passed on.
-pub(super) const ERROR_BYTES_MAX: usize = 1 << 20;
 
 /// What a caller asks of a model.
 pub struct RelayRequest {
@@ -177,28 +175,6 @@ struct Job {
     key: KeyId,
 }
 
-/// A try that came to nothing, and whether the server may have seen any of it.
-struct Attempt {
-    fault: RelayFault,
-    written: bool,
-    /// Whose fault it is; none when it may be the server's or the request's.
-    blame: Option<Blame>,
-}
-
-impl Attempt {
-    const fn unwritten(fault: RelayFault) -> Self {
-        Self { fault, written: false, blame: Some(Blame::Server) }
-    }
-
-    const fn written(fault: RelayFault) -> Self {
-        Self { fault, written: true, blame: None }
-    }
-
-    const fn blamed(fault: RelayFault, blame: Blame) -> Self {
-        Self { fault, written: true, blame: Some(blame) }
-    }
-}
-
 /// A server's answer that may be shown.
 struct Answered {
     slot: ServerSlot,
@@ -278,15 +254,7 @@ impl Job {
         } else {
             Source::Live(answer)
         };
-        match head.status {
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                server.unable(self.key);
-            }
-            // Neither says whether it could have answered another one.
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::NOT_IMPLEMENTED => {}
-            status if status.is_server_error() => server.erred(self.key),
-            _ => server.answered(),
-        }
+        learn(&server, head.status, self.key);
         let headers = headers::from_server(&head.headers, &server);
         Ok(Shown { status: head.status, headers, source, is_stream, strip_usage })
     }
@@ -376,50 +344,6 @@ impl Job {
 /// What went wrong when no head came.
 fn fault_of(error: &hyper::Error) -> RelayFault {
     if error.is_parse() { RelayFault::Invalid } else { RelayFault::BrokeOff }
-}
-
-/// Whether the answer may be shown, by its head.
-fn judge(server: &Server, head: &Response<Incoming>) -> Result<(), Attempt> {
-    let status = head.status();
-    match status {
-        // Without a key of Ember's there is none to refuse: it is the request that is forbidden.
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-            if status != StatusCode::FORBIDDEN || server.has_key() =>
-        {
-            if server.refused_key() {
-                tracing::warn!(
-                    upstream = server.name,
-                    status = status.as_u16(),
-                    "the model server refuses Ember's key for it; check its api_key"
-                );
-            }
-            // Hosted ones forbid a request whose words they do not like.
-            let forbidden = status == StatusCode::FORBIDDEN;
-            let blame = if forbidden { Blame::Nobody } else { Blame::Server };
-            Err(Attempt::blamed(RelayFault::AuthRefused, blame))
-        }
-        _ if !(status.is_success() || status.is_client_error() || status.is_server_error()) => {
-            Err(Attempt::written(RelayFault::Invalid))
-        }
-        _ if headers::is_encoded(head) => Err(Attempt::written(RelayFault::Invalid)),
-        _ => Ok(()),
-    }
-}
-
-/// A server's error, after a look whether it shows the server's own key.
-async fn searched(server: &Server, answer: Answer) -> Result<Source, Attempt> {
-    // Too long, or it says too much: the request may have made it so.
-    let invalid = || Attempt::blamed(RelayFault::Invalid, Blame::Nobody);
-    let body = timeout(server.idle_timeout, answer.collect(ERROR_BYTES_MAX)).await;
-    let body = body.unwrap_or(Err(RelayFault::Timeout)).map_err(|fault| match fault {
-        RelayFault::Invalid => invalid(),
-        fault => Attempt::written(fault),
-    })?;
-    if server.leaks_in(&body) {
-        tracing::warn!(upstream = server.name, "an error of the model server shows Ember's key for it");
-        return Err(invalid());
-    }
-    Ok(Source::Whole(Some(body).filter(|body| !body.is_empty())))
 }
 
 /// An answer that may be shown is of one of these.

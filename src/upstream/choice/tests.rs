@@ -282,7 +282,8 @@ async fn bug_the_time_in_line_counts_from_the_first_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn bug_a_line_moves_when_a_server_comes_back() {
-    let ways: [(fn(&Server), fn(&Server)); 3] = [
+    type Change = fn(&Server);
+    let ways: [(Change, Change); 3] = [
         (|server| server.drain(true), |server| server.drain(false)),
         (|server| server.failed(RelayFault::Unreachable, Blame::Server), |server| server.answered()),
         (
