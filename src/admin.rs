@@ -55,8 +55,17 @@ pub trait Running: Send + Sync {
     /// Takes a model server out of service, or puts it back; none when there is no such server.
     fn drain(&self, name: &str, drained: bool) -> Option<UpstreamStatus>;
 
-    /// Tries a model server, for a minute at most. Blocks. None when there is no such server.
-    fn test(&self, name: &str, model: Option<&ModelId>, stream: bool) -> Option<UpstreamTest>;
+    /// Tries a model server, for 45 s at most. Blocks. None when there is no such server.
+    ///
+    /// # Errors
+    /// [`AdminError`] when others are being tried.
+    fn test(
+        &self,
+        name: &str,
+        model: Option<&ModelId>,
+        stream: bool,
+    ) -> Result<Option<UpstreamTest>, AdminError>;
+
     /// Loads the configuration anew and goes by it. `record` is told what is going to change once all of it was found
     /// good; nothing changes before, nor when it fails. Blocks.
     ///

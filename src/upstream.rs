@@ -15,6 +15,7 @@ mod fault;
 mod headers;
 mod list_file;
 mod listing;
+mod parts;
 mod pieces;
 mod pool;
 mod probe;
@@ -30,6 +31,7 @@ mod slots;
 pub mod tap;
 mod trial;
 pub mod usage;
+mod verdict;
 mod watch;
 mod wire;
 
@@ -40,7 +42,7 @@ use std::time::Duration;
 use crate::types::{Clock, ModelId, ModelScope, Random};
 
 use catalogue::{Candidate, Catalogue, Wanted};
-use server::Server;
+use server::{Changes, Server};
 use watch::deadline;
 
 pub use catalogue::ModelEntry;
@@ -66,6 +68,7 @@ pub struct Upstreams {
     random: Arc<dyn Random>,
     /// Told when the servers were replaced.
     replaced: tokio::sync::watch::Sender<()>,
+    changes: Changes,
 }
 
 /// Servers that are ready to take the place of others.
@@ -142,7 +145,8 @@ impl Upstreams {
         clock: &dyn Clock,
         random: &Arc<dyn Random>,
     ) -> Result<Arc<Self>, SettingsFault> {
-        let wanted = servers.into_iter().map(|settings| wanted(settings, random, &[]));
+        let changes = Changes::default();
+        let wanted = servers.into_iter().map(|settings| wanted(settings, random, &changes, &[]));
         let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
         let named = wanted.iter().map(|wanted| wanted.server.as_ref());
         let lists = match &models_file {
@@ -152,7 +156,7 @@ impl Upstreams {
         let catalogue = Arc::new(Catalogue::new(wanted, lists, clock.now().as_seconds()));
         let (saving, replaced) = (tokio::sync::Mutex::default(), tokio::sync::watch::Sender::new(()));
         let (refresh, random) = (Mutex::new(refresh), Arc::clone(random));
-        Ok(Arc::new(Self { catalogue, models_file, saving, refresh, random, replaced }))
+        Ok(Arc::new(Self { catalogue, models_file, saving, refresh, random, replaced, changes }))
     }
 
     /// Gets other servers ready without changing anything. One of which the same is said as of one there is, is that
@@ -167,7 +171,8 @@ impl Upstreams {
     ) -> Result<Replacement, SettingsFault> {
         let known = self.catalogue.servers();
         let bounds = servers.iter().map(|one| (one.in_flight_max, one.queue_max)).collect();
-        let wanted = servers.into_iter().map(|settings| wanted(settings, &self.random, &known));
+        let wanted = |settings| wanted(settings, &self.random, &self.changes, &known);
+        let wanted = servers.into_iter().map(wanted);
         Ok(Replacement { wanted: wanted.collect::<Result<_, _>>()?, bounds, refresh })
     }
 
@@ -181,6 +186,7 @@ impl Upstreams {
         *self.refresh.lock().unwrap_or_else(PoisonError::into_inner) = refresh;
         self.catalogue.replace(wanted);
         self.replaced.send_replace(());
+        self.changes.send_replace(());
     }
 
     /// The models in `scope`, by name.
@@ -224,8 +230,7 @@ impl Upstreams {
     /// Sends a server no new requests, or again; those under way go on. Lasts until Ember ends. Says how the server is
     /// then; none when there is no server of this name.
     pub fn drain(&self, name: &str, drained: bool) -> Option<ServerHealth> {
-        let server = self.server(name)?;
-        server.drain(drained);
+        let server = self.catalogue.drain(name, drained)?;
         Some(self.health_of(&server))
     }
 
@@ -257,13 +262,14 @@ impl Upstreams {
 fn wanted(
     mut settings: ServerSettings,
     random: &Arc<dyn Random>,
+    changes: &Changes,
     known: &[Arc<Server>],
 ) -> Result<Wanted, SettingsFault> {
     Ok(Wanted {
         models: std::mem::take(&mut settings.models),
         aliases: std::mem::take(&mut settings.aliases),
         metadata: std::mem::take(&mut settings.metadata),
-        server: one_of(known, Server::new(settings, Arc::clone(random))?),
+        server: one_of(known, Server::new(settings, Arc::clone(random), Arc::clone(changes))?),
     })
 }
 

@@ -162,8 +162,8 @@ impl Running for Seventh {
         None
     }
 
-    fn test(&self, _: &str, _: Option<&ModelId>, _: bool) -> Option<UpstreamTest> {
-        None
+    fn test(&self, _: &str, _: Option<&ModelId>, _: bool) -> Result<Option<UpstreamTest>, AdminError> {
+        Ok(None)
     }
 
     fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError> {

@@ -56,5 +56,8 @@ fn changed(command: &Command, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> R
         format!("{name} gets requests again.")
     };
     screen.note(&sentence);
+    if !server.detail.is_empty() {
+        screen.note(&format!("{name}: {}", server.detail));
+    }
     Ok(())
 }

@@ -91,6 +91,8 @@ actions! {
     UpstreamDrained = "upstream.drained",
     /// A model server was put back into service.
     UpstreamUndrained = "upstream.undrained",
+    /// A model server was asked for an answer, to try it.
+    UpstreamTested = "upstream.tested",
     /// Old events were removed.
     TrailTrimmed = "audit.trimmed",
     /// The configuration was loaded anew.

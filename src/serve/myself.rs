@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::admin::{
     AdminError, ModelServer, ModelView, Record, Reloaded, Running, ServerStatus, UpstreamState,
@@ -10,6 +11,7 @@ use crate::admin::{
 };
 use crate::meter::Meter;
 use crate::metrics::Metrics;
+use crate::registry::Problem;
 use crate::types::{Clock, ModelId, Timestamp};
 use crate::upstream::{ServedBy, ServerHealth, ServerState, Step, Upstreams};
 
@@ -26,7 +28,12 @@ pub(super) struct Myself {
     pub(super) reloader: Arc<Reloader>,
     /// Where model servers are spoken to.
     pub(super) runtime: Handle,
+    /// So many model servers may be tried at once.
+    pub(super) tests: Semaphore,
 }
+
+/// How many model servers may be tried at once: whoever revokes a key needs not wait behind them.
+pub(super) const TESTS_MAX: usize = 2;
 
 impl Myself {
     fn upstream(&self, server: ServerHealth) -> UpstreamStatus {
@@ -95,15 +102,26 @@ impl Running for Myself {
         Some(self.upstream(server))
     }
 
-    fn test(&self, name: &str, model: Option<&ModelId>, stream: bool) -> Option<UpstreamTest> {
-        let test = self.runtime.block_on(self.upstreams.test(name, model, stream))?;
+    fn test(
+        &self,
+        name: &str,
+        model: Option<&ModelId>,
+        stream: bool,
+    ) -> Result<Option<UpstreamTest>, AdminError> {
+        let Ok(_one_of_few) = self.tests.try_acquire() else {
+            let sentence = format!("{TESTS_MAX} model servers are being tried; try again in a minute");
+            return Err(AdminError::new(Problem::Conflict, sentence));
+        };
+        let Some(test) = self.runtime.block_on(self.upstreams.test(name, model, stream)) else {
+            return Ok(None);
+        };
         let step = |one: Step| UpstreamStep {
             name: one.name.to_string(),
             ok: one.ok,
             took: one.took,
             detail: one.detail,
         };
-        Some(UpstreamTest { name: test.name, steps: test.steps.into_iter().map(step).collect() })
+        Ok(Some(UpstreamTest { name: test.name, steps: test.steps.into_iter().map(step).collect() }))
     }
 
     fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError> {

@@ -30,7 +30,7 @@ use super::data_dir::DataDir;
 use super::exposition::{self, Sources};
 use super::ledger::{self, DiskLedger};
 use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
-use super::myself::Myself;
+use super::myself::{Myself, TESTS_MAX};
 use super::notifier::{self, Notifier};
 use super::reload::{self, Basis, Reloader, Upkeep};
 use super::signals::Signals;
@@ -309,6 +309,7 @@ impl Server {
             clock: Arc::clone(&built.clock),
             reloader,
             runtime: tokio::runtime::Handle::current(),
+            tests: tokio::sync::Semaphore::new(TESTS_MAX),
         });
         let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
         let snapshot = Box::new(move || snapshot::take(&store, &dir));

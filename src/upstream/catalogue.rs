@@ -147,10 +147,19 @@ impl Catalogue {
         Self { told: Mutex::new(Told { wanted, lists }), routes, generation: AtomicU64::new(0), since }
     }
 
-    /// Goes by these servers from now on. What was heard from one in the same place stays known; whoever waits for one
-    /// that is gone is sent away.
+    /// Goes by these servers from now on. What was heard from one in the same place stays known; one that was drained stays
+    /// so wherever it is now; whoever waits for one that is gone is sent away.
     pub(super) fn replace(&self, wanted: Vec<Wanted>) {
         let mut told = self.lock();
+        for Wanted { server, .. } in &wanted {
+            let Some(old) = told.servers().find(|old| old.name == server.name) else { continue };
+            if old.is_draining() && !server.is_draining() {
+                server.drain(true);
+            }
+            if old.place() == server.place() {
+                server.takes_over(old);
+            }
+        }
         let lists = std::mem::take(&mut told.lists);
         let mut known: HashMap<_, _> = told.servers().map(|server| server.place()).zip(lists).collect();
         let lists = wanted.iter().map(|wanted| known.remove(&wanted.server.place()).flatten()).collect();
@@ -161,6 +170,15 @@ impl Catalogue {
         let gone: Vec<_> = old.servers().filter(|server| !is_used(server)).cloned().collect();
         drop(told);
         gone.iter().for_each(|server| server.slots.close());
+    }
+
+    /// Takes a server out of service, or puts it back; none when there is no server of this name.
+    pub(super) fn drain(&self, name: &str, drained: bool) -> Option<Arc<Server>> {
+        // Under the lock, so that it is not one that is being replaced.
+        let told = self.lock();
+        let server = told.servers().find(|server| server.name == name)?;
+        server.drain(drained);
+        Some(Arc::clone(server))
     }
 
     /// How often the servers were replaced. Whoever keeps candidates asks before he takes them.

@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::RelayFault;
 use super::catalogue::{Candidate, Catalogue};
-use super::report::ReportHandle;
+use super::report::{InLine, ReportHandle};
 use super::server::{Server, ServerSlot, Standing};
 use super::slots::{Asker, Slot, Wait};
 use super::watch::deadline;
@@ -20,11 +21,14 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 pub(super) struct Choice {
     left: Vec<Candidate>,
     asker: Asker,
+    /// Where they are taken from, by this name.
+    catalogue: Arc<Catalogue>,
+    model: String,
     /// Which generation of servers it is made among.
     generation: u64,
     /// Those that saw nothing of the request.
     tried: Vec<Arc<Server>>,
-    /// Since when the request waits for one that has a slot.
+    /// When the request began to wait for one that has a slot, the first time.
     waits_since: Option<Instant>,
 }
 
@@ -51,19 +55,25 @@ struct Rank {
 }
 
 impl Choice {
-    /// Among servers that were taken from a catalogue when it was of that generation.
-    pub(super) fn new(candidates: Vec<Candidate>, asker: Asker, generation: u64) -> Self {
-        Self { left: candidates, asker, generation, tried: Vec::new(), waits_since: None }
+    /// Among the servers that have the model.
+    ///
+    /// # Errors
+    /// [`RelayFault::UnknownModel`], [`RelayFault::ModelsNotRead`].
+    pub(super) fn among(catalogue: &Arc<Catalogue>, model: &str, asker: Asker) -> Result<Self, RelayFault> {
+        let generation = catalogue.generation();
+        let left = catalogue.candidates(model)?;
+        let (catalogue, model) = (Arc::clone(catalogue), model.to_string());
+        Ok(Self { left, asker, catalogue, model, generation, tried: Vec::new(), waits_since: None })
     }
 
     /// Chooses anew, among all that have the model now and saw nothing of the request yet, when the servers were
     /// replaced meanwhile; says whether there are any.
-    pub(super) fn renew(&mut self, catalogue: &Catalogue, model: &str) -> bool {
-        let generation = catalogue.generation();
+    pub(super) fn renew(&mut self) -> bool {
+        let generation = self.catalogue.generation();
         if std::mem::replace(&mut self.generation, generation) == generation {
             return false;
         }
-        let mut left = catalogue.candidates(model).unwrap_or_default();
+        let mut left = self.catalogue.candidates(&self.model).unwrap_or_default();
         left.retain(|one| !self.tried.iter().any(|tried| Arc::ptr_eq(tried, &one.server)));
         self.left = left;
         !self.left.is_empty()
@@ -88,26 +98,40 @@ impl Choice {
 
     /// One that has a slot, as soon as it has: in line at all that are well and of the best priority. Where there is no
     /// place in line, or nothing comes of it, those of the next priority; at last one that is not well will do. Where
-    /// none is well, in line at all.
+    /// none is well, in line at all. Whenever a server may be a better or worse place than it was, he stands where he
+    /// would if he came then; in the lines that stay the same he keeps his place.
     ///
     /// # Errors
     /// [`RelayFault::Overloaded`], [`RelayFault::Drained`].
     pub(super) async fn wait(&mut self, report: &ReportHandle) -> Result<Chosen, RelayFault> {
         let began = *self.waits_since.get_or_insert_with(Instant::now);
         let (mut past, mut backlog) = (None, None);
-        loop {
+        let mut line = self.left.first().map(|one| Line::new(self.asker, one.server.changes(), began));
+        while let Some(line) = &mut line {
+            line.hears_anew();
+            if self.renew() {
+                past = None;
+            }
             let preferred = self.sort();
             let Some(tier) = self.tier_behind(past, preferred) else { break };
-            if let Some(slot) = self.in_line(tier.clone(), began, report).await
-                && let Some(at) = self.left.iter().position(|one| slot.is_of(&one.server.slots))
-            {
-                self.left[at].server.begins();
-                return Ok(self.choose(at, slot));
-            }
-            backlog = backlog.or_else(|| self.backlog(tier.clone()));
-            // Whoever was sent away from a drained server may find a place at its neighbours.
-            if !self.left[tier.clone()].iter().any(|one| one.server.is_drained()) {
-                past = Some(if preferred.well { self.left[tier.start].server.priority } else { u32::MAX });
+            match line.stand(&self.left[tier.clone()], report).await {
+                Turn::Slot(slot) => {
+                    if let Some(chosen) = self.choose_with(slot) {
+                        return Ok(chosen);
+                    }
+                }
+                Turn::Changed => {}
+                Turn::Nothing => {
+                    backlog = backlog.or_else(|| self.backlog(tier.clone()));
+                    // Whoever was sent away from a drained server may find a place at its neighbours.
+                    if !self.left[tier.clone()].iter().any(|one| one.server.is_drained()) {
+                        past = Some(if preferred.well {
+                            self.left[tier.start].server.priority
+                        } else {
+                            u32::MAX
+                        });
+                    }
+                }
             }
         }
         if self.left.iter().any(|one| one.server.is_draining()) && self.is_empty() {
@@ -117,12 +141,16 @@ impl Choice {
         self.free_among(0..self.left.len(), false).ok_or(RelayFault::Overloaded { retry_after })
     }
 
-    async fn in_line(&self, tier: Range<usize>, began: Instant, report: &ReportHandle) -> Option<Slot> {
-        let servers = || self.left[tier.clone()].iter().map(|one| &one.server);
-        let wait = Wait::begin(self.asker, servers().map(|server| &server.slots)).ok()?;
-        let longest = servers().map(|server| server.queue_timeout).max().unwrap_or_default();
-        let _in_line = report.stands_in_line();
-        timeout_at(deadline(began, longest), wait).await.ok()?.ok()
+    /// The server that a slot he waited for is of, as it is now. None when it is not one of those he may go to any more,
+    /// or when it has failed meanwhile and there is a better one.
+    fn choose_with(&mut self, slot: Slot) -> Option<Chosen> {
+        self.renew();
+        let at = self.left.iter().position(|one| slot.is_of(&one.server.slots))?;
+        let now = Instant::now();
+        let is_well = |one: &Candidate| Rank::of(one, now).standing == Standing::Well;
+        let may_go = self.left[at].server.begins()
+            || !self.left.iter().enumerate().any(|(other, one)| other != at && is_well(one));
+        may_go.then(|| self.choose(at, slot))
     }
 
     /// Sorts the servers: those first that are well, then those that failed lately, those known to be down, and those
@@ -172,7 +200,6 @@ impl Choice {
     }
 
     fn choose(&mut self, at: usize, slot: Slot) -> Chosen {
-        self.waits_since = None;
         let priority = self.left[at].server.priority;
         let equals = self.left.iter().filter(|one| one.server.priority == priority);
         let most = equals.map(|one| one.server.turn()).max().unwrap_or_default();
@@ -184,6 +211,50 @@ impl Choice {
     /// When it makes sense to ask again.
     fn backlog(&self, tier: Range<usize>) -> Option<Duration> {
         self.left[tier].iter().filter_map(|one| one.server.slots.backlog()).min()
+    }
+}
+
+/// One who waits.
+struct Line<'a> {
+    wait: Wait,
+    changes: watch::Receiver<()>,
+    began: Instant,
+    in_line: Option<InLine<'a>>,
+}
+
+/// What came of standing in line.
+enum Turn {
+    Slot(Slot),
+    /// Another line may be better now.
+    Changed,
+    /// There was no place, or it was lost, or the time is over.
+    Nothing,
+}
+
+impl<'a> Line<'a> {
+    fn new(asker: Asker, changes: watch::Receiver<()>, began: Instant) -> Self {
+        Self { wait: Wait::new(asker), changes, began, in_line: None }
+    }
+
+    /// What changed until now is known.
+    fn hears_anew(&mut self) {
+        self.changes.mark_unchanged();
+    }
+
+    async fn stand(&mut self, tier: &[Candidate], report: &'a ReportHandle) -> Turn {
+        let slots: Vec<_> = tier.iter().map(|one| &one.server.slots).collect();
+        if self.wait.stand_at(&slots).is_err() {
+            return Turn::Nothing;
+        }
+        let longest = tier.iter().map(|one| one.server.queue_timeout).max().unwrap_or_default();
+        self.in_line.get_or_insert_with(|| report.stands_in_line());
+        tokio::select! {
+            biased;
+            turn = timeout_at(deadline(self.began, longest), &mut self.wait) => {
+                turn.ok().and_then(Result::ok).map_or(Turn::Nothing, Turn::Slot)
+            }
+            Ok(()) = self.changes.changed() => Turn::Changed,
+        }
     }
 }
 

@@ -15,9 +15,10 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::RelayFault;
-use super::relay::{ERROR_BYTES_MAX, Reply};
+use super::relay::Reply;
 use super::relay_body::RelayBody;
 use super::tap::error_event;
+use super::verdict::ERROR_BYTES_MAX;
 use super::watch::deadline;
 
 /// A comment, which clients pass over (WHATWG HTML, 9.2.6), and the blank line behind it.

@@ -34,7 +34,7 @@ pub async fn probe(
     let mut asking = JoinSet::new();
     for (place, settings) in servers.into_iter().enumerate() {
         let discovering = settings.models.is_empty();
-        let server = Server::new(settings, Arc::clone(random))?;
+        let server = Server::new(settings, Arc::clone(random), Arc::default())?;
         asking.spawn(async move { (place, probe_one(&server, discovering).await) });
     }
     let mut answers = asking.join_all().await;

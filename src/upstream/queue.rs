@@ -163,9 +163,24 @@ impl<K: Copy + Ord + Hash, W> FairQueue<K, W> {
         Entered::Waits(Place { asker, number }, gone)
     }
 
-    /// Gives a place in line up, if it is still there.
-    pub(super) fn leave(&mut self, place: Place<K>) {
-        self.remove(place.asker, place.number);
+    /// Gives a place in line up; says whether it was still there.
+    pub(super) fn leave(&mut self, place: Place<K>) -> bool {
+        self.remove(place.asker, place.number).is_some()
+    }
+
+    /// Whether the place is still there.
+    pub(super) fn holds(&self, place: Place<K>) -> bool {
+        self.askers.get(&place.asker).is_some_and(|known| known.line.contains_key(&place.number))
+    }
+
+    /// Sends those away who wait and of whom this holds.
+    pub(super) fn part(&mut self, holds: impl Fn(&W) -> bool) -> Vec<W> {
+        let all = self.askers.iter().flat_map(|(asker, known)| {
+            let wanted = known.line.iter().filter(|(_, waiter)| holds(waiter));
+            wanted.map(|(number, _)| (*asker, *number))
+        });
+        let all: Vec<_> = all.collect();
+        all.into_iter().filter_map(|(asker, number)| self.remove(asker, number)).collect()
     }
 
     /// Sends everybody away who waits.

@@ -26,8 +26,9 @@ use super::{RelayFault, Upstreams};
 pub(super) const READING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest list.
 const LIST_BYTES_MAX: usize = 4 << 20;
-/// How soon a server that is down is asked again; twice as long after each time.
+/// How soon a server that is down is asked again; twice as long after each time, up to the second.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
+const RETRY_MAX: Duration = Duration::from_secs(30);
 /// How soon a server is asked again because a request made its condition doubtful.
 const DOUBT_WAIT: Duration = Duration::from_millis(500);
 /// How long a loopback port has to answer.
@@ -121,23 +122,21 @@ impl Upstreams {
     /// Until the server is not one of them any more.
     async fn keep_reading(self: Arc<Self>, server: Arc<Server>) {
         let mut replaced = self.replaced.subscribe();
-        let mut retry = RETRY_FIRST;
+        let mut retry = Retry::default();
         let mut listed_at = None;
         while let Some(is_well) = self.check(&server, &mut listed_at).await {
             let interval = server.health_interval.unwrap_or_else(|| self.refresh());
             let wait = if is_well {
-                retry = RETRY_FIRST;
+                retry = Retry::default();
                 interval
             } else {
-                let wait = retry.min(interval);
-                retry = retry.saturating_mul(2).min(interval.max(RETRY_FIRST));
-                wait
+                retry.next().min(interval)
             };
             let soonest = Instant::now() + DOUBT_WAIT;
             tokio::select! {
                 () = sleep(wait) => {}
                 () = server.doubted.notified() => sleep_until(soonest).await,
-                _ = replaced.changed() => retry = RETRY_FIRST,
+                _ = replaced.changed() => retry = Retry::default(),
             }
         }
     }
@@ -201,6 +200,22 @@ impl Upstreams {
     }
 }
 
+/// How soon a server that is down is asked again.
+struct Retry(Duration);
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self(RETRY_FIRST)
+    }
+}
+
+impl Retry {
+    fn next(&mut self) -> Duration {
+        let next = (self.0 * 2).min(RETRY_MAX);
+        std::mem::replace(&mut self.0, next)
+    }
+}
+
 async fn in_time<T>(check: impl Future<Output = Result<T, RelayFault>>) -> Result<T, RelayFault> {
     timeout(READING_TIMEOUT, check).await.unwrap_or(Err(RelayFault::Timeout))
 }
@@ -253,4 +268,15 @@ pub(super) async fn ask(
     let status = head.status();
     let body = Answer::new(head.into_body(), lease, None).collect(LIST_BYTES_MAX).await?;
     Ok((status, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bug_a_server_that_is_down_is_asked_again_within_half_a_minute() {
+        let mut retry = Retry::default();
+        assert_eq!([(); 6].map(|()| retry.next().as_secs()), [2, 4, 8, 16, 30, 30]);
+    }
 }

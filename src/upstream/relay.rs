@@ -8,11 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
 use super::body::{RequestFacts, apply};
-use super::catalogue::Catalogue;
 use super::choice::{Choice, Chosen};
 use super::connect::connect;
 use super::early::Rest;
@@ -21,17 +20,15 @@ use super::pieces::Pieces;
 use super::pool::Lease;
 use super::relay_body::{Exchange, RelayBody, Source, Watcher};
 use super::report::{ReportHandle, Settlement, prompt_estimate};
-use super::server::{Server, ServerSlot};
+use super::server::{Blame, Server, ServerSlot};
 use super::slots::Asker;
 use super::tap::SseTap;
+use super::verdict::{Attempt, judge, learn, searched};
 use super::watch::{Patience, Signals, StopSignal, deadline};
 use super::{Endpoint, RelayFault, Upstreams};
 use crate::gate::Pass;
 use crate::meter::Progress;
-use crate::types::{AnswerKind, ModelId, Tokens};
-
-/// The most of a failing server's words that is searched for its key; more is not passed on.
-pub(super) const ERROR_BYTES_MAX: usize = 1 << 20;
+use crate::types::{AnswerKind, KeyId, ModelId, Tokens};
 
 /// What a caller asks of a model.
 pub struct RelayRequest {
@@ -87,14 +84,12 @@ impl Upstreams {
             started,
             report: request.report,
             progress: settlement.progress().clone(),
-            catalogue: Arc::clone(&self.catalogue),
+            key: asker.key,
         };
-        let generation = self.catalogue.generation();
-        let candidates = self.catalogue.candidates(settlement.pass().model().as_str());
-        let choice = match candidates {
-            Ok(candidates) => {
+        let choice = match Choice::among(&self.catalogue, settlement.pass().model().as_str(), asker) {
+            Ok(choice) => {
                 job.progress.is_for(settlement.pass().model().as_str());
-                Choice::new(candidates, asker, generation)
+                choice
             }
             Err(fault) => {
                 settlement.settle_unanswered(fault.ending());
@@ -177,28 +172,16 @@ struct Job {
     started: Instant,
     report: ReportHandle,
     progress: Progress,
-    catalogue: Arc<Catalogue>,
-}
-
-/// A try that came to nothing, and whether the server may have seen any of it.
-struct Attempt {
-    fault: RelayFault,
-    written: bool,
-}
-
-impl Attempt {
-    const fn unwritten(fault: RelayFault) -> Self {
-        Self { fault, written: false }
-    }
-
-    const fn written(fault: RelayFault) -> Self {
-        Self { fault, written: true }
-    }
+    key: KeyId,
 }
 
 /// A server's answer that may be shown.
 struct Answered {
     slot: ServerSlot,
+    answer: Shown,
+}
+
+struct Shown {
     status: StatusCode,
     headers: HeaderMap,
     source: Source,
@@ -225,8 +208,8 @@ impl Job {
                         return Ok(answered);
                     }
                 }
-                // It may have stood in line for a server that is gone now.
-                Err(fault) if !self.renewed(choice) => return Err(fault),
+                // It may have found nobody where somebody came meanwhile.
+                Err(fault) if !choice.renew() => return Err(fault),
                 Err(_) => {}
             }
             if let Some(answered) = self.at_once(choice).await? {
@@ -240,48 +223,40 @@ impl Job {
         let Chosen { slot, candidate } = chosen;
         self.report.sent_to(&candidate.server.name);
         self.progress.sent_to(&candidate.server.name);
-        match self.ask(slot, &candidate.real).await {
-            Ok(answered) => {
+        match self.ask(&slot, &candidate.real).await {
+            Ok(answer) => {
                 self.report.answered_after(self.started.elapsed());
-                Ok(Some(answered))
+                Ok(Some(Answered { slot, answer }))
             }
-            Err(Attempt { fault, written }) => {
-                candidate.server.failed(fault);
+            Err(Attempt { fault, written, blame }) => {
+                // Before the slot goes to the next, who may know better then.
+                candidate.server.failed(fault, blame.unwrap_or(Blame::Either(self.key)));
+                drop(slot);
                 if written {
                     return Err(fault);
                 }
                 choice.tried(candidate.server);
-                if choice.is_empty() && !self.renewed(choice) { Err(fault) } else { Ok(None) }
+                if choice.is_empty() && !choice.renew() { Err(fault) } else { Ok(None) }
             }
         }
     }
 
-    /// Whether there are other servers to choose among than there were.
-    fn renewed(&self, choice: &mut Choice) -> bool {
-        choice.renew(&self.catalogue, self.facts.model.as_str())
-    }
-
-    async fn ask(&self, slot: ServerSlot, real: &ModelId) -> Result<Answered, Attempt> {
+    async fn ask(&self, slot: &ServerSlot, real: &ModelId) -> Result<Shown, Attempt> {
         let server = Arc::clone(slot.server());
         let (request, strip_usage) = self.request(&server, real);
         let (lease, head) = self.send(&server, request).await?;
-        judge(&server, &head).map_err(Attempt::written)?;
+        judge(&server, &head)?;
         let is_stream = head.status().is_success() && headers::is_event_stream(&head);
         let (head, body) = head.into_parts();
         let answer = Answer::new(body, lease, Some(Arc::clone(&server.pool)));
         let source = if !head.status.is_success() && server.has_key() {
-            searched(&server, answer).await.map_err(Attempt::written)?
+            searched(&server, answer).await?
         } else {
             Source::Live(answer)
         };
-        match head.status {
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                server.unable();
-            }
-            _ => server.answered(),
-        }
+        learn(&server, head.status, self.key);
         let headers = headers::from_server(&head.headers, &server);
-        Ok(Answered { slot, status: head.status, headers, source, is_stream, strip_usage })
+        Ok(Shown { status: head.status, headers, source, is_stream, strip_usage })
     }
 
     /// The request as `server` is to get it, and whether it asks for a usage chunk that the caller did not ask for.
@@ -371,43 +346,6 @@ fn fault_of(error: &hyper::Error) -> RelayFault {
     if error.is_parse() { RelayFault::Invalid } else { RelayFault::BrokeOff }
 }
 
-/// Whether the answer may be shown, by its head.
-fn judge(server: &Server, head: &Response<Incoming>) -> Result<(), RelayFault> {
-    let status = head.status();
-    match status {
-        // Without a key of Ember's there is none to refuse: it is the request that is forbidden.
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-            if status != StatusCode::FORBIDDEN || server.has_key() =>
-        {
-            if server.refused_key() {
-                tracing::warn!(
-                    upstream = server.name,
-                    status = status.as_u16(),
-                    "the model server refuses Ember's key for it; check its api_key"
-                );
-            }
-            Err(RelayFault::AuthRefused)
-        }
-        _ if !(status.is_success() || status.is_client_error() || status.is_server_error()) => {
-            Err(RelayFault::Invalid)
-        }
-        _ if headers::is_encoded(head) => Err(RelayFault::Invalid),
-        _ => Ok(()),
-    }
-}
-
-/// A server's error, after a look whether it shows the server's own key.
-async fn searched(server: &Server, answer: Answer) -> Result<Source, RelayFault> {
-    let body = timeout(server.idle_timeout, answer.collect(ERROR_BYTES_MAX))
-        .await
-        .map_err(|_| RelayFault::Timeout)??;
-    if server.leaks_in(&body) {
-        tracing::warn!(upstream = server.name, "an error of the model server shows Ember's key for it");
-        return Err(RelayFault::Invalid);
-    }
-    Ok(Source::Whole(Some(body).filter(|body| !body.is_empty())))
-}
-
 /// An answer that may be shown is of one of these.
 fn kind_of(status: StatusCode) -> AnswerKind {
     match status {
@@ -419,27 +357,30 @@ fn kind_of(status: StatusCode) -> AnswerKind {
 
 impl Answered {
     fn into_reply(self, job: &Job, signals: Signals, mut settlement: Settlement) -> Reply {
-        let server = self.slot.server();
-        settlement.answered(kind_of(self.status), self.is_stream);
-        let watcher = match (self.is_stream, self.status.is_success()) {
-            (true, _) => Watcher::stream(SseTap::new(job.endpoint.dialect(), self.strip_usage)),
+        let Self { slot, answer } = self;
+        let server = slot.server();
+        settlement.answered(kind_of(answer.status), answer.is_stream);
+        let watcher = match (answer.is_stream, answer.status.is_success()) {
+            (true, _) => Watcher::stream(SseTap::new(job.endpoint.dialect(), answer.strip_usage)),
             (false, true) => Watcher::answer(job.endpoint.answers_text()),
             (false, false) => Watcher::Nobody,
         };
-        let end = (!self.is_stream).then(|| deadline(job.counted_from(), server.total_timeout));
+        let end = (!answer.is_stream).then(|| deadline(job.counted_from(), server.total_timeout));
         let patience = Patience::new(server.idle_timeout, end);
-        let json_of_any_length = headers::is_json(&self.headers) && self.source.size_hint().exact().is_none();
+        let json_of_any_length =
+            headers::is_json(&answer.headers) && answer.source.size_hint().exact().is_none();
         let exchange = Exchange {
-            source: self.source,
+            source: answer.source,
             watcher,
             signals,
             patience,
             settlement,
             json_of_any_length,
             request_bytes: job.body.len() as u64,
-            slot: self.slot,
+            key: job.key,
+            slot,
         };
         let body = RelayBody::new(exchange);
-        Reply { status: self.status, headers: self.headers, body }
+        Reply { status: answer.status, headers: answer.headers, body }
     }
 }

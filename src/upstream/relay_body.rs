@@ -10,11 +10,11 @@ use super::RelayFault;
 use super::answer::Answer;
 use super::early::{Early, Step};
 use super::report::{BYTES_PER_TOKEN, Settlement};
-use super::server::ServerSlot;
+use super::server::{Blame, ServerSlot};
 use super::tap::{Forward, SseTap};
 use super::usage::AnswerTap;
 use super::watch::{Patience, Signals};
-use crate::types::{Ending, Tokens, TokensSource};
+use crate::types::{Ending, KeyId, Tokens, TokensSource};
 
 /// An answer's body: chunk by chunk as they come, each looked at and none collected.
 ///
@@ -55,6 +55,8 @@ pub(super) struct Exchange {
     pub(super) json_of_any_length: bool,
     /// The bytes of the request.
     pub(super) request_bytes: u64,
+    /// Whose request it is.
+    pub(super) key: KeyId,
     /// Given back with the exchange.
     pub(super) slot: ServerSlot,
 }
@@ -248,7 +250,7 @@ impl Exchange {
     /// Remembers it when the server is at fault.
     fn blame(&self, fault: RelayFault) {
         if matches!(fault, RelayFault::BrokeOff | RelayFault::Timeout) {
-            self.slot.server().failed(fault);
+            self.slot.server().failed(fault, Blame::Either(self.key));
         }
     }
 

@@ -7,16 +7,17 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Uri};
 use memchr::memmem;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, Circuit};
+use super::breaker::{Breaker, Circuit, Failure};
 use super::failures::Failures;
+use super::parts::{authorization, health_uri, host, unescaped, uris};
 use super::pool::Pool;
 use super::settings::{Address, ServerSettings, SettingsFault};
 use super::slots::{Slot, Slots};
 use super::{Endpoint, RelayFault};
-use crate::types::Random;
+use crate::types::{KeyId, Random};
 
 /// The turn of a server with weight 1; a server that was away catches up by no more.
 const TURN: u64 = 1 << 20;
@@ -54,8 +55,24 @@ pub(super) struct Server {
     authorization: Option<HeaderValue>,
     /// What it was made of, but for its bounds.
     settings: ServerSettings,
-    condition: Mutex<Condition>,
+    /// Shared with those that take its place.
+    condition: Arc<Mutex<Condition>>,
+    changes: Changes,
     pub(super) failures: Arc<Failures>,
+}
+
+/// Told when a server may be a better or a worse place for a request than it was. One for all servers.
+pub(super) type Changes = Arc<watch::Sender<()>>;
+
+/// What a request that came to nothing says of its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// The server is at fault, whatever was asked.
+    Server,
+    /// The server is at fault, unless it is this key's request.
+    Either(KeyId),
+    /// Nothing: it is as likely the request.
+    Nobody,
 }
 
 /// How a server is, in one word.
@@ -115,6 +132,10 @@ pub(super) struct Condition {
     drained: bool,
     /// It refused Ember's key and has not answered since.
     refused_key: bool,
+    /// The last check took too long, which alone says little of a server that is busy.
+    was_late: bool,
+    /// When a request was answered last.
+    answered_at: Option<Instant>,
 }
 
 impl Condition {
@@ -153,7 +174,11 @@ pub(super) struct ServerSlot {
 impl Server {
     /// # Errors
     /// [`SettingsFault`] when no request could be made from the settings.
-    pub(super) fn new(settings: ServerSettings, random: Arc<dyn Random>) -> Result<Self, SettingsFault> {
+    pub(super) fn new(
+        settings: ServerSettings,
+        random: Arc<dyn Random>,
+        changes: Changes,
+    ) -> Result<Self, SettingsFault> {
         let (models_uri, uris) = uris(&settings)?;
         let health_uri = health_uri(&settings)?;
         let host = host(&settings)?;
@@ -187,7 +212,8 @@ impl Server {
             host,
             authorization,
             settings: ServerSettings { in_flight_max: 0, queue_max: 0, ..settings },
-            condition: Mutex::default(),
+            condition: Arc::default(),
+            changes,
             failures: Arc::default(),
         })
     }
@@ -205,10 +231,25 @@ impl Server {
     /// The same, in the place of one that is reached there already: with its slots, so that the bounds hold for both
     /// together, and what is known of it.
     pub(super) fn succeeding(self, old: &Self) -> Self {
-        let condition = Mutex::new(old.condition());
+        let condition = Arc::clone(&old.condition);
         let (slots, failures) = (Arc::clone(&old.slots), Arc::clone(&old.failures));
         let turn = AtomicU64::new(old.turn());
         Self { slots, failures, turn, condition, ..self }
+    }
+
+    /// It takes the place of that one from now on. What the old key met says nothing about a new one.
+    pub(super) fn takes_over(&self, old: &Self) {
+        if self.settings.api_key != old.settings.api_key {
+            self.change(|condition| {
+                condition.breaker = Breaker::default();
+                condition.refused_key = false;
+            });
+        }
+    }
+
+    /// Hears of changes of any server from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Where an endpoint is.
@@ -275,34 +316,45 @@ impl Server {
     }
 
     /// A request to it came to nothing.
-    pub(super) fn failed(&self, fault: RelayFault) {
-        self.failures.count(fault);
+    pub(super) fn failed(&self, fault: RelayFault, blame: Blame) {
+        let failure = match (fault, blame) {
+            (_, Blame::Nobody) => return self.failures.count(fault),
+            (RelayFault::Unreachable | RelayFault::TlsFailed, _) => Failure::Unreachable,
+            (_, Blame::Server) => Failure::Own,
+            (_, Blame::Either(key)) => Failure::Met(key),
+        };
         let was_up = self.change(|condition| {
             condition.fault = Some(fault);
             condition.up
         });
-        self.counts_against(fault);
+        self.counts_against(fault, failure);
         if was_up {
             self.doubted.notify_one();
         }
     }
 
-    /// It answered that it can't answer now.
-    pub(super) fn unable(&self) {
-        self.counts_against(RelayFault::Refused);
+    /// It answered a request of that key that it can't answer now.
+    pub(super) fn unable(&self, key: KeyId) {
+        self.counts_against(RelayFault::Refused, Failure::Met(key));
     }
 
-    fn counts_against(&self, fault: RelayFault) {
+    /// It answered a request of that key with an error of its own.
+    pub(super) fn erred(&self, key: KeyId) {
+        self.counts_against(RelayFault::Refused, Failure::Error(key));
+    }
+
+    fn counts_against(&self, fault: RelayFault, failure: Failure) {
+        self.failures.count(fault);
         let dice = self.dice();
         let opened = self.change(|condition| {
-            let is_unreachable = matches!(fault, RelayFault::Unreachable | RelayFault::TlsFailed);
-            let opened = condition.breaker.failed(is_unreachable, Instant::now(), dice)?;
+            let opened = condition.breaker.failed(failure, Instant::now(), dice)?;
             condition.opened_by = Some(fault);
             Some(opened)
         });
         if let Some(opened) = opened {
             let for_ms = opened.as_millis();
             tracing::warn!(upstream = self.name, for_ms, "requests go elsewhere while they can: {fault}");
+            self.slots.send_on();
         }
     }
 
@@ -317,6 +369,7 @@ impl Server {
             let was_open = condition.breaker.is_tripped();
             condition.breaker.answered();
             condition.refused_key = false;
+            condition.answered_at = Some(Instant::now());
             (condition.up, was_open)
         });
         if was_open {
@@ -327,27 +380,34 @@ impl Server {
         }
     }
 
-    /// It was checked, in so much time; says whether the outcome is news.
+    /// It was checked, in so much time; says whether the outcome is news. A check that takes too long says nothing when
+    /// requests were answered meanwhile, and little before the next one takes too long as well.
     pub(super) fn was_checked(&self, fault: Option<RelayFault>, took: Duration) -> bool {
-        self.change(|condition| {
-            let news = condition.up != fault.is_none() || (fault.is_some() && condition.fault != fault);
-            if fault.is_none() {
-                condition.breaker.checked(condition.is_down(), Instant::now());
+        let began = Instant::now().checked_sub(took);
+        let (news, may_be_tried) = self.change(|condition| {
+            let is_late = fault == Some(RelayFault::Timeout);
+            let has_answered = is_late && began.is_some() && condition.answered_at >= began;
+            let is_first = is_late && !std::mem::replace(&mut condition.was_late, is_late && !has_answered);
+            if has_answered || (is_first && !condition.is_down()) {
+                return (false, false);
             }
+            let news = condition.up != fault.is_none() || (fault.is_some() && condition.fault != fault);
+            let changes = fault.is_none() && condition.breaker.checked(condition.is_down(), Instant::now());
             condition.up = fault.is_none();
             condition.fault = fault;
             condition.latency = Some(took);
-            news
-        })
+            (news, changes)
+        });
+        if may_be_tried {
+            self.changes.send_replace(());
+        }
+        news
     }
 
     /// Takes no new requests, or takes them again. Those under way go on; who waits is sent on.
     pub(super) fn drain(&self, drained: bool) {
         self.change(|condition| {
-            match drained {
-                true => self.slots.close(),
-                false => self.slots.open(),
-            }
+            self.slots.drain(drained);
             condition.drained = drained;
         });
     }
@@ -366,8 +426,13 @@ impl Server {
         let mut condition = self.lock();
         let before = condition.state();
         let outcome = change(&mut condition);
-        if condition.state() != before {
+        let is_other = condition.state() != before;
+        if is_other {
             condition.since = Some(Instant::now());
+        }
+        drop(condition);
+        if is_other {
+            self.changes.send_replace(());
         }
         outcome
     }
@@ -392,71 +457,4 @@ impl ServerSlot {
     pub(super) fn server(&self) -> &Arc<Server> {
         &self.server
     }
-}
-
-/// Text without JSON's escapes: what each stands for if it stands for ASCII, else nothing; stray backslashes go.
-fn unescaped(text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'\\' {
-            plain.push(byte);
-        } else if let Some((code, after)) = escaped_code(rest) {
-            plain.extend(u8::try_from(code));
-            rest = after;
-        }
-    }
-    plain
-}
-
-/// The code of `u` and four digits, and what comes behind.
-fn escaped_code(text: &[u8]) -> Option<(u32, &[u8])> {
-    let (digits, after) = text.strip_prefix(b"u")?.split_at_checked(4)?;
-    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
-    Some((u32::from_str_radix(digits, 16).ok()?, after))
-}
-
-fn uris(settings: &ServerSettings) -> Result<(Uri, [Uri; Endpoint::ALL.len()]), SettingsFault> {
-    let prefix = settings.prefix.trim_end_matches('/');
-    let uri = |path: &str| {
-        let whole = format!("{prefix}{path}");
-        let parsed = whole.parse::<Uri>().ok().filter(|uri| uri.path() == whole);
-        parsed.ok_or_else(|| SettingsFault::Prefix {
-            server: settings.name.clone(),
-            prefix: settings.prefix.clone(),
-        })
-    };
-    let [chat, completions, embeddings, responses] = Endpoint::ALL.map(|endpoint| uri(endpoint.path()));
-    Ok((uri("/v1/models")?, [chat?, completions?, embeddings?, responses?]))
-}
-
-fn health_uri(settings: &ServerSettings) -> Result<Option<Uri>, SettingsFault> {
-    let Some(path) = &settings.health_path else { return Ok(None) };
-    let whole = format!("{}{path}", settings.prefix.trim_end_matches('/'));
-    let parsed = whole.parse::<Uri>().ok().filter(|uri| path.starts_with('/') && uri.path() == whole);
-    let fault = SettingsFault::HealthPath { server: settings.name.clone(), path: path.clone() };
-    parsed.map(Some).ok_or(fault)
-}
-
-fn host(settings: &ServerSettings) -> Result<HeaderValue, SettingsFault> {
-    let (text, host) = match &settings.address {
-        Address::Unix(_) | Address::Echo(_) => return Ok(HeaderValue::from_static("localhost")),
-        Address::Tcp { host, .. } => (settings.address.to_string(), host.as_str()),
-        Address::Tls(secure) => (secure.to_string(), secure.host()),
-    };
-    HeaderValue::try_from(text)
-        .ok()
-        .filter(|_| !host.is_empty() && !host.contains(['/', '@', ' ', '?', '#', '[']))
-        .ok_or_else(|| SettingsFault::Host { server: settings.name.clone(), host: host.to_string() })
-}
-
-fn authorization(settings: &ServerSettings) -> Result<Option<HeaderValue>, SettingsFault> {
-    let Some(key) = &settings.api_key else { return Ok(None) };
-    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose()))
-        .ok()
-        .filter(|_| !key.expose().is_empty())
-        .ok_or_else(|| SettingsFault::ApiKey { server: settings.name.clone() })?;
-    value.set_sensitive(true);
-    Ok(Some(value))
 }

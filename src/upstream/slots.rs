@@ -29,8 +29,10 @@ pub(super) struct Slots {
 
 struct Desk {
     queue: FairQueue<KeyId, Arc<Seat>>,
-    /// No slot is given out: an operator wants it so, or the server is gone. Those that are out come back as ever.
-    is_closed: bool,
+    /// An operator wants no slot given out. Those that are out come back as ever.
+    is_drained: bool,
+    /// The server is gone: no slot is given out ever again.
+    is_gone: bool,
     /// How long slots were held lately; none until one came back.
     held: Option<Duration>,
 }
@@ -47,6 +49,7 @@ pub(super) struct LineFull;
 
 /// One who waits in one line or several; out of all of them when dropped.
 pub(super) struct Wait {
+    asker: Asker,
     seat: Arc<Seat>,
     places: Vec<(Arc<Slots>, Place<KeyId>)>,
 }
@@ -64,7 +67,7 @@ enum State {
 impl Slots {
     pub(super) fn new(slots_max: usize, waiting_max: usize) -> Arc<Self> {
         let queue = FairQueue::new(slots_max, waiting_max);
-        Arc::new(Self { desk: Mutex::new(Desk { queue, is_closed: false, held: None }) })
+        Arc::new(Self { desk: Mutex::new(Desk { queue, is_drained: false, is_gone: false, held: None }) })
     }
 
     /// Sets the bounds anew: more slots go to those who wait at once; what is out over fewer comes back in its time.
@@ -87,7 +90,7 @@ impl Slots {
     /// Takes a slot if one is free.
     pub(super) fn take(self: &Arc<Self>, asker: Asker) -> Option<Slot> {
         let mut desk = self.desk();
-        let taken = !desk.is_closed && desk.queue.take(asker.key, asker.weight);
+        let taken = !desk.is_closed() && desk.queue.take(asker.key, asker.weight);
         drop(desk);
         taken.then(|| self.slot())
     }
@@ -97,29 +100,39 @@ impl Slots {
         self.desk().queue.slots_max()
     }
 
-    /// Gives out no slot any more, and sends those away who wait for one.
+    /// Gives out no slot any more, and sends those away who wait for one; or gives them out again.
+    pub(super) fn drain(&self, drained: bool) {
+        self.shut(|desk| desk.is_drained = drained);
+    }
+
+    /// Gives out no slot ever again, and sends those away who wait for one.
     pub(super) fn close(&self) {
+        self.shut(|desk| desk.is_gone = true);
+    }
+
+    fn shut(&self, change: impl FnOnce(&mut Desk)) {
         let mut desk = self.desk();
-        desk.is_closed = true;
-        let gone = desk.queue.dissolve();
+        change(&mut desk);
+        let gone = if desk.is_closed() { desk.queue.dissolve() } else { Vec::new() };
         drop(desk);
         gone.iter().for_each(|seat| seat.sent_away());
     }
 
-    /// Gives out slots again.
-    pub(super) fn open(&self) {
-        self.desk().is_closed = false;
+    /// Sends those away who stand in another line as well.
+    pub(super) fn send_on(&self) {
+        let gone = self.desk().queue.part(|seat| seat.lines() > 1);
+        gone.iter().for_each(|seat| seat.sent_away());
     }
 
     /// Whether no slot is given out.
     pub(super) fn is_closed(&self) -> bool {
-        self.desk().is_closed
+        self.desk().is_closed()
     }
 
     /// Requests under way; none when no slot is given out.
     pub(super) fn load(&self) -> Option<usize> {
         let desk = self.desk();
-        (!desk.is_closed).then(|| desk.queue.out())
+        (!desk.is_closed()).then(|| desk.queue.out())
     }
 
     /// Requests under way.
@@ -146,7 +159,7 @@ impl Slots {
         seat.joins();
         let entered = {
             let mut desk = self.desk();
-            match desk.is_closed {
+            match desk.is_closed() {
                 true => Entered::Full,
                 false => desk.queue.enter(asker.key, asker.weight, Arc::clone(seat)),
             }
@@ -179,6 +192,10 @@ impl Slots {
 }
 
 impl Desk {
+    const fn is_closed(&self) -> bool {
+        self.is_drained || self.is_gone
+    }
+
     /// The mean moves by an eighth of what is new.
     fn learn(&mut self, held: Duration) {
         self.held = Some(self.held.map_or(held, |mean| (mean * 7 + held) / 8));
@@ -207,26 +224,42 @@ impl Drop for Slot {
 }
 
 impl Wait {
-    /// Stands in line at all of these, or has a slot already.
+    /// In no line yet.
+    pub(super) fn new(asker: Asker) -> Self {
+        Self { asker, seat: Seat::new(), places: Vec::new() }
+    }
+
+    /// Stands in line at these and nowhere else, or has a slot already. Places there are kept.
     ///
     /// # Errors
     /// [`LineFull`] when there is no place at any.
-    pub(super) fn begin<'a>(
-        asker: Asker,
-        servers: impl IntoIterator<Item = &'a Arc<Slots>>,
-    ) -> Result<Self, LineFull> {
+    pub(super) fn stand_at(&mut self, servers: &[&Arc<Slots>]) -> Result<(), LineFull> {
+        if self.seat.is_over() {
+            // Sent away from everywhere: he begins anew.
+            *self = Self::new(self.asker);
+        }
         // As long as it goes about it is in one line more, so that nobody sends it away for good.
-        let seat = Arc::new(Seat(Mutex::new(State::Waiting(1, None))));
-        let mut wait = Self { seat, places: Vec::new() };
+        self.seat.joins();
+        for (slots, place) in std::mem::take(&mut self.places) {
+            let is_wanted = servers.iter().any(|wanted| Arc::ptr_eq(wanted, &slots));
+            if is_wanted && slots.desk().queue.holds(place) {
+                self.places.push((slots, place));
+            } else if slots.desk().queue.leave(place) {
+                self.seat.sent_away();
+            }
+        }
         for slots in servers {
-            match slots.enter(asker, &wait.seat) {
-                Ok(Some(place)) => wait.places.push((Arc::clone(slots), place)),
-                Ok(None) => return Ok(wait),
+            if self.places.iter().any(|(known, _)| Arc::ptr_eq(known, slots)) {
+                continue;
+            }
+            match slots.enter(self.asker, &self.seat) {
+                Ok(Some(place)) => self.places.push((Arc::clone(slots), place)),
+                Ok(None) => return Ok(()),
                 Err(LineFull) => {}
             }
         }
-        wait.seat.sent_away();
-        if wait.places.is_empty() { Err(LineFull) } else { Ok(wait) }
+        self.seat.sent_away();
+        if self.seat.is_over() { Err(LineFull) } else { Ok(()) }
     }
 }
 
@@ -249,6 +282,19 @@ impl Drop for Wait {
 }
 
 impl Seat {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State::Waiting(0, None))))
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(*self.state(), State::Over)
+    }
+
+    /// In how many lines it stands.
+    fn lines(&self) -> usize {
+        if let State::Waiting(lines, _) = *self.state() { lines } else { 0 }
+    }
+
     /// Puts a slot down, if somebody waits for one; the slot is made only then.
     fn accept(&self, slot: impl FnOnce() -> Slot, woken: &mut Option<Waker>) -> bool {
         let mut state = self.state();

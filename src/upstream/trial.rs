@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
 use super::body::apply;
@@ -24,6 +24,8 @@ use crate::types::ModelId;
 
 /// The longest that an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that all of it may take: whoever asked waits a minute.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(45);
 /// The longest answer.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
@@ -55,7 +57,7 @@ impl Upstreams {
     pub async fn test(&self, name: &str, model: Option<&ModelId>, stream: bool) -> Option<ServerTest> {
         let server = self.server(name)?;
         let is_discovering = self.catalogue.is_discovering(&server)?;
-        let mut trial = Trial { steps: Vec::new() };
+        let mut trial = Trial::new();
         let real = model.map(|model| self.real(&server, model));
         trial.run(&server, is_discovering, real.as_ref(), stream).await;
         Some(ServerTest { name: name.to_string(), steps: trial.steps })
@@ -71,9 +73,14 @@ impl Upstreams {
 
 struct Trial {
     steps: Vec<Step>,
+    until: Instant,
 }
 
 impl Trial {
+    fn new() -> Self {
+        Self { steps: Vec::new(), until: Instant::now() + TRIAL_TIMEOUT }
+    }
+
     /// Goes on as long as all goes well.
     async fn run(
         &mut self,
@@ -129,7 +136,8 @@ impl Trial {
         work: impl Future<Output = Result<(String, T), String>>,
     ) -> Option<T> {
         let began = Instant::now();
-        let outcome = timeout(limit, work).await.unwrap_or_else(|_| Err(words(RelayFault::Timeout)));
+        let until = self.until.min(began + limit);
+        let outcome = timeout_at(until, work).await.unwrap_or_else(|_| Err(words(RelayFault::Timeout)));
         let (ok, detail, value) = match outcome {
             Ok((detail, value)) => (true, detail, Some(value)),
             Err(detail) => (false, detail, None),
@@ -206,4 +214,24 @@ fn words(fault: RelayFault) -> String {
 
 fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn bug_all_steps_together_take_no_longer_than_whoever_asked_waits() {
+        let (mut trial, began) = (Trial::new(), Instant::now());
+        for is_in_time in [true, true, false] {
+            let work = async {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                Ok((String::new(), ()))
+            };
+            let done = trial.step("connect", ANSWER_TIMEOUT, work).await;
+            assert_eq!(done.is_some(), is_in_time);
+        }
+        assert_eq!(began.elapsed(), TRIAL_TIMEOUT);
+        assert_eq!(trial.steps[2].detail, "too slow");
+    }
 }

@@ -278,3 +278,31 @@ fn the_api_does_the_same_for_the_machine_and_for_administrators_tokens() {
         "{actors:?}"
     );
 }
+
+#[test]
+fn bug_few_servers_are_tried_at_once_and_what_costs_tokens_leaves_an_event() {
+    let model = ModelServer::start();
+    let home = home(&section("gpu", model.address, ""));
+    let _ember = home.serve();
+    let (data, path) = (home.data(), "/admin/v1/upstreams/gpu/test");
+    std::thread::scope(|scope| {
+        let test = |body| door::ask(&data, "POST", path, "", body).unwrap();
+        let slow: Vec<_> = (0..2).map(|_| scope.spawn(move || test("{\"model\":\"m\"}"))).collect();
+        let mut calls = [model.call(), model.call()];
+        let refused = test("");
+        assert_eq!(refused.status, 409);
+        assert!(refused.text().contains("2 model servers are being tried"), "{}", refused.text());
+        home.key("others");
+        for call in &mut calls {
+            call.json("200 OK", "{\"choices\":[]}");
+        }
+        for one in slow {
+            assert_eq!(one.join().unwrap().json()["ok"], true);
+        }
+        assert_eq!(test("").status, 200);
+    });
+    let audit = json(&home.ok(&["audit", "--action", "upstream", "-o", "json"]));
+    let told: Vec<_> = audit["data"].as_array().unwrap().iter().collect();
+    assert!(told.len() == 2 && told.iter().all(|one| one["action"] == "upstream.tested"), "{audit}");
+    assert!(told.iter().all(|one| one["detail"] == "gpu m"), "{audit}");
+}

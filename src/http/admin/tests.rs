@@ -354,8 +354,8 @@ impl Running for Seventh {
         _: &str,
         _: Option<&crate::types::ModelId>,
         _: bool,
-    ) -> Option<crate::admin::UpstreamTest> {
-        None
+    ) -> Result<Option<crate::admin::UpstreamTest>, AdminError> {
+        Ok(None)
     }
 
     fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError> {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::types::{KeyId, ModelId, Random, RandomUnavailable};
-use crate::upstream::server::Server;
-use crate::upstream::{Address, ServerSettings};
+use crate::upstream::server::{Blame, Changes, Server};
+use crate::upstream::{Address, ServerSettings, ServerState};
 
 struct Sixes;
 
@@ -16,6 +16,7 @@ impl Random for Sixes {
 
 /// Servers by priority, weight, slots and places in line.
 fn servers(all: &[(u32, u32, usize, usize)]) -> Vec<Candidate> {
+    let changes = Changes::default();
     let server =
         |(number, (priority, weight, in_flight_max, queue_max)): (usize, &(u32, u32, usize, usize))| {
             let settings = ServerSettings {
@@ -38,7 +39,7 @@ fn servers(all: &[(u32, u32, usize, usize)]) -> Vec<Candidate> {
                 queue_timeout: Duration::from_secs(10),
                 metadata: Default::default(),
             };
-            let server = Arc::new(Server::new(settings, Arc::new(Sixes)).unwrap());
+            let server = Arc::new(Server::new(settings, Arc::new(Sixes), Arc::clone(&changes)).unwrap());
             Candidate { server, real: "m".parse::<ModelId>().unwrap() }
         };
     all.iter().enumerate().map(server).collect()
@@ -49,7 +50,9 @@ fn asker() -> Asker {
 }
 
 fn choice(all: &[Candidate]) -> Choice {
-    Choice::new(all.to_vec(), asker(), 0)
+    let catalogue = Arc::new(Catalogue::new(Vec::new(), Vec::new(), 0));
+    let (left, model) = (all.to_vec(), "m".to_string());
+    Choice { left, asker: asker(), catalogue, model, generation: 0, tried: Vec::new(), waits_since: None }
 }
 
 /// Who gets a request now.
@@ -118,11 +121,11 @@ async fn one_that_was_away_does_not_get_all_that_it_missed() {
 async fn a_lower_number_is_first_and_a_higher_one_serves_when_none_of_it_is_well() {
     let all = servers(&[(10, 1, 10, 0), (0, 1, 10, 0), (0, 1, 10, 0)]);
     assert_eq!(shares(&all, 10, 1), [0, 5, 5]);
-    all[1].server.failed(RelayFault::Unreachable);
+    all[1].server.failed(RelayFault::Unreachable, Blame::Server);
     assert_eq!(shares(&all, 10, 1), [0, 0, 10]);
     all[2].server.drain(true);
     assert_eq!(shares(&all, 10, 1), [10, 0, 0]);
-    all[0].server.failed(RelayFault::Unreachable);
+    all[0].server.failed(RelayFault::Unreachable, Blame::Server);
     assert_eq!(shares(&all, 10, 1), [0, 10, 0], "all are ill: the better priority has it");
 }
 
@@ -162,7 +165,7 @@ async fn the_wait_for_all_priorities_together_is_no_longer_than_the_longest_of_o
 #[tokio::test(start_paused = true)]
 async fn only_one_trial_goes_to_a_server_whose_time_is_over() {
     let all = servers(&[(0, 1, 10, 0), (0, 1, 10, 0)]);
-    all[0].server.failed(RelayFault::Unreachable);
+    all[0].server.failed(RelayFault::Unreachable, Blame::Server);
     assert_eq!(shares(&all, 10, 1), [0, 10]);
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(shares(&all, 10, 1), [1, 9]);
@@ -174,7 +177,7 @@ async fn only_one_trial_goes_to_a_server_whose_time_is_over() {
 async fn the_last_server_is_never_shut_by_failures_and_a_drained_one_is_never_asked() {
     let all = servers(&[(0, 1, 10, 0), (3, 1, 10, 0)]);
     for one in &all {
-        one.server.failed(RelayFault::Unreachable);
+        one.server.failed(RelayFault::Unreachable, Blame::Server);
         one.server.was_checked(Some(RelayFault::Unreachable), Duration::ZERO);
     }
     assert_eq!(name(&free(&all).unwrap()), "s0");
@@ -209,4 +212,117 @@ async fn whoever_waits_only_for_a_drained_server_is_handed_on_or_answered() {
         all[0].server.drain(false);
         assert!(all[0].server.slots.take(asker()).is_some());
     }
+}
+
+fn key(number: usize) -> KeyId {
+    KeyId::from_bytes(&[u8::try_from(number).unwrap(); 16]).unwrap()
+}
+
+#[tokio::test]
+async fn bug_one_that_only_errs_is_left_alone_however_little_it_has_to_do() {
+    let all = servers(&[(0, 1, 100, 0), (0, 1, 100, 0)]);
+    let _busy: Vec<_> = (0..10).map(|_| all[1].server.slots.take(asker()).unwrap()).collect();
+    let mut erred = 0;
+    for number in 0..50 {
+        let chosen = free(&all).unwrap();
+        if name(&chosen) == "s0" {
+            erred += 1;
+            chosen.candidate.server.erred(key(1 + number % 2));
+        }
+    }
+    assert_eq!(erred, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bug_whoever_waits_at_two_is_not_sent_to_the_one_that_fails() {
+    let all = servers(&[(0, 1, 1, 5), (0, 1, 1, 5)]);
+    let (bad, good) = (free(&all).unwrap(), free(&all).unwrap());
+    let (bad, good) = if name(&bad) == "s0" { (bad, good) } else { (good, bad) };
+    let (outcome, ()) = tokio::join!(wait(&all), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!((all[0].server.slots.waiting(), all[1].server.slots.waiting()), (1, 1));
+        all[0].server.failed(RelayFault::Unreachable, Blame::Server);
+        drop(bad);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!((all[0].server.slots.in_flight(), all[1].server.slots.waiting()), (0, 1));
+        drop(good);
+    });
+    assert_eq!(name(&outcome.unwrap()), "s1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bug_a_slot_of_a_server_that_failed_meanwhile_is_left_where_another_is_well() {
+    let all = servers(&[(0, 1, 1, 5), (0, 1, 1, 0)]);
+    let (bad, good) =
+        (all[0].server.slots.take(asker()).unwrap(), all[1].server.slots.take(asker()).unwrap());
+    let (outcome, ()) = tokio::join!(wait(&all), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // He has the slot before he can hear of it.
+        drop((bad, good));
+        all[0].server.failed(RelayFault::Unreachable, Blame::Server);
+    });
+    assert_eq!(name(&outcome.unwrap()), "s1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bug_the_time_in_line_counts_from_the_first_wait() {
+    let all = servers(&[(0, 1, 1, 5), (0, 1, 1, 5)]);
+    let (first, _second) =
+        (all[0].server.slots.take(asker()).unwrap(), all[1].server.slots.take(asker()).unwrap());
+    let (mut choice, report, began) = (choice(&all), ReportHandle::default(), Instant::now());
+    let (chosen, ()) = tokio::join!(choice.wait(&report), async {
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        drop(first);
+    });
+    let chosen = chosen.unwrap();
+    choice.tried(Arc::clone(&chosen.candidate.server));
+    assert!(matches!(choice.wait(&report).await, Err(RelayFault::Overloaded { .. })));
+    assert_eq!(began.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bug_a_line_moves_when_a_server_comes_back() {
+    type Change = fn(&Server);
+    let ways: [(Change, Change); 3] = [
+        (|server| server.drain(true), |server| server.drain(false)),
+        (|server| server.failed(RelayFault::Unreachable, Blame::Server), |server| server.answered()),
+        (
+            |server| assert!(server.was_checked(Some(RelayFault::Unreachable), Duration::ZERO)),
+            |server| assert!(server.was_checked(None, Duration::ZERO)),
+        ),
+    ];
+    for (goes, comes_back) in ways {
+        let all = servers(&[(0, 1, 1, 5), (0, 1, 1, 5)]);
+        goes(&all[0].server);
+        let _busy = all[1].server.slots.take(asker()).unwrap();
+        let began = Instant::now();
+        let (outcome, ()) = tokio::join!(wait(&all), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(all[1].server.slots.waiting(), 1);
+            comes_back(&all[0].server);
+        });
+        let chosen = outcome.unwrap();
+        assert!(name(&chosen) == "s0" && began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert_eq!(all[1].server.slots.waiting(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bug_one_late_check_says_little_and_none_where_requests_are_answered() {
+    let all = servers(&[(0, 1, 1, 5)]);
+    let server = &all[0].server;
+    let (late, took) = (Some(RelayFault::Timeout), Duration::from_secs(5));
+    assert!(server.was_checked(None, Duration::ZERO));
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(!server.was_checked(late, took), "once");
+    server.answered();
+    for _ in 0..3 {
+        assert!(!server.was_checked(late, took), "answered meanwhile");
+    }
+    tokio::time::advance(took * 2).await;
+    assert!(!server.was_checked(late, took), "the first in which nothing was answered");
+    assert_eq!(server.condition().state(), ServerState::Up);
+    assert!(server.was_checked(late, took), "twice in a row");
+    assert_eq!(server.condition().state(), ServerState::Down);
+    assert!(server.was_checked(None, took) && server.was_checked(Some(RelayFault::Unreachable), took));
 }

@@ -291,3 +291,51 @@ async fn bug_a_refused_key_is_told_once_until_the_server_answers() {
     all(reply.unwrap().body).await;
     assert!(server.refused_key(), "news again");
 }
+
+impl Relay {
+    /// What it says of the first server, when asked again and again and answered so; and how many there were by then.
+    async fn after(&self, model: &Model, times: usize, answer: &str) -> ServerHealth {
+        for _ in 0..times {
+            let asking = async {
+                if let Ok(reply) = self.ask(ASK).await {
+                    all(reply.body).await;
+                }
+            };
+            tokio::join!(asking, model.answer(answer));
+        }
+        self.upstreams.health().remove(0)
+    }
+}
+
+fn error(status: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}")
+}
+
+#[tokio::test]
+async fn bug_errors_open_the_circuit_and_what_says_nothing_of_the_server_does_not_keep_it_closed() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![model.settings()]);
+    assert_eq!(relay.after(&model, 18, &error("500 Oh")).await.state, ServerState::Unknown);
+    assert_eq!(relay.after(&model, 3, &error("429 Slowly")).await.state, ServerState::Unknown);
+    assert_eq!(relay.after(&model, 1, &error("503 Full")).await.state, ServerState::Unknown);
+    let health = relay.after(&model, 1, &error("500 Oh")).await;
+    assert_eq!((health.state, health.fault), (ServerState::Open, Some(RelayFault::Refused)));
+    assert!(health.failures.contains(&("refused", 20)), "{:?}", health.failures);
+    assert_eq!(relay.after(&model, 1, &error("400 Bad")).await.state, ServerState::Unknown, "answered");
+}
+
+#[tokio::test]
+async fn bug_what_may_be_the_callers_doing_does_not_open_the_circuit() {
+    let long = "x".repeat((1 << 20) + 1);
+    let long = format!("HTTP/1.1 400 Oh\r\ncontent-length: {}\r\n\r\n{long}", long.len());
+    let forbidden = error("403 Flagged");
+    // Even from many keys; and failures of one key not soon.
+    for (answer, times) in [(&forbidden, 25), (&long, 21), (&String::new(), 19)] {
+        let model = Model::start().await;
+        let relay = Relay::to(vec![model.settings()]);
+        assert_eq!(relay.after(&model, times, answer).await.state, ServerState::Unknown, "{answer:.40}");
+    }
+    let model = Model::start().await;
+    let relay = Relay::to(vec![model.settings()]);
+    assert_eq!(relay.after(&model, 3, &error("401 No")).await.state, ServerState::Open, "the key is Ember's");
+}

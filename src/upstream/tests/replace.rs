@@ -199,3 +199,57 @@ async fn new_servers_are_asked_for_their_lists_at_once_and_the_file_follows() {
     assert!(!old.is_asked_again().await);
     watching.abort();
 }
+
+#[tokio::test]
+async fn bug_a_drain_lasts_through_a_reload_that_was_under_way_and_wherever_the_server_moves() {
+    let (here, there) = (Model::start().await, Model::start().await);
+    let relay = Relay::to(vec![settings("one", here.port())]);
+    let changed = ServerSettings { idle_timeout: SOON * 2, ..settings("one", here.port()) };
+    let prepared = relay.upstreams.prepare(vec![changed], SOON).unwrap();
+    relay.upstreams.drain("one", true).unwrap();
+    relay.upstreams.replace(prepared);
+    assert_eq!(relay.upstreams.health()[0].state, ServerState::Draining);
+    relay.goes_by(vec![settings("one", there.port())]);
+    assert_eq!(relay.upstreams.health()[0].state, ServerState::Draining);
+    assert_eq!(relay.ask(ASK).await.unwrap_err().fault, RelayFault::Drained);
+    relay.upstreams.drain("one", false).unwrap();
+    let (reply, _) = tokio::join!(relay.ask(ASK), there.answer(json_answer("{}")));
+    assert_eq!(reply.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn bug_whoever_waited_goes_out_with_the_settings_of_now() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![narrow("one", &model)]);
+    let api_key = Some(Secret::new("sk-another/0123456789".to_string()));
+    let course = async {
+        let mut one = model.accept().await;
+        one.request().await;
+        relay.has_waiting(1).await;
+        relay.goes_by(vec![ServerSettings { api_key, ..narrow("one", &model) }]);
+        one.say(&json_answer("{}")).await;
+        let seen = model.answer(json_answer("{}")).await;
+        assert!(seen.contains("sk-another/0123456789") && !seen.contains(SERVER_KEY));
+    };
+    let first = async { drop(relay.ask(ASK).await.unwrap()) };
+    let second = async { drop(relay.ask(ASK).await.unwrap()) };
+    tokio::join!(first, second, course);
+    relay.is_settled(2);
+}
+
+#[tokio::test]
+async fn bug_whoever_waits_goes_to_a_server_that_is_added() {
+    let (full, new) = (Model::start().await, Model::start().await);
+    let relay = Relay::to(vec![narrow("full", &full)]);
+    let course = async {
+        let mut peer = full.accept().await;
+        peer.request().await;
+        relay.has_waiting(1).await;
+        relay.goes_by(vec![narrow("full", &full), narrow("new", &new)]);
+        new.answer(json_answer("{}")).await;
+        peer.say(&json_answer("{}")).await;
+    };
+    let (first, second, ()) = tokio::join!(relay.ask(ASK), relay.ask(ASK), course);
+    assert_eq!(second.unwrap().report.read().upstream.as_deref(), Some("new"));
+    drop(first.unwrap());
+}

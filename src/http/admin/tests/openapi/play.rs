@@ -47,7 +47,12 @@ impl Running for Busy {
         (name == "local").then(|| UpstreamStatus { state, since: None, latency: None, ..local() })
     }
 
-    fn test(&self, name: &str, model: Option<&ModelId>, stream: bool) -> Option<UpstreamTest> {
+    fn test(
+        &self,
+        name: &str,
+        model: Option<&ModelId>,
+        stream: bool,
+    ) -> Result<Option<UpstreamTest>, AdminError> {
         let step = |name: &str, ok| UpstreamStep {
             name: name.to_string(),
             ok,
@@ -56,7 +61,7 @@ impl Running for Busy {
         };
         let mut steps = vec![step("connect", true)];
         steps.extend(model.map(|_| step("answer", !stream)));
-        (name == "local").then(|| UpstreamTest { name: name.to_string(), steps })
+        Ok((name == "local").then(|| UpstreamTest { name: name.to_string(), steps }))
     }
 
     fn reload(&self, record: Record<'_>) -> Result<Reloaded, AdminError> {
