@@ -2,6 +2,7 @@
 
 mod background;
 mod certificates;
+mod commands;
 mod compaction;
 mod container;
 mod data_dir;

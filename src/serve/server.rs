@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::admin::Running;
 use crate::config::Config;
@@ -35,7 +34,9 @@ use super::notifier::{self, Notifier};
 use super::reload::{self, Basis, Reloader, Upkeep};
 use super::signals::Signals;
 use super::source::RegistrySource;
-use super::{ServeFault, idle, listening, settings, snapshot, socket_path, traces, trail, usage, watchdog};
+use super::{
+    ServeFault, commands, idle, listening, settings, snapshot, socket_path, traces, trail, usage, watchdog,
+};
 
 /// What a server is made of: everything open, nothing served yet.
 pub(super) struct Server {
@@ -116,7 +117,7 @@ impl Server {
                 reload::with_hangups(hangups, reloader, Arc::clone(&built.registry)),
             );
         }
-        let commands = tokio::spawn(accept_commands(socket, door, closed));
+        let commands = tokio::spawn(commands::accept(socket, door, closed));
         let stop = Stop::default();
         if let Some(announce) = announce
             && !self.introduce(announce, &built, &mut signals).await?
@@ -395,31 +396,4 @@ async fn settle_once(registry: &Arc<Registry>) {
     if let Ok(left @ 1..) = settled.await {
         tracing::error!(left, "denied in memory only: the disk does not take it, and a restart forgets it");
     }
-}
-
-/// Takes commands until `closed` says that no more are taken, then waits for those under way.
-async fn accept_commands(
-    listener: UnixListener,
-    door: Arc<admin::AdminDoor>,
-    mut closed: watch::Receiver<()>,
-) {
-    let mut underway = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            _ = closed.changed() => break,
-            Some(_) = underway.join_next(), if !underway.is_empty() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                underway.spawn(admin::serve_connection(stream, Arc::clone(&door)));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a command's connection could not be accepted");
-                sleep(SETTLE_EVERY).await;
-            }
-        }
-    }
-    drop(listener);
-    while underway.join_next().await.is_some() {}
 }

@@ -109,6 +109,7 @@ impl Running for One {
             requests: 0,
             tokens: Tokens::default(),
             in_flight: 0,
+            waiting: 0,
             connections: 0,
             errors: std::collections::BTreeMap::default(),
         }
