@@ -128,7 +128,8 @@ fn every_request_is_counted_to_the_unit_however_it_ends() {
     tokens("cached", "reported", 6.0);
     tokens("completion", "estimated", 5.0);
     is(&found, "ember_upstream_failures_total", &[at, ("kind", "broke_off")], 1.0);
-    is(&found, "ember_upstream_failures_total", &[at], 1.0);
+    is(&found, "ember_upstream_failures_total", &[at, ("kind", "refused")], 1.0);
+    is(&found, "ember_upstream_failures_total", &[at], 2.0);
     let of = [("gen_ai_operation_name", "chat"), ("gen_ai_request_model", "m"), at];
     is(&found, "gen_ai_server_time_to_first_token_seconds_count", &of, 3.0);
     is(&found, "gen_ai_server_time_per_output_token_seconds_count", &of, 1.0);
