@@ -16,7 +16,9 @@ const FOLDERS_BELOW: u32 = 1;
 pub(super) fn give(directory: &Path, uid: u32, gid: u32) {
     let owner = Owner(Uid::from_raw(uid), Gid::from_raw(gid));
     let given = openat(CWD, directory, folder() & !OFlags::NOFOLLOW, Mode::empty()).and_then(|directory| {
-        owner.take_files(directory.as_fd())?;
+        if let Err(error) = owner.take_files(directory.as_fd()) {
+            not_given(c".", error);
+        }
         match open(directory.as_fd(), FOLDER)? {
             Some(entry) => owner.take_folder(directory.as_fd(), FOLDER, &entry, FOLDERS_BELOW),
             None => Ok(()),
@@ -28,6 +30,12 @@ pub(super) fn give(directory: &Path, uid: u32, gid: u32) {
     }
 }
 
+/// The others are given all the same.
+fn not_given(name: &CStr, error: Errno) {
+    let name = name.to_string_lossy();
+    tracing::warn!(%name, %error, "a file could not be given to the data directory's owner");
+}
+
 struct Owner(Uid, Gid);
 
 impl Owner {
@@ -35,8 +43,9 @@ impl Owner {
         for name in names(directory)? {
             if let Some(entry) = open(directory, &name)?
                 && !is_folder(&entry.1)
+                && let Err(error) = self.take(&entry)
             {
-                self.take(&entry)?;
+                not_given(&name, error);
             }
         }
         Ok(())
@@ -56,8 +65,10 @@ impl Owner {
         self.take_files(inside.as_fd())?;
         if folders_below > 0 {
             for name in names(inside.as_fd())? {
-                if let Some(entry) = open(inside.as_fd(), &name)? {
-                    self.take_folder(inside.as_fd(), &name, &entry, folders_below - 1)?;
+                if let Some(entry) = open(inside.as_fd(), &name)?
+                    && let Err(error) = self.take_folder(inside.as_fd(), &name, &entry, folders_below - 1)
+                {
+                    not_given(&name, error);
                 }
             }
         }

@@ -120,7 +120,17 @@ impl Choice {
                         return Ok(chosen);
                     }
                 }
-                Turn::Changed => {}
+                Turn::Changed => {
+                    if self.renew() {
+                        past = None;
+                    }
+                    // A better place than where he stands may have come free.
+                    if let Some(chosen) = self.free() {
+                        return Ok(chosen);
+                    }
+                }
+                // He was sent on, not away.
+                Turn::Nothing if line.has_news() => {}
                 Turn::Nothing => {
                     backlog = backlog.or_else(|| self.backlog(tier.clone()));
                     // Whoever was sent away from a drained server may find a place at its neighbours.
@@ -239,6 +249,11 @@ impl<'a> Line<'a> {
     /// What changed until now is known.
     fn hears_anew(&mut self) {
         self.changes.mark_unchanged();
+    }
+
+    /// Whether something has changed since.
+    fn has_news(&self) -> bool {
+        self.changes.has_changed().unwrap_or(false)
     }
 
     async fn stand(&mut self, tier: &[Candidate], report: &'a ReportHandle) -> Turn {

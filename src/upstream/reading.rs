@@ -161,6 +161,8 @@ impl Upstreams {
                 }
             }
         }
+        // What was asked of one that was replaced meanwhile says nothing of its successor.
+        self.catalogue.is_discovering(server)?;
         if server.was_checked(fault, took) {
             match fault {
                 Some(fault) => tracing::warn!(upstream = server.name, "the model server is down: {fault}"),

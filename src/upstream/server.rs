@@ -355,6 +355,7 @@ impl Server {
             let for_ms = opened.as_millis();
             tracing::warn!(upstream = self.name, for_ms, "requests go elsewhere while they can: {fault}");
             self.slots.send_on();
+            self.changes.send_replace(());
         }
     }
 
@@ -387,7 +388,8 @@ impl Server {
         let (news, may_be_tried) = self.change(|condition| {
             let is_late = fault == Some(RelayFault::Timeout);
             let has_answered = is_late && began.is_some() && condition.answered_at >= began;
-            let is_first = is_late && !std::mem::replace(&mut condition.was_late, is_late && !has_answered);
+            let was_late = std::mem::replace(&mut condition.was_late, is_late && !has_answered);
+            let is_first = is_late && !was_late;
             if has_answered || (is_first && !condition.is_down()) {
                 return (false, false);
             }

@@ -61,7 +61,9 @@ impl Rate {
     /// Takes so much, whether or not there is room. When what was taken counts no more.
     pub(super) fn take(&mut self, amount: u64, max: NonZeroU64, now: u64) -> u64 {
         let cost = cost(amount, max);
-        self.paid_at = u128::from(now).saturating_add(self.owed(now)).saturating_add(cost.into());
+        // What nobody waits for is not kept for the next limit either.
+        let added = cost.min(DEBT_MAX.saturating_sub(self.debt(now)));
+        self.paid_at = u128::from(now).saturating_add(self.owed(now)).saturating_add(added.into());
         self.free_at = now.saturating_add(self.debt(now).saturating_add(cost).min(DEBT_MAX));
         self.free_at
     }
@@ -100,6 +102,17 @@ fn cost(amount: u64, max: NonZeroU64) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn bug_what_nobody_waits_for_is_no_debt_of_the_next_limit() {
+        const HOUR: u64 = 60 * WINDOW;
+        let mut rate = Rate::default();
+        rate.take(12_000, max(100), 0);
+        assert_eq!(rate.room(1, max(100), HOUR), Ok(()), "an hour at most");
+        rate.take(1, max(100), HOUR);
+        rate.scale(max(100), max(110), HOUR + WINDOW);
+        assert_eq!(rate.room(1, max(110), HOUR + WINDOW), Ok(()), "more is allowed now, not less");
+    }
 
     fn max(number: u64) -> NonZeroU64 {
         NonZeroU64::new(number).unwrap()

@@ -78,7 +78,7 @@ impl<I: Issuer> Renewal<I> {
             sleep(KEPT_EVERY).await;
             left -= KEPT_EVERY;
             let folder = self.folder.clone();
-            let kept = blocking(move || folder.certificate()).await.ok().flatten();
+            let kept = blocking(move || folder.kept()).await.ok().and_then(Result::ok).flatten();
             self.show_kept(kept);
         }
         sleep(left).await;

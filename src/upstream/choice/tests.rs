@@ -325,4 +325,43 @@ async fn bug_one_late_check_says_little_and_none_where_requests_are_answered() {
     assert!(server.was_checked(late, took), "twice in a row");
     assert_eq!(server.condition().state(), ServerState::Down);
     assert!(server.was_checked(None, took) && server.was_checked(Some(RelayFault::Unreachable), took));
+    assert!(server.was_checked(None, took), "a good one between two late ones");
+    assert!(
+        !server.was_checked(late, took) && !server.was_checked(None, took) && !server.was_checked(late, took)
+    );
+    assert_eq!(server.condition().state(), ServerState::Up);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bug_whoever_was_sent_on_from_an_open_circuit_hears_of_it() {
+    let all = servers(&[(0, 1, 1, 5), (0, 1, 1, 5)]);
+    let (slow, _hung) =
+        (all[0].server.slots.take(asker()).unwrap(), all[1].server.slots.take(asker()).unwrap());
+    let fails = |one: &Candidate| one.server.failed(RelayFault::Unreachable, Blame::Server);
+    all.iter().for_each(fails);
+    let began = Instant::now();
+    let (outcome, ()) = tokio::join!(wait(&all), async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(all[0].server.begins() && all[1].server.begins(), "a trial of each");
+        fails(&all[0]);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        drop(slow);
+    });
+    assert_eq!(name(&outcome.unwrap()), "s0");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn bug_a_better_server_that_comes_back_is_asked_by_those_who_wait_at_a_dear_one() {
+    let all = servers(&[(0, 1, 1, 0), (0, 1, 1, 0), (10, 1, 1, 5)]);
+    let _full = (all[0].server.slots.take(asker()).unwrap(), all[2].server.slots.take(asker()).unwrap());
+    assert!(all[1].server.was_checked(Some(RelayFault::Unreachable), Duration::ZERO));
+    let began = Instant::now();
+    let (outcome, ()) = tokio::join!(wait(&all), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(all[2].server.slots.waiting(), 1);
+        assert!(all[1].server.was_checked(None, Duration::ZERO));
+    });
+    assert_eq!(name(&outcome.unwrap()), "s1");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
