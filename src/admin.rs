@@ -19,13 +19,14 @@ use crate::meter::{KeyTrace, Meter};
 use crate::registry::{DenialTarget, Page, Registry, RegistryError};
 use crate::types::{AccountId, Actor, Clock, Email, Key, KeyRecord, KeyStanding, ModelId, Prices, Timestamp};
 
+pub use crate::types::UpstreamState;
 pub use command::{Command, UpstreamAsk, UsageAsk};
 pub use error::AdminError;
 pub use reply::{
     AccountDetail, AuditNews, AuditPage, HistoryLine, KeyDetail, KeyView, ModelServer, ModelView, Reloaded,
     Reply, SecretView, UsageProof, UsageReport, UsageRow, UsageSums, UsageView, Verdict, WrongCounter,
 };
-pub use status::{ServerStatus, Status, UpstreamState, UpstreamStatus, UpstreamStep, UpstreamTest};
+pub use status::{ServerStatus, Status, UpstreamStatus, UpstreamStep, UpstreamTest};
 pub use usage::lately;
 
 /// What a command is carried out with.

@@ -26,6 +26,7 @@ mod sign_up;
 mod ticket;
 mod time;
 mod trail;
+mod upstream_state;
 mod usage;
 
 pub use account::{Account, AccountStatus, Role};
@@ -54,6 +55,7 @@ pub use sign_up::SignUp;
 pub use ticket::{Ticket, TicketDigest, TicketKind};
 pub use time::{Clock, DateError, Stopwatch, Timestamp};
 pub use trail::{TrailHead, TrailHeadError};
+pub use upstream_state::UpstreamState;
 pub use usage::{AnswerKind, Ending, Tokens, TokensSource};
 
 /// A source of random bytes. The real one is the operating system's; tests bring their own.

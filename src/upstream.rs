@@ -39,7 +39,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::types::{Clock, ModelId, ModelScope, Random};
+use crate::types::{Clock, ModelId, ModelScope, Random, UpstreamState};
 
 use catalogue::{Candidate, Catalogue, Wanted};
 use server::{Changes, Server};
@@ -54,7 +54,6 @@ pub use relay::{RelayRequest, Reply};
 pub use relay_body::{Broken, RelayBody};
 pub use report::{BYTES_PER_TOKEN, Report, ReportHandle};
 pub use secure::Secure;
-pub use server::ServerState;
 pub use settings::{Address, ServerSettings, SettingsFault};
 pub use trial::{ServerTest, Step};
 pub use watch::StopSignal;
@@ -87,7 +86,7 @@ pub struct ServerHealth {
     /// Where it listens, with no credentials.
     pub address: String,
     /// How it is, in one word.
-    pub state: ServerState,
+    pub state: UpstreamState,
     /// For how long; none before the first change.
     pub lasts: Option<Duration>,
     /// Whether the last check was good.
@@ -129,7 +128,7 @@ pub struct ServedBy {
     /// What the model is called there.
     pub model: ModelId,
     /// How the server is.
-    pub state: ServerState,
+    pub state: UpstreamState,
 }
 
 impl Upstreams {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::types::{Timestamp, Tokens, TrailHead};
+use crate::types::{Timestamp, Tokens, TrailHead, UpstreamState};
 
 /// How Ember is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,50 +72,6 @@ pub struct UpstreamStatus {
     pub waiting: u64,
     /// What is wrong, or empty.
     pub detail: String,
-}
-
-/// How a model server is, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpstreamState {
-    /// It was not checked yet; requests are sent to it.
-    Unknown,
-    /// Requests are sent to it.
-    Up,
-    /// The last check failed: requests are sent to it when no other server is left.
-    Down,
-    /// Requests failed there: for a while they are sent to it when no other server is left.
-    Open,
-    /// An operator wants no new requests there.
-    Draining,
-}
-
-impl UpstreamState {
-    /// Every state.
-    pub const ALL: [Self; 5] = [Self::Unknown, Self::Up, Self::Down, Self::Open, Self::Draining];
-
-    /// The one with this word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == word)
-    }
-
-    /// Whether the server is well and requests are sent to it.
-    #[must_use]
-    pub fn is_healthy(self) -> bool {
-        self == Self::Up
-    }
-
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Open => "open",
-            Self::Draining => "draining",
-        }
-    }
 }
 
 /// How a model server did when it was tried.

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::upstream::{ServerState, Upstreams};
+use crate::types::UpstreamState;
+use crate::upstream::Upstreams;
 
 use super::stop::StopWatch;
 
@@ -31,7 +32,7 @@ pub(super) fn ready(store: &Readiness, upstreams: &Upstreams, stop: &StopWatch) 
     if !store() {
         reasons.push("store unavailable");
     }
-    if !upstreams.health().iter().any(|server| server.up && server.state != ServerState::Draining) {
+    if !upstreams.health().iter().any(|server| server.up && server.state != UpstreamState::Draining) {
         reasons.push("no model server up");
     }
     if stop.is_draining() {

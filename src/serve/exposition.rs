@@ -11,14 +11,19 @@ use crate::http::MetricsListener;
 use crate::metrics::{CacheMoment, Exposition, Metrics, Moment, UpstreamMoment};
 use crate::registry::Registry;
 use crate::store::RedbStore;
-use crate::types::{Stopwatch, Timestamp};
-use crate::upstream::{ServerHealth, ServerState, Upstreams};
+use crate::types::{Stopwatch, Timestamp, UpstreamState};
+use crate::upstream::{ServerHealth, Upstreams};
 
 use super::{ServeFault, process};
 
 /// All there are.
-const STATES: [ServerState; 5] =
-    [ServerState::Unknown, ServerState::Up, ServerState::Down, ServerState::Open, ServerState::Draining];
+const STATES: [UpstreamState; 5] = [
+    UpstreamState::Unknown,
+    UpstreamState::Up,
+    UpstreamState::Down,
+    UpstreamState::Open,
+    UpstreamState::Draining,
+];
 
 /// The parts that know.
 pub(super) struct Sources {

@@ -6,14 +6,14 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::admin::{
-    AdminError, ModelServer, ModelView, Record, Reloaded, Running, ServerStatus, UpstreamState,
-    UpstreamStatus, UpstreamStep, UpstreamTest,
+    AdminError, ModelServer, ModelView, Record, Reloaded, Running, ServerStatus, UpstreamStatus,
+    UpstreamStep, UpstreamTest,
 };
 use crate::meter::Meter;
 use crate::metrics::Metrics;
 use crate::registry::Problem;
 use crate::types::{Clock, ModelId, Timestamp};
-use crate::upstream::{ServedBy, ServerHealth, ServerState, Step, Upstreams};
+use crate::upstream::{ServedBy, ServerHealth, Step, Upstreams};
 
 use super::reload::Reloader;
 
@@ -40,7 +40,7 @@ impl Myself {
         UpstreamStatus {
             name: server.name,
             address: server.address,
-            state: state(server.state),
+            state: server.state,
             since: server.lasts.map(|lasts| self.clock.now().before(lasts)),
             models: server.models as u64,
             in_flight: server.in_flight as u64,
@@ -50,16 +50,6 @@ impl Myself {
             latency: server.latency,
             detail: server.fault.map(|fault| fault.to_string()).unwrap_or_default(),
         }
-    }
-}
-
-const fn state(state: ServerState) -> UpstreamState {
-    match state {
-        ServerState::Unknown => UpstreamState::Unknown,
-        ServerState::Up => UpstreamState::Up,
-        ServerState::Down => UpstreamState::Down,
-        ServerState::Open => UpstreamState::Open,
-        ServerState::Draining => UpstreamState::Draining,
     }
 }
 
@@ -84,11 +74,8 @@ impl Running for Myself {
     }
 
     fn models(&self) -> Vec<ModelView> {
-        let by = |one: ServedBy| ModelServer {
-            name: one.server,
-            model: one.model.to_string(),
-            state: state(one.state),
-        };
+        let by =
+            |one: ServedBy| ModelServer { name: one.server, model: one.model.to_string(), state: one.state };
         let served = self.upstreams.served().into_iter();
         let view = served.map(|served| ModelView {
             name: served.name.to_string(),

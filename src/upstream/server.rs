@@ -17,7 +17,7 @@ use super::pool::Pool;
 use super::settings::{Address, ServerSettings, SettingsFault};
 use super::slots::{Slot, Slots};
 use super::{Endpoint, RelayFault};
-use crate::types::{KeyId, Random};
+use crate::types::{KeyId, Random, UpstreamState};
 
 /// The turn of a server with weight 1; a server that was away catches up by no more.
 const TURN: u64 = 1 << 20;
@@ -75,35 +75,6 @@ pub(super) enum Blame {
     Nobody,
 }
 
-/// How a server is, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServerState {
-    /// It was not checked yet.
-    Unknown,
-    /// It is well.
-    Up,
-    /// The last check failed.
-    Down,
-    /// Requests failed there; others go elsewhere for a while.
-    Open,
-    /// An operator wants no new requests there.
-    Draining,
-}
-
-impl ServerState {
-    /// The word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Open => "open",
-            Self::Draining => "draining",
-        }
-    }
-}
-
 /// Whether requests should go to a server; the better ones first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Standing {
@@ -139,13 +110,13 @@ pub(super) struct Condition {
 }
 
 impl Condition {
-    pub(super) fn state(&self) -> ServerState {
+    pub(super) fn state(&self) -> UpstreamState {
         match self {
-            Self { drained: true, .. } => ServerState::Draining,
-            _ if self.is_down() => ServerState::Down,
-            _ if self.breaker.is_tripped() => ServerState::Open,
-            Self { up: true, .. } => ServerState::Up,
-            Self { up: false, .. } => ServerState::Unknown,
+            Self { drained: true, .. } => UpstreamState::Draining,
+            _ if self.is_down() => UpstreamState::Down,
+            _ if self.breaker.is_tripped() => UpstreamState::Open,
+            Self { up: true, .. } => UpstreamState::Up,
+            Self { up: false, .. } => UpstreamState::Unknown,
         }
     }
 
@@ -161,7 +132,7 @@ impl Condition {
 
     /// What is wrong.
     pub(super) fn reason(&self) -> Option<RelayFault> {
-        if self.state() == ServerState::Open { self.opened_by } else { self.fault }
+        if self.state() == UpstreamState::Open { self.opened_by } else { self.fault }
     }
 }
 
@@ -286,10 +257,10 @@ impl Server {
     pub(super) fn standing(&self, now: Instant) -> Standing {
         let condition = self.lock();
         match condition.state() {
-            ServerState::Draining => Standing::Drained,
-            ServerState::Down => Standing::Down,
-            ServerState::Open if condition.breaker.circuit(now) == Circuit::Open => Standing::Failing,
-            ServerState::Open | ServerState::Up | ServerState::Unknown => Standing::Well,
+            UpstreamState::Draining => Standing::Drained,
+            UpstreamState::Down => Standing::Down,
+            UpstreamState::Open if condition.breaker.circuit(now) == Circuit::Open => Standing::Failing,
+            UpstreamState::Open | UpstreamState::Up | UpstreamState::Unknown => Standing::Well,
         }
     }
 

@@ -65,7 +65,7 @@ start() {
 }
 stop() {
     pid=$(cat ROOT/pid 2>/dev/null) || return 0
-    kill -TERM "$pid" 2>/dev/null || true
+    if runs "$pid"; then kill -TERM "$pid"; fi
     while runs "$pid"; do sleep 0.05; done
     rm ROOT/pid
 }

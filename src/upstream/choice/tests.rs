@@ -1,9 +1,9 @@
 //! The choice among servers that nobody speaks to.
 
 use super::*;
-use crate::types::{KeyId, ModelId, Random, RandomUnavailable};
+use crate::types::{KeyId, ModelId, Random, RandomUnavailable, UpstreamState};
 use crate::upstream::server::{Blame, Changes, Server};
-use crate::upstream::{Address, ServerSettings, ServerState};
+use crate::upstream::{Address, ServerSettings};
 
 struct Sixes;
 
@@ -321,15 +321,15 @@ async fn bug_one_late_check_says_little_and_none_where_requests_are_answered() {
     }
     tokio::time::advance(took * 2).await;
     assert!(!server.was_checked(late, took), "the first in which nothing was answered");
-    assert_eq!(server.condition().state(), ServerState::Up);
+    assert_eq!(server.condition().state(), UpstreamState::Up);
     assert!(server.was_checked(late, took), "twice in a row");
-    assert_eq!(server.condition().state(), ServerState::Down);
+    assert_eq!(server.condition().state(), UpstreamState::Down);
     assert!(server.was_checked(None, took) && server.was_checked(Some(RelayFault::Unreachable), took));
     assert!(server.was_checked(None, took), "a good one between two late ones");
     assert!(
         !server.was_checked(late, took) && !server.was_checked(None, took) && !server.was_checked(late, took)
     );
-    assert_eq!(server.condition().state(), ServerState::Up);
+    assert_eq!(server.condition().state(), UpstreamState::Up);
 }
 
 #[tokio::test(start_paused = true)]

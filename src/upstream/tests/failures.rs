@@ -315,13 +315,13 @@ fn error(status: &str) -> String {
 async fn bug_errors_open_the_circuit_and_what_says_nothing_of_the_server_does_not_keep_it_closed() {
     let model = Model::start().await;
     let relay = Relay::to(vec![model.settings()]);
-    assert_eq!(relay.after(&model, 18, &error("500 Oh")).await.state, ServerState::Unknown);
-    assert_eq!(relay.after(&model, 3, &error("429 Slowly")).await.state, ServerState::Unknown);
-    assert_eq!(relay.after(&model, 1, &error("503 Full")).await.state, ServerState::Unknown);
+    assert_eq!(relay.after(&model, 18, &error("500 Oh")).await.state, UpstreamState::Unknown);
+    assert_eq!(relay.after(&model, 3, &error("429 Slowly")).await.state, UpstreamState::Unknown);
+    assert_eq!(relay.after(&model, 1, &error("503 Full")).await.state, UpstreamState::Unknown);
     let health = relay.after(&model, 1, &error("500 Oh")).await;
-    assert_eq!((health.state, health.fault), (ServerState::Open, Some(RelayFault::Refused)));
+    assert_eq!((health.state, health.fault), (UpstreamState::Open, Some(RelayFault::Refused)));
     assert!(health.failures.contains(&("refused", 20)), "{:?}", health.failures);
-    assert_eq!(relay.after(&model, 1, &error("400 Bad")).await.state, ServerState::Unknown, "answered");
+    assert_eq!(relay.after(&model, 1, &error("400 Bad")).await.state, UpstreamState::Unknown, "answered");
 }
 
 #[tokio::test]
@@ -333,9 +333,13 @@ async fn bug_what_may_be_the_callers_doing_does_not_open_the_circuit() {
     for (answer, times) in [(&forbidden, 25), (&long, 21), (&String::new(), 19)] {
         let model = Model::start().await;
         let relay = Relay::to(vec![model.settings()]);
-        assert_eq!(relay.after(&model, times, answer).await.state, ServerState::Unknown, "{answer:.40}");
+        assert_eq!(relay.after(&model, times, answer).await.state, UpstreamState::Unknown, "{answer:.40}");
     }
     let model = Model::start().await;
     let relay = Relay::to(vec![model.settings()]);
-    assert_eq!(relay.after(&model, 3, &error("401 No")).await.state, ServerState::Open, "the key is Ember's");
+    assert_eq!(
+        relay.after(&model, 3, &error("401 No")).await.state,
+        UpstreamState::Open,
+        "the key is Ember's"
+    );
 }

@@ -208,9 +208,9 @@ async fn bug_a_drain_lasts_through_a_reload_that_was_under_way_and_wherever_the_
     let prepared = relay.upstreams.prepare(vec![changed], SOON).unwrap();
     relay.upstreams.drain("one", true).unwrap();
     relay.upstreams.replace(prepared);
-    assert_eq!(relay.upstreams.health()[0].state, ServerState::Draining);
+    assert_eq!(relay.upstreams.health()[0].state, UpstreamState::Draining);
     relay.goes_by(vec![settings("one", there.port())]);
-    assert_eq!(relay.upstreams.health()[0].state, ServerState::Draining);
+    assert_eq!(relay.upstreams.health()[0].state, UpstreamState::Draining);
     assert_eq!(relay.ask(ASK).await.unwrap_err().fault, RelayFault::Drained);
     relay.upstreams.drain("one", false).unwrap();
     let (reply, _) = tokio::join!(relay.ask(ASK), there.answer(json_answer("{}")));
