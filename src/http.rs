@@ -10,6 +10,7 @@ mod browser;
 mod conduct;
 mod connection;
 mod dashboard;
+mod ending;
 mod error;
 mod framing;
 mod handshake;

@@ -49,6 +49,10 @@ impl Entry {
         !self.expired.swap(true, Ordering::Relaxed)
     }
 
+    pub(super) fn signal(&self) -> Arc<Signal> {
+        Arc::clone(&self.cut)
+    }
+
     pub(super) fn cut_signal(&self) -> CutSignal {
         self.cut.heard()
     }

@@ -10,6 +10,7 @@ use crate::types::{AccountId, Ending, KeyId, ModelId, ModelScope, Policy, RouteN
 
 use super::cache::Entry;
 use super::limiter::Hold;
+use super::signal::Signal;
 use super::{Allowances, Grant, Refusal};
 
 /// Why a key stopped working while or before it was used.
@@ -27,6 +28,24 @@ pub enum Cut {
 
 /// Resolves when the key is cut; never, while it stands.
 pub type CutSignal = Pin<Box<dyn Future<Output = Cut> + Send>>;
+
+/// The cut of one key: to be looked at, or to be waited for.
+#[derive(Clone)]
+pub struct KeyCut(Arc<Signal>);
+
+impl KeyCut {
+    /// Whether it was given.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.0.given().is_some()
+    }
+
+    /// Tells when it is given.
+    #[must_use]
+    pub fn heard(&self) -> CutSignal {
+        self.0.heard()
+    }
+}
 
 /// Someone whose key is known and stands; not yet let through to a model.
 pub struct Caller {
@@ -102,6 +121,12 @@ impl Caller {
     #[must_use]
     pub fn cut(&self) -> CutSignal {
         self.entry.cut_signal()
+    }
+
+    /// Whether and when the key is cut, for one who may ask at any time.
+    #[must_use]
+    pub fn key_cut(&self) -> KeyCut {
+        KeyCut(self.entry.signal())
     }
 }
 

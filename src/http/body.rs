@@ -1,14 +1,18 @@
 //! Reading a request's body: whole, within bounds of size, time and memory. Never: what is in it.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
+use http_body_util::combinators::Frame;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::ApiError;
 
@@ -46,7 +50,8 @@ pub(super) async fn read(
     loop {
         let earned = Duration::from_secs((held.bytes.len() / BYTES_PER_SECOND_MIN) as u64);
         let until = (began + wait + earned).min(Instant::now() + wait);
-        let frame = timeout_at(until, body.frame()).await.map_err(|_| bad("its body comes too slowly"))?;
+        let frame = Awaited { frame: body.frame(), until, alarm: Alarm::Off };
+        let frame = frame.await.ok_or_else(|| bad("its body comes too slowly"))?;
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| ApiError::BodyBrokeOff)?;
         // Trailers say nothing that Ember or a model server would listen to.
@@ -57,6 +62,45 @@ pub(super) async fn read(
         held.take(&data, announced, memory)?;
     }
     Ok(Bytes::from_owner(held))
+}
+
+/// The next frame of a body; none when it did not come in time.
+///
+/// hyper hands over what it has read already when it is asked, a moment later: only who still waits then sets a timer.
+struct Awaited<'a> {
+    frame: Frame<'a, Incoming>,
+    until: Instant,
+    alarm: Alarm,
+}
+
+enum Alarm {
+    Off,
+    Asked,
+    Set(Pin<Box<Sleep>>),
+}
+
+impl Future for Awaited<'_> {
+    type Output = Option<Option<hyper::Result<http_body::Frame<Bytes>>>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.frame).poll(cx) {
+            return Poll::Ready(Some(frame));
+        }
+        match &mut self.alarm {
+            Alarm::Off => {
+                self.alarm = Alarm::Asked;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Alarm::Asked => {
+                let mut alarm = Box::pin(sleep_until(self.until));
+                let rings = alarm.as_mut().poll(cx);
+                self.alarm = Alarm::Set(alarm);
+                rings.map(|()| None)
+            }
+            Alarm::Set(alarm) => alarm.as_mut().poll(cx).map(|()| None),
+        }
+    }
 }
 
 impl Held {

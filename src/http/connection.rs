@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +31,8 @@ use super::transport::Transport;
 /// How much later than Ember hyper refuses a head.
 const HEAD_ROOM: usize = 32 * 1024;
 const HEADERS_ROOM: usize = 100;
+/// So many headers hyper takes by itself, with room for them on its stack.
+const HEADERS_USUAL: usize = 100;
 /// How much of what a refused client still sends is read, so that it gets to read the refusal.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(5);
@@ -71,7 +73,7 @@ pub(super) async fn serve(
         }
         Ok(Ok(Beginning::Unencrypted(stream))) => {
             let refusal = service.refuse_unread(&ApiError::BadRequest(UNENCRYPTED.to_string()), peer);
-            close(Arc::new(Transport::Plain(stream)), &Pulse::new(None), Some(refusal), Course::Orderly)
+            close(Arc::new(Transport::plain(stream)), &Pulse::new(None), Some(refusal), Course::Orderly)
                 .await;
         }
         Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "a connection did not begin"),
@@ -101,8 +103,11 @@ async fn serve_http1(
         .timer(TokioTimer::new())
         // The supervisor's timers tell an idle connection from a slow head.
         .header_read_timeout(None)
-        .max_headers(service.limits().headers_max + HEADERS_ROOM)
         .max_buf_size(head_bytes);
+    let headers_max = service.limits().headers_max;
+    if headers_max > HEADERS_USUAL {
+        builder.max_headers(headers_max + HEADERS_ROOM);
+    }
     let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
     let watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), service.limits(), &stop);
     let course = drive(connection, http1::Connection::graceful_shutdown, watch).await;
@@ -191,10 +196,7 @@ fn handler(
     stop: &StopWatch,
 ) -> impl Fn(Request<Incoming>) -> Answering + Send + use<> {
     let (service, pulse, stop) = (Arc::clone(service), Arc::clone(pulse), stop.clone());
-    move |request| {
-        let answer = Arc::clone(&service).answer(request, pulse.begin(), peer, stop.clone());
-        Box::pin(async move { Ok(answer.await) })
-    }
+    move |request| Box::pin(Arc::clone(&service).answer(request, pulse.begin(), peer, stop.clone()))
 }
 
 /// Closes the connection. A client that is still sending gets to read its answer: without that the kernel would throw
@@ -230,14 +232,26 @@ async fn swallow(stream: &TcpStream) {
     }
 }
 
+/// The orders to stop, one after the other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    None,
+    Drain,
+    Cut,
+}
+
 /// Looks after a connection beside hyper: its deadlines, its client's hang-up, the order to stop.
 struct Supervisor {
     transport: Arc<Transport>,
     pulse: Arc<Pulse>,
     limits: Arc<Limits>,
     timer: Pin<Box<Sleep>>,
-    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
-    drained: bool,
+    stop: StopWatch,
+    /// Waits for the next of the orders to stop, once it was polled.
+    ear: Pin<Box<dyn Future<Output = ()> + Send>>,
+    awaits: Order,
+    /// Whether the timer knows whom to wake.
+    is_set: bool,
     /// Until when an idle connection stands although its time is up.
     farewell: Option<Instant>,
 }
@@ -245,14 +259,28 @@ struct Supervisor {
 impl Supervisor {
     fn new(transport: Arc<Transport>, pulse: Arc<Pulse>, limits: Arc<Limits>, stop: &StopWatch) -> Self {
         let timer = Box::pin(sleep_until(Instant::now() + limits.header_timeout));
-        let draining = Box::pin(stop.clone().draining());
-        Self { transport, pulse, limits, timer, draining, drained: false, farewell: None }
+        let (ear, awaits, stop) = (Box::pin(stop.clone().draining()), Order::None, stop.clone());
+        Self { transport, pulse, limits, timer, stop, ear, awaits, is_set: false, farewell: None }
     }
 
     /// Whether this connection is to end with the answers that are under way.
     fn ends_soon(&mut self, cx: &mut Context<'_>) -> bool {
-        self.drained = self.drained || self.draining.as_mut().poll(cx).is_ready();
-        self.drained || self.pulse.must_close() || self.farewell.is_some()
+        self.is_draining(cx) || self.pulse.must_close() || self.farewell.is_some()
+    }
+
+    /// The orders are waited for, once each, only to be woken by them; what holds is looked at.
+    fn is_draining(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.awaits == Order::None {
+            let _ = self.ear.as_mut().poll(cx);
+            self.awaits = Order::Drain;
+        }
+        let is_draining = self.stop.is_draining();
+        if is_draining && self.awaits != Order::Cut {
+            self.ear = Box::pin(self.stop.clone().cutting());
+            let _ = self.ear.as_mut().poll(cx);
+            self.awaits = Order::Cut;
+        }
+        is_draining
     }
 
     /// Whether a connection that is over is told first, since nothing but time ends it. A request may be on its way to it,
@@ -266,38 +294,43 @@ impl Supervisor {
     }
 
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        self.pulse.listen(cx);
-        self.has_hung_up(cx) || self.is_late(cx)
+        let mut look = self.pulse.look(cx, &self.limits);
+        while look.is_answering {
+            match self.has_hung_up(cx) {
+                Poll::Pending => break,
+                Poll::Ready(true) => return true,
+                Poll::Ready(false) => look = self.pulse.look(cx, &self.limits),
+            }
+        }
+        self.is_late(cx, look.deadline)
     }
 
     /// While an answer is under way hyper may have stopped reading; a hang-up must be seen all the same. Bytes that
     /// come now are requests sent too early: they are thrown away, and the connection ends with this answer.
-    fn has_hung_up(&mut self, cx: &mut Context<'_>) -> bool {
+    fn has_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut scratch = [0; 512];
-        while self.pulse.is_answering() {
-            let mut buf = ReadBuf::new(&mut scratch);
-            match self.transport.poll_read(cx, &mut buf) {
-                Poll::Pending => return false,
-                Poll::Ready(Err(_)) => return true,
-                Poll::Ready(Ok(())) if buf.filled().is_empty() => return true,
-                Poll::Ready(Ok(())) => self.pulse.has_read(buf.filled()),
+        let mut buf = ReadBuf::new(&mut scratch);
+        match ready!(self.transport.poll_read(cx, &mut buf)) {
+            Ok(()) if !buf.filled().is_empty() => {
+                self.pulse.has_read(buf.filled());
+                Poll::Ready(false)
             }
+            Ok(()) | Err(_) => Poll::Ready(true),
         }
-        false
     }
 
     /// The timer is not touched when something happens, only moved on when it rings too early. It is set anew when a
     /// deadline comes before it.
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+    fn is_late(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
+        let deadline = deadline.map(|deadline| self.farewell.map_or(deadline, |until| until.max(deadline)));
         loop {
-            let deadline = self.pulse.deadline(&self.limits);
-            let deadline =
-                deadline.map(|deadline| self.farewell.map_or(deadline, |until| until.max(deadline)));
             let rings = self.timer.deadline();
             if deadline.is_some_and(|deadline| deadline < rings) {
                 self.timer.as_mut().reset(deadline.unwrap_or(rings));
             }
-            if self.timer.as_mut().poll(cx).is_pending() {
+            let is_silent = self.is_set && !self.timer.is_elapsed();
+            if is_silent || self.timer.as_mut().poll(cx).is_pending() {
+                self.is_set = true;
                 return false;
             }
             let now = Instant::now();

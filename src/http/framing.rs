@@ -124,6 +124,13 @@ impl Framing {
     fn read_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let State::Head(head) = &mut self.state else { return bytes };
         let before = head.len();
+        // A head that comes in one piece is looked at where it lies.
+        if before == 0
+            && let Some(end) = end_of_head(bytes, 0)
+        {
+            self.judge(&bytes[..end]);
+            return &bytes[end..];
+        }
         head.extend_from_slice(bytes);
         let Some(end) = end_of_head(head, before.saturating_sub(3)) else {
             if head.len() > self.head_bytes_max {
@@ -132,11 +139,16 @@ impl Framing {
             }
             return &[];
         };
-        let (length, fault) = judge(&head[..end]);
+        let head = std::mem::take(head);
+        self.judge(&head[..end]);
+        &bytes[end - before..]
+    }
+
+    fn judge(&mut self, head: &[u8]) {
+        let (length, fault) = judge(head);
         self.judgement = Some(fault);
         self.must_close |= fault.is_some() || length == BodyLength::Chunked;
         self.state = State::Body(length);
-        &bytes[end - before..]
     }
 }
 
@@ -149,11 +161,21 @@ fn end_of_head(head: &[u8], from: usize) -> Option<usize> {
         .map(|at| at + 1)
 }
 
+/// What a head says of its body, header by header.
+#[derive(Default)]
+struct Said<'a> {
+    /// The last one, and how many there are.
+    length: (&'a [u8], usize),
+    encoding: (&'a [u8], usize),
+}
+
 fn judge(head: &[u8]) -> (BodyLength, Option<FramingFault>) {
-    let (mut lengths, mut encodings) = (Vec::new(), Vec::new());
-    let (mut fault, mut in_headers) = (None, false);
-    for line in head.split_inclusive(|&byte| byte == b'\n') {
-        let Some(line) = line.strip_suffix(b"\r\n") else {
+    let (mut said, mut fault, mut in_headers) = (Said::default(), None, false);
+    let mut rest = head;
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        let (line, after) = (&rest[..end], &rest[end + 1..]);
+        rest = after;
+        let Some(line) = line.strip_suffix(b"\r") else {
             fault = fault.or(Some(FramingFault::BareLineFeed));
             continue;
         };
@@ -168,13 +190,9 @@ fn judge(head: &[u8]) -> (BodyLength, Option<FramingFault>) {
         if name.is_empty() || name.iter().any(|byte| byte.is_ascii_whitespace()) {
             fault = fault.or(Some(FramingFault::Whitespace));
         }
-        if name.eq_ignore_ascii_case(b"content-length") {
-            lengths.push(value);
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            encodings.push(value);
-        }
+        said.take(name, value);
     }
-    let (length, wrong) = body_length(&lengths, &encodings);
+    let (length, wrong) = said.body_length();
     (length, fault.or(wrong))
 }
 
@@ -185,18 +203,32 @@ fn split_header(line: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-fn body_length(lengths: &[&[u8]], encodings: &[&[u8]]) -> (BodyLength, Option<FramingFault>) {
-    match (lengths, encodings) {
-        ([], []) => (BodyLength::Bytes(0), None),
-        ([length], []) => {
-            let length = std::str::from_utf8(length).ok().and_then(|text| text.parse().ok());
-            // The parser refuses what is no number.
-            (BodyLength::Bytes(length.unwrap_or(0)), None)
+impl<'a> Said<'a> {
+    fn take(&mut self, name: &[u8], value: &'a [u8]) {
+        const LENGTH: &[u8] = b"content-length";
+        const ENCODING: &[u8] = b"transfer-encoding";
+        if name.len() == LENGTH.len() && name.eq_ignore_ascii_case(LENGTH) {
+            self.length = (value, self.length.1 + 1);
+        } else if name.len() == ENCODING.len() && name.eq_ignore_ascii_case(ENCODING) {
+            self.encoding = (value, self.encoding.1 + 1);
         }
-        ([], [encoding]) if encoding.eq_ignore_ascii_case(b"chunked") => (BodyLength::Chunked, None),
-        ([], [_]) => (BodyLength::Chunked, Some(FramingFault::Encoding)),
-        ([_, ..], [_, ..]) => (BodyLength::Chunked, Some(FramingFault::LengthAndEncoding)),
-        _ => (BodyLength::Chunked, Some(FramingFault::TwoLengths)),
+    }
+
+    fn body_length(&self) -> (BodyLength, Option<FramingFault>) {
+        match (self.length, self.encoding) {
+            ((_, 0), (_, 0)) => (BodyLength::Bytes(0), None),
+            ((length, 1), (_, 0)) => {
+                let length = std::str::from_utf8(length).ok().and_then(|text| text.parse().ok());
+                // The parser refuses what is no number.
+                (BodyLength::Bytes(length.unwrap_or(0)), None)
+            }
+            ((_, 0), (encoding, 1)) if encoding.eq_ignore_ascii_case(b"chunked") => {
+                (BodyLength::Chunked, None)
+            }
+            ((_, 0), (_, 1)) => (BodyLength::Chunked, Some(FramingFault::Encoding)),
+            ((_, 1..), (_, 1..)) => (BodyLength::Chunked, Some(FramingFault::LengthAndEncoding)),
+            _ => (BodyLength::Chunked, Some(FramingFault::TwoLengths)),
+        }
     }
 }
 

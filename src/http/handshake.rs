@@ -1,7 +1,7 @@
 //! From an accepted socket to a transport and its first bytes. Never: what is asked on it.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
@@ -35,7 +35,7 @@ pub(super) enum Beginning {
 /// The connection broke, or no TLS came of it.
 pub(super) async fn begin(stream: TcpStream, tls: Option<&Arc<ServerConfig>>) -> io::Result<Beginning> {
     let transport = match tls {
-        None => Transport::Plain(stream),
+        None => Transport::plain(stream),
         Some(config) => {
             let mut first = [0];
             if stream.peek(&mut first).await? == 0 {
@@ -77,7 +77,7 @@ async fn first_bytes(transport: &Transport) -> io::Result<Bytes> {
 
 /// Whether what is no TLS is at least HTTP: a method, and a space after it.
 async fn unencrypted(stream: TcpStream) -> io::Result<Beginning> {
-    let transport = Transport::Plain(stream);
+    let transport = Transport::plain(stream);
     let (mut bytes, mut filled) = ([0; METHOD_BYTES_MAX], 0);
     loop {
         let count = transport.read_some(&mut bytes[filled..]).await?;
@@ -90,7 +90,9 @@ async fn unencrypted(stream: TcpStream) -> io::Result<Beginning> {
         }
     }
     match transport {
-        Transport::Plain(stream) => Ok(Beginning::Unencrypted(stream)),
+        Transport::Plain(stream) => {
+            Ok(Beginning::Unencrypted(stream.into_inner().unwrap_or_else(PoisonError::into_inner)))
+        }
         Transport::Tls(_) => Ok(Beginning::Nothing),
     }
 }

@@ -1,8 +1,7 @@
 //! What is known about one connection: its open requests, when which side last moved, what its bytes looked like.
 //! Shared by its socket, its requests and its supervisor. Never: reads or writes anything itself.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -12,10 +11,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Limits;
+use super::ending::EndSignal;
 use super::framing::{Framing, FramingFault};
-
-/// Resolves when an answer has to end although the client may not be taking it.
-pub(super) type EndSignal = Pin<Box<dyn Future<Output = ()> + Send>>;
+use super::stop::StopWatch;
+use crate::gate::KeyCut;
+use crate::upstream::StopSignal;
 
 /// How long an answer that has to end gets to say so; then its connection is broken off.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -43,6 +43,48 @@ struct State {
     /// The connection must end with a reset: a proper close would look like the end of an answer.
     reset: bool,
     supervisor: Option<Waker>,
+}
+
+/// What the supervisor has to know.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    /// A hang-up, and nothing else, is expected from the client.
+    pub(super) is_answering: bool,
+    /// When this connection has to go if nothing happens on it until then; none while only Ember is at work.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl State {
+    fn is_answering(&self) -> bool {
+        self.framing.is_some() && self.open.iter().any(|course| course.body_done)
+    }
+
+    fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        let blocked = self.blocked_since.map(|since| since + limits.write_timeout);
+        let courses = self.open.iter().flat_map(|course| {
+            let turn = course.clients_turn.map(|since| since + limits.write_timeout);
+            let end = course.end_heard.map(|heard| heard + LAST_WORDS);
+            [turn, end]
+        });
+        let idle = self.open.is_empty().then(|| match self.head_since {
+            Some(since) => since + limits.header_timeout,
+            None if self.requests == 0 => self.idle_since + limits.header_timeout,
+            None => self.idle_since + limits.idle_timeout,
+        });
+        courses.chain([blocked, idle]).flatten().min()
+    }
+
+    fn listen(&mut self, cx: &mut Context<'_>) {
+        if !self.supervisor.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            self.supervisor = Some(cx.waker().clone());
+        }
+        for course in &mut self.open {
+            if course.end.as_mut().is_some_and(|end| end.is_heard(cx)) {
+                course.end = None;
+                course.end_heard = Some(Instant::now());
+            }
+        }
+    }
 }
 
 /// The course of one request.
@@ -86,10 +128,11 @@ impl Pulse {
         OpenRequest { pulse: Arc::clone(self), id, fault }
     }
 
-    /// Whether a hang-up, and nothing else, is expected from the client.
-    pub(super) fn is_answering(&self) -> bool {
-        let state = self.state();
-        state.framing.is_some() && state.open.iter().any(|course| course.body_done)
+    /// How it is, for the supervisor. Listens to the end signals of all open requests.
+    pub(super) fn look(&self, cx: &mut Context<'_>, limits: &Limits) -> Look {
+        let mut state = self.state();
+        state.listen(cx);
+        Look { is_answering: state.is_answering(), deadline: state.deadline(limits) }
     }
 
     /// Whether requests come side by side, as on HTTP/2.
@@ -154,39 +197,6 @@ impl Pulse {
         }
     }
 
-    /// When this connection has to go if nothing happens on it until then; none while only Ember is at work.
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
-        let state = self.state();
-        let blocked = state.blocked_since.map(|since| since + limits.write_timeout);
-        let courses = state.open.iter().flat_map(|course| {
-            let turn = course.clients_turn.map(|since| since + limits.write_timeout);
-            let end = course.end_heard.map(|heard| heard + LAST_WORDS);
-            [turn, end]
-        });
-        let idle = state.open.is_empty().then(|| match state.head_since {
-            Some(since) => since + limits.header_timeout,
-            None if state.requests == 0 => state.idle_since + limits.header_timeout,
-            None => state.idle_since + limits.idle_timeout,
-        });
-        courses.chain([blocked, idle]).flatten().min()
-    }
-
-    /// Listens to the end signals of all open requests; called by the supervisor whenever it looks.
-    pub(super) fn listen(&self, cx: &mut Context<'_>) {
-        let mut state = self.state();
-        if !state.supervisor.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            state.supervisor = Some(cx.waker().clone());
-        }
-        for course in &mut state.open {
-            if let Some(end) = &mut course.end
-                && end.as_mut().poll(cx) == Poll::Ready(())
-            {
-                course.end = None;
-                course.end_heard = Some(Instant::now());
-            }
-        }
-    }
-
     /// Takes note of bytes that came from the client.
     pub(super) fn has_read(&self, bytes: &[u8]) {
         let mut state = self.state();
@@ -244,13 +254,30 @@ impl OpenRequest {
         self.course(|course| course.clients_turn = turn.then(Instant::now));
     }
 
-    /// From now on `end` ends the answer, whether or not the client takes it.
-    pub(super) fn ends_with(&self, end: EndSignal) {
-        self.course(|course| course.end = Some(end));
-        let supervisor = self.pulse.state().supervisor.clone();
+    /// From now on a cut of the key, or Ember's own end, ends the answer, whether or not the client takes it.
+    pub(super) fn ends_with(&self, key: KeyCut, stop: StopWatch) {
+        let (streams, supervisor) = {
+            let state = self.pulse.state();
+            (state.framing.is_none(), state.supervisor.clone())
+        };
+        if !streams {
+            // The supervisor lives in the task that relays the answer, and is woken with it.
+            self.course(|course| course.end = Some(EndSignal::seen(key, stop)));
+            return;
+        }
+        self.course(|course| course.end = Some(EndSignal::heard(key, stop)));
         if let Some(supervisor) = supervisor {
             supervisor.wake();
         }
+    }
+
+    /// Resolves when Ember's time to drain is over.
+    pub(super) fn stopped(&self, stop: StopWatch) -> StopSignal {
+        if self.pulse.has_streams() {
+            return Box::pin(stop.cutting());
+        }
+        // The supervisor, in the same task, hears of it.
+        Box::pin(poll_fn(move |_| if stop.is_cutting() { Poll::Ready(()) } else { Poll::Pending }))
     }
 
     /// The answer was broken off, and a proper close of the connection would hide it.

@@ -138,13 +138,15 @@ pub(super) fn find<'a>(method: &Method, path: &'a str) -> Found<'a> {
 
 /// What stands for `{}` or `*` when the path fits the pattern; empty where there is neither.
 fn rest<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    if let Some(start) = pattern.strip_suffix('*') {
-        return path.strip_prefix(start).filter(|rest| !rest.is_empty());
-    }
-    match pattern.split_once("{}") {
-        None => (pattern == path).then_some(""),
-        Some((start, end)) => {
-            let segment = path.strip_prefix(start)?.strip_suffix(end)?;
+    let Some(at) = memchr::memchr2(b'{', b'*', pattern.as_bytes()) else {
+        return (pattern == path).then_some("");
+    };
+    let (start, wild) = pattern.split_at(at);
+    let rest = path.strip_prefix(start)?;
+    match wild.strip_prefix("{}") {
+        None => (!rest.is_empty()).then_some(rest),
+        Some(end) => {
+            let segment = rest.strip_suffix(end)?;
             (!segment.is_empty() && !segment.contains('/')).then_some(segment)
         }
     }

@@ -1,9 +1,10 @@
 //! From a request to its answer: id, route, key, checks, handler, headers. Never: how a model is reached.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -128,14 +129,15 @@ impl Service {
         Arc::clone(&self.conduct().limits)
     }
 
-    /// Answers a request, whatever it is.
+    /// Answers a request, whatever it is. Its future is copied once when it is boxed: what is large and rare in it is
+    /// boxed where it begins.
     pub(super) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
         open: OpenRequest,
         peer: Peer,
         stop: StopWatch,
-    ) -> Answer {
+    ) -> Result<Answer, Infallible> {
         let id = request::request_id(request.headers(), self.parts.clock.now(), &*self.parts.random);
         let text = String::from_utf8_lossy(id.as_bytes()).into_owned();
         let conduct = self.conduct();
@@ -147,13 +149,16 @@ impl Service {
             open.body_done();
         }
         let version = request.version();
-        let drafted = contained(self.draft(request, asked, &mut access, peer)).await;
+        let drafted = {
+            let drafting = pin!(self.draft(request, asked, &mut access, peer));
+            contained(drafting).await
+        };
         let draft = drafted.unwrap_or_else(|error| refusal(&error, &mut access));
         let old_until = access.old_until;
         let mut answer = seal(draft, id, access, open, version);
         cors.mark(answer.headers_mut());
         surrender::warn(old_until, answer.headers_mut());
-        answer
+        Ok(answer)
     }
 
     /// The whole answer, head and all, to bytes that are no request: what hyper would answer by itself has neither a
@@ -193,13 +198,13 @@ impl Service {
         access: &mut Access,
         peer: Peer,
     ) -> Result<Draft, ApiError> {
-        let path = request.uri().path().to_string();
-        let found = route::find(request.method(), &path);
+        let uri = request.uri().clone();
+        let found = route::find(request.method(), uri.path());
         if let Found::Route(route, _) | Found::WrongMethod(route, _) = &found {
             access.route = route.pattern;
             if route.authority != Authority::Bearer {
                 request::check(&request, asked.open, &asked.conduct.limits)?;
-                return self.keyless(request, &found, asked, access, peer).await;
+                return Box::pin(self.keyless(request, &found, asked, access, peer)).await;
             }
         }
         if let Some(preflight) = asked.cors.preflight(request.method(), request.headers(), &found) {
@@ -226,9 +231,9 @@ impl Service {
             Found::Route(route, rest) => match route.target {
                 Target::Models => v1::models(self, &caller),
                 Target::Model => v1::model(self, &caller, rest, access),
-                Target::Key => v1::key::show(self, &caller, access).await,
+                Target::Key => Box::pin(v1::key::show(self, &caller, access)).await,
                 Target::Relay(endpoint) => v1::relay(self, caller, endpoint, request, asked, access).await,
-                Target::KeyRevoke => surrender::revoke(self, caller, request, asked, access).await,
+                Target::KeyRevoke => Box::pin(surrender::revoke(self, caller, request, asked, access)).await,
                 Target::Health
                 | Target::Ready
                 | Target::Admin
@@ -386,8 +391,9 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Runs a handler; a panic in it harms no other request.
-async fn contained<T>(handler: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
-    let mut handler = pin!(handler);
+async fn contained<T>(
+    mut handler: Pin<&mut impl Future<Output = Result<T, ApiError>>>,
+) -> Result<T, ApiError> {
     std::future::poll_fn(move |cx| {
         catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)))
             .unwrap_or(Poll::Ready(Err(ApiError::Internal)))

@@ -40,6 +40,9 @@ impl Site {
     /// theirs).
     pub(super) fn client(&self, headers: &HeaderMap, peer: SocketAddr) -> IpAddr {
         let mut client = peer.ip().to_canonical();
+        if !self.trusts(client) {
+            return client;
+        }
         for word in words(headers, &FORWARDED_FOR).into_iter().rev() {
             if !self.trusts(client) {
                 break;

@@ -1,73 +1,112 @@
 //! The order to stop, first to finish and then to break off, and those who wait for it. Never: who gives it.
 
-use tokio::sync::watch;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-/// How far stopping has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Running,
-    Draining,
-    Cutting,
-}
+use tokio::sync::Notify;
+
+/// How far stopping has come: 0 is not at all.
+const DRAINING: u8 = 1;
+const CUTTING: u8 = 2;
 
 /// Tells everything that serves that it is time to stop: first to finish, then to break off.
-#[derive(Debug, Clone)]
-pub struct Stop(watch::Sender<Phase>);
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<State>);
 
-impl Default for Stop {
-    fn default() -> Self {
-        Self(watch::Sender::new(Phase::Running))
-    }
+#[derive(Debug, Default)]
+struct State {
+    phase: AtomicU8,
+    ears: Notify,
 }
 
 impl Stop {
     /// From now on nothing new is accepted, and connections end with the answers under way.
     pub fn drain(&self) {
-        self.0.send_if_modified(|phase| {
-            let first = *phase < Phase::Draining;
-            *phase = (*phase).max(Phase::Draining);
-            first
-        });
+        self.0.comes_to(DRAINING);
     }
 
     /// Whether draining has begun.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        *self.0.borrow() >= Phase::Draining
+        self.0.is_at(DRAINING)
     }
 
     pub(super) fn cut(&self) {
-        self.0.send_replace(Phase::Cutting);
+        self.0.comes_to(CUTTING);
     }
 
     pub(super) fn watch(&self) -> StopWatch {
-        StopWatch(self.0.subscribe())
+        StopWatch(Arc::clone(&self.0))
     }
 }
 
 /// One watcher of a [`Stop`].
 #[derive(Debug, Clone)]
-pub(super) struct StopWatch(watch::Receiver<Phase>);
+pub(super) struct StopWatch(Arc<State>);
 
 impl StopWatch {
     pub(super) fn is_draining(&self) -> bool {
-        *self.0.borrow() >= Phase::Draining
+        self.0.is_at(DRAINING)
+    }
+
+    /// Whether what is under way has to break off.
+    pub(super) fn is_cutting(&self) -> bool {
+        self.0.is_at(CUTTING)
     }
 
     /// Resolves when draining begins.
-    pub(super) async fn draining(mut self) {
-        self.reaches(Phase::Draining).await;
+    pub(super) async fn draining(self) {
+        self.0.reaches(DRAINING).await;
     }
 
     /// Resolves when what is under way has to break off.
-    pub(super) async fn cutting(mut self) {
-        self.reaches(Phase::Cutting).await;
+    pub(super) async fn cutting(self) {
+        self.0.reaches(CUTTING).await;
+    }
+}
+
+impl State {
+    fn is_at(&self, phase: u8) -> bool {
+        self.phase.load(Ordering::Acquire) >= phase
     }
 
-    async fn reaches(&mut self, wanted: Phase) {
-        // When nobody can stop it any more, it is not stopped.
-        if self.0.wait_for(|phase| *phase >= wanted).await.is_err() {
-            std::future::pending::<()>().await;
+    fn comes_to(&self, phase: u8) {
+        self.phase.fetch_max(phase, Ordering::AcqRel);
+        self.ears.notify_waiters();
+    }
+
+    async fn reaches(&self, phase: u8) {
+        loop {
+            // Listens before it looks, so that nothing is missed in between.
+            let mut next = pin!(self.ears.notified());
+            next.as_mut().enable();
+            if self.is_at(phase) {
+                return;
+            }
+            next.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_heard_whenever_one_begins_to_listen_and_never_goes_back() {
+        let stop = Stop::default();
+        let (drains, cuts) = (tokio::spawn(stop.watch().draining()), tokio::spawn(stop.watch().cutting()));
+        tokio::task::yield_now().await;
+        assert!(!stop.is_draining() && !stop.watch().is_cutting());
+        stop.drain();
+        drains.await.unwrap();
+        assert!(stop.is_draining() && !stop.watch().is_cutting() && !cuts.is_finished());
+        stop.cut();
+        cuts.await.unwrap();
+        stop.drain();
+        assert!(stop.watch().is_cutting());
+        stop.watch().draining().await;
+        stop.watch().cutting().await;
     }
 }

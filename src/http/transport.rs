@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -13,9 +13,9 @@ use tokio_rustls::server::TlsStream;
 use super::pulse::Pulse;
 
 /// One connection's way to its client, shared by hyper's socket and the supervisor, which live in one task.
+/// Never locked by two at once: whoever reads or writes is polled by the one task.
 pub(super) enum Transport {
-    Plain(TcpStream),
-    /// Never locked by two at once: whoever reads or writes is polled by the one task.
+    Plain(Mutex<TcpStream>),
     Tls(Box<Mutex<TlsStream<Counted>>>),
 }
 
@@ -27,6 +27,10 @@ pub(super) enum Outgoing<'a> {
 }
 
 impl Transport {
+    pub(super) fn plain(stream: TcpStream) -> Self {
+        Self::Plain(Mutex::new(stream))
+    }
+
     pub(super) fn tls(stream: TlsStream<Counted>) -> Self {
         Self::Tls(Box::new(Mutex::new(stream)))
     }
@@ -37,13 +41,8 @@ impl Transport {
     /// The connection is broken, which on TLS it also is when it ends without a goodbye (RFC 8446, 6.1).
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(stream) => loop {
-                ready!(stream.poll_read_ready(cx))?;
-                match stream.try_read_buf(buf) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    outcome => return Poll::Ready(outcome.map(drop)),
-                }
-            },
+            // What reads less than there is room for has read all: it is not asked again before more has come.
+            Self::Plain(stream) => Pin::new(&mut *lock(stream)).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(&mut *lock(stream)).poll_read(cx, buf),
         }
     }
@@ -56,23 +55,16 @@ impl Transport {
         pulse: &Pulse,
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Plain(stream) => loop {
-                if stream.poll_write_ready(cx)?.is_pending() {
-                    pulse.has_written(true);
-                    return Poll::Pending;
-                }
+            Self::Plain(stream) => {
+                let mut stream = lock(stream);
+                let stream = Pin::new(&mut *stream);
                 let outcome = match bytes {
-                    Outgoing::One(bytes) => stream.try_write(bytes),
-                    Outgoing::Several(slices) => stream.try_write_vectored(slices),
+                    Outgoing::One(bytes) => stream.poll_write(cx, bytes),
+                    Outgoing::Several(slices) => stream.poll_write_vectored(cx, slices),
                 };
-                match outcome {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    outcome => {
-                        pulse.has_written(false);
-                        return Poll::Ready(outcome);
-                    }
-                }
-            },
+                pulse.has_written(outcome.is_pending());
+                outcome
+            }
             Self::Tls(stream) => watched(&mut lock(stream), pulse, |stream| match bytes {
                 Outgoing::One(bytes) => stream.poll_write(cx, bytes),
                 Outgoing::Several(slices) => stream.poll_write_vectored(cx, slices),
@@ -91,7 +83,7 @@ impl Transport {
     /// Sends all of `bytes`.
     pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Plain(stream) => stream.write_all(bytes).await,
+            Self::Plain(stream) => unlocked(stream).write_all(bytes).await,
             Self::Tls(stream) => {
                 let stream = unlocked(stream);
                 stream.write_all(bytes).await?;
@@ -103,7 +95,7 @@ impl Transport {
     /// Says that nothing more comes, by a goodbye on TLS: without it a client knows that something is missing.
     pub(super) async fn say_goodbye(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(stream) => stream.shutdown().await,
+            Self::Plain(stream) => unlocked(stream).shutdown().await,
             Self::Tls(stream) => unlocked(stream).shutdown().await,
         }
     }
@@ -115,7 +107,7 @@ impl Transport {
     /// The socket below, on which no goodbye of TLS is said.
     pub(super) fn socket(&mut self) -> &mut TcpStream {
         match self {
-            Self::Plain(stream) => stream,
+            Self::Plain(stream) => unlocked(stream),
             Self::Tls(stream) => &mut unlocked(stream).get_mut().0.stream,
         }
     }

@@ -27,6 +27,9 @@ use super::service::{Draft, Service};
 use super::stop::StopWatch;
 use super::{body, request, route};
 
+/// The longest name of a model that is shown.
+const NAME_CHARS_MAX: usize = 256;
+
 /// The longest that a request waits until it is admitted.
 const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -128,30 +131,21 @@ pub(super) async fn relay(
     // A disk that hangs is waited for so long: budgets are written down before they are used.
     let pass = timeout(ADMISSION_WAIT_MAX, admitted).await.map_err(|_| ApiError::Store)?;
     let pass = pass.map_err(|refusal| ApiError::of_refusal(&refusal, &asked_for))?;
-    let (cut, stopped) = (pass.caller().cut(), asked.stop.clone());
-    asked.open.ends_with(Box::pin(async move {
-        tokio::select! {
-            _ = cut => {}
-            () = stopped.cutting() => {}
-        }
-    }));
+    asked.open.ends_with(pass.caller().key_cut(), asked.stop.clone());
     let allowances = pass.allowances();
     let report = ReportHandle::counted(&service.parts.metrics);
     access.report = Some(report.clone());
-    let relayed = service.parts.upstreams.relay(
-        pass,
-        RelayRequest {
-            endpoint,
-            headers: head.headers,
-            request_id: asked.id,
-            body,
-            facts,
-            stop: Box::pin(asked.stop.cutting()),
-            keepalive_after: limits.keepalive_after,
-            report,
-        },
-    );
-    let outcome = relayed.await;
+    let request = RelayRequest {
+        endpoint,
+        headers: head.headers,
+        request_id: asked.id,
+        body,
+        facts,
+        stop: asked.open.stopped(asked.stop),
+        keepalive_after: limits.keepalive_after,
+        report,
+    };
+    let outcome = service.parts.upstreams.relay(pass, request).await;
     let mut reply = outcome.map_err(|fault| ApiError::of_fault(fault, &asked_for))?;
     allowance::tell(allowances, &mut reply.headers);
     Ok(Draft { status: reply.status, headers: reply.headers, content: Content::Relay(Box::new(reply.body)) })
@@ -180,5 +174,8 @@ fn shown(name: &str) -> String {
     if Key::may_be_in(name) {
         return "(a key)".to_string();
     }
-    name.chars().filter(|c| !c.is_control()).take(256).collect()
+    if name.len() <= NAME_CHARS_MAX && name.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return name.to_string();
+    }
+    name.chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect()
 }
