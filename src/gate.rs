@@ -22,7 +22,8 @@ use flight::{Flights, Landed};
 
 pub use grant::{About, Grant, GrantStanding, KeySource, Owner, SourceTrouble, Stop};
 pub use limiter::{Allowance, Allowances, LimitLedger, LimitStanding, Limited, Limiter, Whose};
-pub use pass::{Caller, Cut, CutSignal, Pass};
+pub use pass::{Caller, Cut, Pass};
+pub use signal::CutSignal;
 
 /// Why a caller is turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]

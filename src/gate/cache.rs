@@ -9,7 +9,7 @@ use crate::types::{Account, KeyDigest, KeyId, KeyRecord, Timestamp};
 
 use super::flight::Landed;
 use super::news::News;
-use super::signal::Signal;
+use super::signal::{Ears, Signal};
 use super::{Cut, CutSignal, Grant, Owner, Refusal, Stop};
 
 /// One secret in memory. What it opens never changes (a change makes a new entry); only its cut is shared.
@@ -85,6 +85,7 @@ struct Inner {
     hand: usize,
     denials: HashMap<DenialTarget, (Cut, usize)>,
     news: News,
+    ears: Arc<Ears>,
 }
 
 impl Cache {
@@ -171,7 +172,7 @@ impl Inner {
         }
         self.make_room(cached_max);
         let denied = self.denial_of(&digest, &grant);
-        let entry = Entry::new(grant, Signal::new(denied));
+        let entry = Entry::new(grant, Signal::new(denied, &self.ears));
         self.by_key.entry(entry.grant.key).or_default().push(digest);
         self.entries.insert(digest, Arc::clone(&entry));
         self.ring.push(digest);
@@ -197,8 +198,11 @@ impl Inner {
         let Some(old) = self.entries.get(digest) else { return };
         let grant = change(&old.grant);
         let cut = grant.cut().or_else(|| self.denial_of(digest, &grant));
-        let signal =
-            if cut.is_none() && old.cut.given().is_some() { Signal::new(None) } else { Arc::clone(&old.cut) };
+        let signal = if cut.is_none() && old.cut.given().is_some() {
+            Signal::new(None, &self.ears)
+        } else {
+            Arc::clone(&old.cut)
+        };
         if let Some(cut) = cut {
             signal.give(cut);
         }

@@ -1,8 +1,6 @@
 //! The proof of admission, and what ends it early. Never: made anywhere but in the gate.
 
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::meter::{Meter, OpenUse};
@@ -10,7 +8,7 @@ use crate::types::{AccountId, Ending, KeyId, ModelId, ModelScope, Policy, RouteN
 
 use super::cache::Entry;
 use super::limiter::Hold;
-use super::{Allowances, Grant, Refusal};
+use super::{Allowances, CutSignal, Grant, Refusal};
 
 /// Why a key stopped working while or before it was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +22,6 @@ pub enum Cut {
     /// Its account was switched off or deleted.
     AccountDisabled,
 }
-
-/// Resolves when the key is cut; never, while it stands.
-pub type CutSignal = Pin<Box<dyn Future<Output = Cut> + Send>>;
 
 /// Someone whose key is known and stands; not yet let through to a model.
 pub struct Caller {
