@@ -220,6 +220,28 @@ mod tests {
     }
 
     #[test]
+    fn law_3_a_signal_given_between_the_look_and_the_listing_is_heard() {
+        let ears = Arc::new(Ears::default());
+        for round in 0..500 {
+            let (signal, start) = (Signal::new(None, &ears), Barrier::new(2));
+            // Nobody can be listed while this is held; those who come have looked already.
+            let held = signal.part();
+            std::thread::scope(|threads| {
+                let listener = threads.spawn(|| {
+                    let mut heard = signal.heard();
+                    start.wait();
+                    Pin::new(&mut heard).poll(&mut Context::from_waker(Waker::noop()))
+                });
+                start.wait();
+                (0..round * 100).for_each(|_| std::hint::spin_loop());
+                signal.give(Cut::Revoked);
+                drop(held);
+                assert_eq!(listener.join().unwrap(), Poll::Ready(Cut::Revoked), "round {round}");
+            });
+        }
+    }
+
+    #[test]
     fn law_3_no_wake_up_is_lost_however_giving_and_listening_cross() {
         const ROUNDS: usize = 20_000;
         let ears = Arc::new(Ears::default());
