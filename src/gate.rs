@@ -102,8 +102,8 @@ impl Gate {
     /// # Errors
     /// [`Refusal`], never `ModelNotAllowed`.
     pub async fn identify(&self, bearer: Option<&[u8]>, now: Timestamp) -> Result<Caller, Refusal> {
-        let digest =
-            Key::parse(bearer.ok_or(Refusal::InvalidKey)?).map_err(|_| Refusal::InvalidKey)?.digest();
+        let bearer = bearer.ok_or(Refusal::InvalidKey)?;
+        let digest = Key::digest_of(bearer).map_err(|_| Refusal::InvalidKey)?;
         let entry = match self.cache.get(&digest) {
             Some(entry) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
