@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use rustc_hash::FxHashMap;
+
 use crate::registry::{Change, Denial, DenialReason, DenialTarget};
 use crate::types::{Account, KeyDigest, KeyId, KeyRecord, Timestamp};
 
@@ -78,8 +80,10 @@ pub(super) struct Cache {
 
 #[derive(Default)]
 struct Inner {
-    entries: HashMap<KeyDigest, Arc<Entry>>,
-    by_key: HashMap<KeyId, Vec<KeyDigest>>,
+    /// Only digests of keys that were issued are in here. Those come from the random source, so nobody can choose them
+    /// to collide, and a hash that is quick is good enough.
+    entries: FxHashMap<KeyDigest, Arc<Entry>>,
+    by_key: FxHashMap<KeyId, Vec<KeyDigest>>,
     /// Digests in the order a clock's hand meets them when room is needed.
     ring: Vec<KeyDigest>,
     hand: usize,
@@ -173,7 +177,8 @@ impl Inner {
         self.make_room(cached_max);
         let denied = self.denial_of(&digest, &grant);
         let entry = Entry::new(grant, Signal::new(denied, &self.ears));
-        self.by_key.entry(entry.grant.key).or_default().push(digest);
+        // Most keys have one secret.
+        self.by_key.entry(entry.grant.key).or_insert_with(|| Vec::with_capacity(1)).push(digest);
         self.entries.insert(digest, Arc::clone(&entry));
         self.ring.push(digest);
         entry

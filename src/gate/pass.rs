@@ -150,7 +150,7 @@ impl Pass {
             self.open.settle(tokens, ending);
             // What Ember itself refused after all took nothing.
             let used = (ending != Ending::Refused).then(|| tokens.unwrap_or_default());
-            self.hold.settle(used, self.open.now());
+            self.hold.settle(used, || self.open.now());
         }
     }
 }
