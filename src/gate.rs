@@ -22,7 +22,8 @@ use flight::{Flights, Landed};
 
 pub use grant::{About, Grant, GrantStanding, KeySource, Owner, SourceTrouble, Stop};
 pub use limiter::{Allowance, Allowances, LimitLedger, LimitStanding, Limited, Limiter, Whose};
-pub use pass::{Caller, Cut, CutSignal, KeyCut, Pass};
+pub use pass::{Caller, Cut, Pass};
+pub use signal::CutSignal;
 
 /// Why a caller is turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +102,8 @@ impl Gate {
     /// # Errors
     /// [`Refusal`], never `ModelNotAllowed`.
     pub async fn identify(&self, bearer: Option<&[u8]>, now: Timestamp) -> Result<Caller, Refusal> {
-        let digest =
-            Key::parse(bearer.ok_or(Refusal::InvalidKey)?).map_err(|_| Refusal::InvalidKey)?.digest();
+        let bearer = bearer.ok_or(Refusal::InvalidKey)?;
+        let digest = Key::digest_of(bearer).map_err(|_| Refusal::InvalidKey)?;
         let entry = match self.cache.get(&digest) {
             Some(entry) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);

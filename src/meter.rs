@@ -18,17 +18,18 @@ mod trace_record;
 mod traces;
 mod verify;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use rustc_hash::FxHashMap;
 
 use crate::store::{Store, Trouble};
 use crate::types::{AccountId, Clock, Ending, KeyId, Timestamp, Tokens};
 
 use flush::{Flusher, Taken};
 use hour::{Hour, Hours};
-use line::{Line, Lines, Owner, Share};
+use line::{Line, Lines, Owner};
 use read::Whose;
 
 pub use figures::{Course, Figures, Use};
@@ -80,7 +81,8 @@ struct State {
     totals: Totals,
     pending: Lines,
     taken: Option<Taken>,
-    open: HashMap<u64, Progress>,
+    /// By their numbers, which are given out here.
+    open: FxHashMap<u64, Progress>,
     opened: u64,
 }
 
@@ -128,14 +130,14 @@ impl Meter {
     /// Adds one request that has ended, in the hour that the clock shows now.
     pub fn record(&self, used: &Use) {
         let mut state = self.state();
-        state.record(used, self.clock.now(), Vec::new());
+        state.record(used.clone(), self.clock.now(), None);
     }
 
     /// Adds one that was under way.
-    fn close(&self, number: u64, progress: &Progress, used: &Use) {
+    fn close(&self, number: u64, progress: &Progress, used: Use) {
         let mut state = self.state();
         state.open.remove(&number);
-        let closes = if progress.is_listed() { vec![number] } else { Vec::new() };
+        let closes = progress.is_listed().then_some(number);
         // Read while nobody else records, so that the last use noted is the last one.
         state.record(used, self.clock.now(), closes);
     }
@@ -209,15 +211,15 @@ impl Meter {
 }
 
 impl State {
-    fn record(&mut self, used: &Use, now: Timestamp, closes: Vec<u64>) {
+    fn record(&mut self, mut used: Use, now: Timestamp, closes: Option<u64>) {
         let totals = &mut self.totals;
         totals.requests += 1;
         totals.unfinished += u64::from(used.ending != Ending::Done);
         totals.tokens = totals.tokens.plus(used.tokens.unwrap_or_default());
-        let (model, upstream) = (used.model.clone(), used.upstream.clone());
+        let (model, upstream) = (used.model.take(), used.upstream.take());
         let owner = Owner::of(used.account, used.key);
         let line = Line { hour: Hour::of(now), owner, model, upstream };
-        self.pending.add(line, Share { figures: Figures::of(used), at: now, closes });
+        self.pending.count(line, &used, now, closes);
     }
 
     fn last_used(&self, owner: Owner) -> Option<Timestamp> {

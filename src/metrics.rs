@@ -2,6 +2,7 @@
 //! or a name of the configuration or a catalogue, and their number is bounded.
 //! Never: keys, accounts, names of people, addresses, prompts, the disk.
 
+mod case;
 mod moment;
 mod names;
 mod request;

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use rustc_hash::FxHashMap;
+
 use crate::registry::{Change, Denial, DenialReason, DenialTarget};
 use crate::types::{Account, KeyDigest, KeyId, KeyRecord, Timestamp};
 
 use super::flight::Landed;
 use super::news::News;
-use super::signal::Signal;
+use super::signal::{Ears, Signal};
 use super::{Cut, CutSignal, Grant, Owner, Refusal, Stop};
 
 /// One secret in memory. What it opens never changes (a change makes a new entry); only its cut is shared.
@@ -49,10 +51,6 @@ impl Entry {
         !self.expired.swap(true, Ordering::Relaxed)
     }
 
-    pub(super) fn signal(&self) -> Arc<Signal> {
-        Arc::clone(&self.cut)
-    }
-
     pub(super) fn cut_signal(&self) -> CutSignal {
         self.cut.heard()
     }
@@ -82,13 +80,16 @@ pub(super) struct Cache {
 
 #[derive(Default)]
 struct Inner {
-    entries: HashMap<KeyDigest, Arc<Entry>>,
-    by_key: HashMap<KeyId, Vec<KeyDigest>>,
+    /// Only digests of keys that were issued are in here. Those come from the random source, so nobody can choose them
+    /// to collide, and a hash that is quick is good enough.
+    entries: FxHashMap<KeyDigest, Arc<Entry>>,
+    by_key: FxHashMap<KeyId, Vec<KeyDigest>>,
     /// Digests in the order a clock's hand meets them when room is needed.
     ring: Vec<KeyDigest>,
     hand: usize,
     denials: HashMap<DenialTarget, (Cut, usize)>,
     news: News,
+    ears: Arc<Ears>,
 }
 
 impl Cache {
@@ -175,8 +176,9 @@ impl Inner {
         }
         self.make_room(cached_max);
         let denied = self.denial_of(&digest, &grant);
-        let entry = Entry::new(grant, Signal::new(denied));
-        self.by_key.entry(entry.grant.key).or_default().push(digest);
+        let entry = Entry::new(grant, Signal::new(denied, &self.ears));
+        // Most keys have one secret.
+        self.by_key.entry(entry.grant.key).or_insert_with(|| Vec::with_capacity(1)).push(digest);
         self.entries.insert(digest, Arc::clone(&entry));
         self.ring.push(digest);
         entry
@@ -201,8 +203,11 @@ impl Inner {
         let Some(old) = self.entries.get(digest) else { return };
         let grant = change(&old.grant);
         let cut = grant.cut().or_else(|| self.denial_of(digest, &grant));
-        let signal =
-            if cut.is_none() && old.cut.given().is_some() { Signal::new(None) } else { Arc::clone(&old.cut) };
+        let signal = if cut.is_none() && old.cut.given().is_some() {
+            Signal::new(None, &self.ears)
+        } else {
+            Arc::clone(&old.cut)
+        };
         if let Some(cut) = cut {
             signal.give(cut);
         }

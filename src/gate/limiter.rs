@@ -10,10 +10,11 @@ mod hold;
 mod rate;
 mod tally;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rustc_hash::FxHashMap;
 
 use crate::meter::{Holder, Used};
 use crate::types::{Bounds, LimitKind, Measure, Stopwatch, Timestamp, Unit};
@@ -66,7 +67,8 @@ struct Defaults {
 
 #[derive(Default)]
 struct Tallies {
-    by_holder: HashMap<Holder, Arc<Tally>>,
+    /// Ids come from the random source: nobody can choose them to collide.
+    by_holder: FxHashMap<Holder, Arc<Tally>>,
     /// When there are so many, those that are not needed are forgotten.
     sweep_at: usize,
     /// How often that was.
@@ -88,6 +90,20 @@ struct Share {
     tally: Arc<Tally>,
     bounds: Bounds,
     whose: Whose,
+}
+
+/// The shares that limit one request: its key's, then its account's.
+#[derive(Clone, Default)]
+struct Shares([Option<Share>; 2]);
+
+impl Shares {
+    fn iter(&self) -> impl Iterator<Item = &Share> {
+        self.0.iter().flatten()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
 }
 
 impl Limiter {
@@ -119,6 +135,9 @@ impl Limiter {
         now: Timestamp,
     ) -> Result<Hold, Refusal> {
         let (shares, need) = (self.shares(grant, now).await?, Need { tokens });
+        if shares.is_empty() {
+            return Ok(Hold::nothing(self, now));
+        }
         for _ in 0..COVERS_MAX {
             match self.try_take(&shares, need, self.moment(now)) {
                 Ok(Some(hold)) => return Ok(hold),
@@ -142,8 +161,8 @@ impl Limiter {
         let shares = self.shares(grant, now).await?;
         let now = self.moment(now);
         let of = |share: &Share| {
-            let standings = share.tally.state().standings(&share.bounds, now);
-            standings.into_iter().map(|standing| (share.whose, standing)).collect::<Vec<_>>()
+            let mut state = share.tally.state();
+            state.standings(&share.bounds, now).map(|standing| (share.whose, standing)).collect::<Vec<_>>()
         };
         Ok(shares.iter().flat_map(of).collect())
     }
@@ -175,17 +194,12 @@ impl Limiter {
     }
 
     /// A hold, if there is room and all of it is covered; none when more has to be written down first.
-    fn try_take(
-        self: &Arc<Self>,
-        shares: &[Share],
-        need: Need,
-        now: Moment,
-    ) -> Result<Option<Hold>, Limited> {
+    fn try_take(self: &Arc<Self>, shares: &Shares, need: Need, now: Moment) -> Result<Option<Hold>, Limited> {
         // Always the key first, so nobody waits for somebody who waits for him.
-        let mut states: Vec<_> = shares.iter().map(|share| share.tally.state()).collect();
+        let mut states = shares.0.each_ref().map(|share| share.as_ref().map(|share| share.tally.state()));
         let mut is_covered = true;
         let mut refused: Option<(Whose, Ruling)> = None;
-        for (share, state) in shares.iter().zip(&mut states) {
+        for (share, state) in shares.iter().zip(states.iter_mut().flatten()) {
             match state.rule(&share.bounds, need, now) {
                 Ruling::Room => {}
                 Ruling::Uncovered => is_covered = false,
@@ -193,31 +207,29 @@ impl Limiter {
             }
         }
         if let Some((whose, Ruling::NoRoom { kind, max, wait, fits })) = refused {
-            let (mut standings, mut left) = (Vec::new(), 0);
-            for (share, state) in shares.iter().zip(&mut states) {
-                let of_one = state.standings(&share.bounds, now);
-                let this = of_one.iter().find(|one| share.whose == whose && one.kind == kind);
+            let (mut allowances, mut left) = (Allowances::default(), 0);
+            for (share, state) in shares.iter().zip(states.iter().flatten()) {
+                let this = |one: &LimitStanding| share.whose == whose && one.kind == kind;
+                let this = state.standings_now(&share.bounds, now).find(this);
                 left = this.map_or(left, |one| one.allowance.left);
-                standings.extend(of_one);
+                allowances = nearest(allowances, state.standings_now(&share.bounds, now));
             }
-            let allowances = nearest(standings.into_iter());
             let needed = if unit_of(kind) == Unit::Tokens { need.tokens } else { 1 };
             return Err(Limited { kind, whose, max: max.get(), wait, fits, needed, left, allowances });
         }
         if !is_covered {
             return Ok(None);
         }
-        let mut held = Vec::with_capacity(shares.len());
-        let mut standings = Vec::new();
-        for (share, state) in shares.iter().zip(&mut states) {
+        let mut held = Vec::with_capacity(shares.0.len());
+        let mut allowances = Allowances::default();
+        for (share, state) in shares.iter().zip(states.iter_mut().flatten()) {
             let (taken, was_clean) = state.take(&share.bounds, need, now);
-            standings.extend(state.standings(&share.bounds, now));
+            allowances = nearest(allowances, state.standings_now(&share.bounds, now));
             if was_clean {
                 self.list(&share.tally);
             }
             held.push(Held { tally: Arc::clone(&share.tally), bounds: share.bounds, taken });
         }
-        let allowances = nearest(standings.into_iter());
         Ok(Some(Hold {
             limiter: Arc::clone(self),
             held,
@@ -232,20 +244,20 @@ impl Limiter {
     /// later one and undo it.
     async fn covered(
         self: &Arc<Self>,
-        shares: &[Share],
+        shares: &Shares,
         need: Need,
         now: Timestamp,
     ) -> Result<(), SourceTrouble> {
-        let (limiter, shares) = (Arc::clone(self), shares.to_vec());
+        let (limiter, shares) = (Arc::clone(self), shares.clone());
         let covering = tokio::spawn(async move { limiter.cover(&shares, need, now).await });
         covering.await.map_err(|error| SourceTrouble(error.to_string()))
     }
 
     /// Writes down in advance what a request needs. When the disk does not take it, the request goes on all the same:
     /// a full disk is no reason to refuse what is within its limits.
-    async fn cover(&self, shares: &[Share], need: Need, now: Timestamp) {
-        let mut turns = Vec::with_capacity(shares.len());
-        for share in shares {
+    async fn cover(&self, shares: &Shares, need: Need, now: Timestamp) {
+        let mut turns = Vec::with_capacity(shares.0.len());
+        for share in shares.iter() {
             turns.push(share.tally.writing.lock().await);
         }
         let now = self.moment(now);
@@ -322,16 +334,16 @@ impl Limiter {
         written
     }
 
-    async fn shares(&self, grant: &Grant, now: Timestamp) -> Result<Vec<Share>, SourceTrouble> {
+    async fn shares(&self, grant: &Grant, now: Timestamp) -> Result<Shares, SourceTrouble> {
         let Defaults { key, account } = *self.defaults.read().unwrap_or_else(PoisonError::into_inner);
         let wanted = [
             (Whose::Key, Holder::Key(grant.key), key.under(&grant.policy.limits)),
             (Whose::Account, Holder::Account(grant.account), account.under(&grant.owner.policy.limits)),
         ];
-        let mut shares = Vec::new();
-        for (whose, holder, bounds) in wanted {
+        let mut shares = Shares::default();
+        for (place, (whose, holder, bounds)) in shares.0.iter_mut().zip(wanted) {
             if bounds != Bounds::default() {
-                shares.push(Share { tally: self.tally(holder, now).await?, bounds, whose });
+                *place = Some(Share { tally: self.tally(holder, now).await?, bounds, whose });
             }
         }
         Ok(shares)

@@ -1,8 +1,6 @@
 //! The proof of admission, and what ends it early. Never: made anywhere but in the gate.
 
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::meter::{Meter, OpenUse};
@@ -10,8 +8,7 @@ use crate::types::{AccountId, Ending, KeyId, ModelId, ModelScope, Policy, RouteN
 
 use super::cache::Entry;
 use super::limiter::Hold;
-use super::signal::Signal;
-use super::{Allowances, Grant, Refusal};
+use super::{Allowances, CutSignal, Grant, Refusal};
 
 /// Why a key stopped working while or before it was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,27 +21,6 @@ pub enum Cut {
     Replaced,
     /// Its account was switched off or deleted.
     AccountDisabled,
-}
-
-/// Resolves when the key is cut; never, while it stands.
-pub type CutSignal = Pin<Box<dyn Future<Output = Cut> + Send>>;
-
-/// The cut of one key: to be looked at, or to be waited for.
-#[derive(Clone)]
-pub struct KeyCut(Arc<Signal>);
-
-impl KeyCut {
-    /// Whether it was given.
-    #[must_use]
-    pub fn is_given(&self) -> bool {
-        self.0.given().is_some()
-    }
-
-    /// Tells when it is given.
-    #[must_use]
-    pub fn heard(&self) -> CutSignal {
-        self.0.heard()
-    }
 }
 
 /// Someone whose key is known and stands; not yet let through to a model.
@@ -122,12 +98,6 @@ impl Caller {
     pub fn cut(&self) -> CutSignal {
         self.entry.cut_signal()
     }
-
-    /// Whether and when the key is cut, for one who may ask at any time.
-    #[must_use]
-    pub fn key_cut(&self) -> KeyCut {
-        KeyCut(self.entry.signal())
-    }
 }
 
 /// The proof that the gate let a request through to a model; lives until the last byte of the answer.
@@ -180,7 +150,7 @@ impl Pass {
             self.open.settle(tokens, ending);
             // What Ember itself refused after all took nothing.
             let used = (ending != Ending::Refused).then(|| tokens.unwrap_or_default());
-            self.hold.settle(used, self.open.now());
+            self.hold.settle(used, || self.open.now());
         }
     }
 }

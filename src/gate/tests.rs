@@ -343,7 +343,7 @@ impl Running {
 
     fn heard(&mut self) -> Option<Cut> {
         if self.heard.is_none()
-            && let Poll::Ready(cut) = poll(self.signal.as_mut())
+            && let Poll::Ready(cut) = poll(Pin::new(&mut self.signal))
         {
             self.heard = Some(cut);
         }

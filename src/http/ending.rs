@@ -4,40 +4,36 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Context;
 
-use crate::gate::KeyCut;
+use crate::gate::CutSignal;
 
 use super::stop::StopWatch;
 
 /// One answer's ends, for the supervisor of its connection.
 pub(super) struct EndSignal {
-    key: KeyCut,
+    cut: CutSignal,
     stop: StopWatch,
-    /// Wakes the supervisor, where nothing else in its task does.
+    /// Where nothing else in the supervisor's task waits for them.
     ear: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl EndSignal {
     /// To be looked at by a supervisor that is woken with the answer.
-    pub(super) fn seen(key: KeyCut, stop: StopWatch) -> Self {
-        Self { key, stop, ear: None }
+    pub(super) fn seen(cut: CutSignal, stop: StopWatch) -> Self {
+        Self { cut, stop, ear: None }
     }
 
-    /// To be listened to.
-    pub(super) fn heard(key: KeyCut, stop: StopWatch) -> Self {
-        let (cut, stopped) = (key.heard(), stop.clone().cutting());
-        let ear = async move {
-            tokio::select! {
-                _ = cut => {}
-                () = stopped => {}
-            }
-        };
-        Self { key, stop, ear: Some(Box::pin(ear)) }
+    /// To be waited for.
+    pub(super) fn heard(cut: CutSignal, stop: StopWatch) -> Self {
+        let stopped = stop.clone().cutting();
+        Self { cut, stop, ear: Some(Box::pin(stopped)) }
     }
 
     /// Whether the answer has to end.
     pub(super) fn is_heard(&mut self, cx: &mut Context<'_>) -> bool {
-        self.key.is_given()
-            || self.stop.is_cutting()
-            || self.ear.as_mut().is_some_and(|ear| ear.as_mut().poll(cx).is_ready())
+        let Self { cut, stop, ear } = self;
+        match ear {
+            None => cut.is_given() || stop.is_cutting(),
+            Some(ear) => Pin::new(cut).poll(cx).is_ready() || ear.as_mut().poll(cx).is_ready(),
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::Limits;
 use super::ending::EndSignal;
 use super::framing::{Framing, FramingFault};
 use super::stop::StopWatch;
-use crate::gate::KeyCut;
+use crate::gate::CutSignal;
 use crate::upstream::StopSignal;
 
 /// How long an answer that has to end gets to say so; then its connection is broken off.
@@ -255,17 +255,17 @@ impl OpenRequest {
     }
 
     /// From now on a cut of the key, or Ember's own end, ends the answer, whether or not the client takes it.
-    pub(super) fn ends_with(&self, key: KeyCut, stop: StopWatch) {
+    pub(super) fn ends_with(&self, cut: CutSignal, stop: StopWatch) {
         let (streams, supervisor) = {
             let state = self.pulse.state();
             (state.framing.is_none(), state.supervisor.clone())
         };
         if !streams {
             // The supervisor lives in the task that relays the answer, and is woken with it.
-            self.course(|course| course.end = Some(EndSignal::seen(key, stop)));
+            self.course(|course| course.end = Some(EndSignal::seen(cut, stop)));
             return;
         }
-        self.course(|course| course.end = Some(EndSignal::heard(key, stop)));
+        self.course(|course| course.end = Some(EndSignal::heard(cut, stop)));
         if let Some(supervisor) = supervisor {
             supervisor.wake();
         }

@@ -131,7 +131,7 @@ pub(super) async fn relay(
     // A disk that hangs is waited for so long: budgets are written down before they are used.
     let pass = timeout(ADMISSION_WAIT_MAX, admitted).await.map_err(|_| ApiError::Store)?;
     let pass = pass.map_err(|refusal| ApiError::of_refusal(&refusal, &asked_for))?;
-    asked.open.ends_with(pass.caller().key_cut(), asked.stop.clone());
+    asked.open.ends_with(pass.caller().cut(), asked.stop.clone());
     let allowances = pass.allowances();
     let report = ReportHandle::counted(&service.parts.metrics);
     access.report = Some(report.clone());

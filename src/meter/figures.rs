@@ -66,23 +66,29 @@ impl Figures {
     /// One request's.
     #[must_use]
     pub fn of(used: &Use) -> Self {
+        let mut figures = Self::default();
+        figures.count(used);
+        figures
+    }
+
+    /// Adds one request.
+    pub(super) fn count(&mut self, used: &Use) {
         let Course { estimated, answer, first_token, duration } = used.course;
-        let is = |kind| u64::from(answer == Some(kind));
-        let (client, server) = (is(AnswerKind::ClientError), is(AnswerKind::ServerError));
-        let mut endings = [0; Ending::ALL.len()];
-        endings[used.ending.place()] = 1;
-        Self {
-            requests: 1,
-            tokens: used.tokens.unwrap_or_default(),
-            estimated: u64::from(estimated && used.tokens.is_some()),
-            errors: u64::from(client + server > 0 || used.ending.is_error()),
-            client_errors: client,
-            server_errors: server,
-            endings,
-            first_tokens: u64::from(first_token.is_some()),
-            first_token_ms: first_token.map_or(0, millis),
-            duration_ms: millis(duration),
+        let (client, server) =
+            (answer == Some(AnswerKind::ClientError), answer == Some(AnswerKind::ServerError));
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.requests, 1);
+        if let Some(tokens) = used.tokens {
+            self.tokens = self.tokens.plus(tokens);
+            add(&mut self.estimated, estimated.into());
         }
+        add(&mut self.errors, (client || server || used.ending.is_error()).into());
+        add(&mut self.client_errors, client.into());
+        add(&mut self.server_errors, server.into());
+        add(&mut self.endings[used.ending.place()], 1);
+        add(&mut self.first_tokens, first_token.is_some().into());
+        add(&mut self.first_token_ms, first_token.map_or(0, millis));
+        add(&mut self.duration_ms, millis(duration));
     }
 
     /// Both together.

@@ -1,11 +1,13 @@
 //! What sums are kept apart by, and those that are not written down yet, within bounds. Never: the store, the clock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use crate::types::{AccountId, KeyId, Timestamp};
 
-use super::figures::Figures;
+use super::figures::{Figures, Use};
 use super::hour::Hour;
 
 /// Only while the disk fails for long does so much wait to be written down. Then the oldest detail goes: the requests
@@ -101,17 +103,22 @@ impl Share {
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     lines: BTreeMap<Line, Share>,
-    last_used: HashMap<Owner, Timestamp>,
+    /// Ids come from the random source: nobody can choose them to collide.
+    last_used: FxHashMap<Owner, Timestamp>,
 }
 
 impl Lines {
-    pub(super) fn add(&mut self, line: Line, share: Share) {
+    /// Counts a request that ended `at` that time; `closes` is its number, if it may stand in the store as open.
+    pub(super) fn count(&mut self, line: Line, used: &Use, at: Timestamp, closes: Option<u64>) {
         if self.lines.len() >= LINES_MAX && !self.lines.contains_key(&line) {
             self.forget_the_oldest();
         }
         let last = self.last_used.entry(line.owner).or_default();
-        *last = share.at.max(*last);
-        self.lines.entry(line).or_default().add(share);
+        *last = at.max(*last);
+        let share = self.lines.entry(line).or_default();
+        share.figures.count(used);
+        share.at = share.at.max(at);
+        share.closes.extend(closes);
     }
 
     pub(super) fn len(&self) -> usize {

@@ -78,7 +78,7 @@ impl OpenUse {
         let Route { model, upstream } = self.progress.route().clone();
         let (key, account, course) = (self.key, self.account, self.course);
         let used = Use { key, account, model, upstream, tokens, ending, course };
-        self.meter.close(self.number, &self.progress, &used);
+        self.meter.close(self.number, &self.progress, used);
     }
 }
 
@@ -104,13 +104,15 @@ impl Progress {
 
     /// The model is served, under this public name. Until this is said, the request is counted for no model: a caller
     /// can't make rows with names of his own.
-    pub fn is_for(&self, model: &str) {
-        self.route().model = Some(model.into());
+    pub fn is_for(&self, model: impl Into<Arc<str>>) {
+        let model = model.into();
+        self.route().model = Some(model);
     }
 
     /// It is being sent to this model server.
     pub fn sent_to(&self, upstream: &str) {
-        self.route().upstream = Some(upstream.into());
+        let upstream = upstream.into();
+        self.route().upstream = Some(upstream);
     }
 
     /// What it has used until now, counted or estimated.

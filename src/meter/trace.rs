@@ -67,20 +67,21 @@ impl KeyTrace {
     pub(super) fn see(&mut self, address: IpAddr, agent: &[u8], at: Timestamp, is_old: bool) {
         let address = address.to_canonical();
         let known = self.users.iter().position(|old| old.address == address && old.client.is_of(agent));
-        let mut seen = match known {
-            Some(place) => self.users.remove(place),
+        match known {
+            Some(place) => self.users[..=place].rotate_right(1),
             None => {
-                KeyUser { address, client: ClientName::of(agent), first_at: at, last_at: at, requests: 0 }
+                let client = ClientName::of(agent);
+                self.users.insert(0, KeyUser { address, client, first_at: at, last_at: at, requests: 0 });
+                self.users.truncate(USERS_MAX);
             }
-        };
+        }
+        let seen = &mut self.users[0];
         (seen.requests, seen.last_at) = (seen.requests + 1, at);
         if is_old {
             let requests = self.old_secret.as_ref().map_or(0, |old| old.requests) + 1;
             let first_at = self.old_secret.as_ref().map_or(at, |old| old.first_at);
             self.old_secret = Some(KeyUser { requests, first_at, ..seen.clone() });
         }
-        self.users.insert(0, seen);
-        self.users.truncate(USERS_MAX);
     }
 
     /// Adds a browser's request that was refused.

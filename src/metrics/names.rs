@@ -85,10 +85,10 @@ impl<S: Clone + Hash + Eq + EncodeLabelSet, M: Clone, C: MetricConstructor<M>> B
         Self { family, sets: Mutex::default(), sets_max }
     }
 
-    /// Calls with the metric of a label set, or with that of the set which stands for it when there are too many.
-    pub(super) fn with(&self, set: &S, instead: impl FnOnce() -> S, call: impl FnOnce(&M)) {
+    /// The metric of a label set, or that of the set which stands for it when there are too many.
+    pub(super) fn of(&self, set: &S, instead: impl FnOnce() -> S) -> M {
         if let Some(metric) = self.family.get(set) {
-            return call(&metric);
+            return metric.clone();
         }
         let set = if self.sets().len() < self.sets_max { set.clone() } else { instead() };
         if self.family.get(&set).is_none() {
@@ -97,7 +97,7 @@ impl<S: Clone + Hash + Eq + EncodeLabelSet, M: Clone, C: MetricConstructor<M>> B
                 sets.push(set.clone());
             }
         }
-        call(&self.family.get_or_create(&set));
+        self.family.get_or_create_owned(&set)
     }
 
     /// Every label set with its metric.
@@ -130,13 +130,7 @@ mod tests {
         let bounded: Bounded<Set, Counter> = Bounded::new(Family::default(), 3);
         let set = |name: &str| [("name", name.to_string())];
         for number in 0..100 {
-            bounded.with(
-                &set(&number.to_string()),
-                || set(OTHER),
-                |counter| {
-                    counter.inc();
-                },
-            );
+            bounded.of(&set(&number.to_string()), || set(OTHER)).inc();
         }
         let all = bounded.each();
         assert_eq!(all.len(), 4);

@@ -1,5 +1,6 @@
 //! What is counted of requests, by which labels, in which buckets. Never: keys, accounts, addresses, what was said.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -8,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::case::{Case, Cases, Times};
 use super::names::{Bounded, Name, Names, OTHER};
 use crate::types::{Ending, Tokens, TokensSource};
 
@@ -19,6 +21,12 @@ const UPSTREAMS_MAX: usize = 1000;
 const SETS_MAX: usize = 5000;
 /// Label sets of one family of histograms: each is a text of 15 to 20 lines.
 const HISTOGRAMS_MAX: usize = 1000;
+
+/// Kinds of requests whose metrics are found with one look-up.
+const CASES_MAX: usize = 5000;
+
+/// The kinds of tokens.
+const KINDS: [&str; 3] = ["prompt", "completion", "cached"];
 
 /// Ember, as the conventions' `gen_ai.provider.name` has it.
 const PROVIDER: &str = "ember";
@@ -116,7 +124,7 @@ struct Server {
 
 /// The attributes of the GenAI conventions, and the model server's name in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct GenAi {
+pub(super) struct GenAi {
     gen_ai_operation_name: &'static str,
     gen_ai_provider_name: &'static str,
     gen_ai_request_model: Name,
@@ -151,6 +159,7 @@ type Histograms<S> = Bounded<S, Histogram, fn() -> Histogram>;
 /// The metrics of requests.
 #[derive(Debug)]
 pub(super) struct Requests {
+    cases: Cases,
     models: Names,
     upstreams: Names,
     requests: Bounded<Request, Counter>,
@@ -174,6 +183,7 @@ fn histograms<S: Clone + std::hash::Hash + Eq + EncodeLabelSet>(make: fn() -> Hi
 impl Requests {
     pub(super) fn new() -> Self {
         Self {
+            cases: Cases::new(CASES_MAX),
             models: Names::new(MODELS_MAX),
             upstreams: Names::new(UPSTREAMS_MAX),
             requests: counters(),
@@ -209,25 +219,16 @@ impl Requests {
     }
 
     pub(super) fn ended(&self, ended: &Ended<'_>) {
+        self.cases.with(ended, || self.case(ended), |case| self.count(ended, case));
+    }
+
+    fn case(&self, ended: &Ended<'_>) -> Case {
         let model = match ended.model {
             Model::None => self.models.none(),
             Model::Known(name) => self.models.of(name),
             Model::Unknown => self.models.other(),
         };
         let upstream = ended.upstream.map_or_else(|| self.upstreams.none(), |name| self.upstreams.of(name));
-        self.count(ended, &model, &upstream);
-        self.count_tokens(ended, &model, &upstream);
-        if let Some(queued) = ended.queued {
-            let server = Server { upstream: upstream.clone() };
-            let instead = || Server { upstream: self.upstreams.other() };
-            self.queue_wait.with(&server, instead, observe(queued));
-        }
-        if let (Some(operation), Some(_)) = (ended.operation, ended.upstream) {
-            self.time(ended, operation, model, upstream);
-        }
-    }
-
-    fn count(&self, ended: &Ended<'_>, model: &Name, upstream: &Name) {
         let set = Request {
             route: ended.route,
             model: model.clone(),
@@ -237,59 +238,83 @@ impl Requests {
         };
         let instead =
             || Request { model: self.models.other(), upstream: self.upstreams.other(), ..set.clone() };
-        self.requests.with(&set, instead, inc);
-        if let Some(code) = ended.code {
-            self.errors.with(&Code { code }, || Code { code: OTHER }, inc);
-        }
+        let requests = self.requests.of(&set, instead);
+        let error = ended.code.map(|code| self.errors.of(&Code { code }, || Code { code: OTHER }));
+        let operation = ended.operation.filter(|_| ended.upstream.is_some());
+        let times = operation.map(|operation| self.times(ended, operation, &model, &upstream));
+        Case::new(ended, (model, upstream), (requests, error), times)
     }
 
-    fn count_tokens(&self, ended: &Ended<'_>, model: &Name, upstream: &Name) {
-        let Some((tokens, source)) = ended.tokens else { return };
-        let kinds = [("prompt", tokens.prompt), ("completion", tokens.completion), ("cached", tokens.cached)];
-        for (kind, count) in kinds.into_iter().filter(|(_, count)| *count > 0) {
-            let (model, upstream) = (model.clone(), upstream.clone());
-            let set = Kind { model, upstream, kind, source: source.as_str() };
-            let instead =
-                || Kind { model: self.models.other(), upstream: self.upstreams.other(), ..set.clone() };
-            self.tokens.with(&set, instead, |counter| {
-                counter.inc_by(count);
-            });
-        }
-    }
-
-    fn time(&self, ended: &Ended<'_>, operation: &'static str, model: Name, upstream: Name) {
-        if let Some(overhead) = ended.overhead {
-            self.overhead.observe(overhead.as_secs_f64());
-        }
+    fn times(&self, ended: &Ended<'_>, operation: &'static str, model: &Name, upstream: &Name) -> Times {
         let of = GenAi {
             gen_ai_operation_name: operation,
             gen_ai_provider_name: PROVIDER,
-            gen_ai_request_model: model,
-            upstream,
+            gen_ai_request_model: model.clone(),
+            upstream: upstream.clone(),
         };
-        let other = || GenAi {
-            gen_ai_request_model: self.models.other(),
-            upstream: self.upstreams.other(),
-            ..of.clone()
-        };
-        if let Some(Pace { first_token, end }) = ended.stream.filter(|_| is_success(ended)) {
-            self.first_token.with(&of, other, observe(first_token));
-            if let Some(rest) = rest_tokens(ended) {
-                let each = end.saturating_sub(first_token) / rest;
-                self.per_token.with(&of, other, observe(each));
+        let end = GenAiEnd { of: of.clone(), error_type: fault(ended) };
+        let duration = self.duration.of(&end, || GenAiEnd { of: self.others(&of), ..end.clone() });
+        Times { of, duration, first_token: OnceLock::new(), per_token: OnceLock::new() }
+    }
+
+    fn count(&self, ended: &Ended<'_>, case: &Case) {
+        case.requests.inc();
+        if let Some(error) = &case.error {
+            error.inc();
+        }
+        self.count_tokens(ended, case);
+        if let Some(queued) = ended.queued {
+            let server = || Server { upstream: case.upstream.clone() };
+            let instead = || Server { upstream: self.upstreams.other() };
+            observe(case.queue_wait.get_or_init(|| self.queue_wait.of(&server(), instead)), queued);
+        }
+        if let Some(times) = &case.times {
+            self.time(ended, times);
+        }
+    }
+
+    fn count_tokens(&self, ended: &Ended<'_>, case: &Case) {
+        let Some((tokens, source)) = ended.tokens else { return };
+        let counters = &case.tokens[usize::from(source == TokensSource::Estimated)];
+        let counts = [tokens.prompt, tokens.completion, tokens.cached];
+        for ((kind, count), counter) in KINDS.into_iter().zip(counts).zip(counters) {
+            if count > 0 {
+                let set = || {
+                    let (model, upstream) = (case.model.clone(), case.upstream.clone());
+                    Kind { model, upstream, kind, source: source.as_str() }
+                };
+                let instead =
+                    || Kind { model: self.models.other(), upstream: self.upstreams.other(), ..set() };
+                counter.get_or_init(|| self.tokens.of(&set(), instead)).inc_by(count);
             }
         }
-        let end = GenAiEnd { of: of.clone(), error_type: fault(ended) };
-        self.duration.with(&end, || GenAiEnd { of: other(), ..end.clone() }, observe(ended.took));
+    }
+
+    fn time(&self, ended: &Ended<'_>, times: &Times) {
+        if let Some(overhead) = ended.overhead {
+            observe(&self.overhead, overhead);
+        }
+        let instead = || self.others(&times.of);
+        if let Some(Pace { first_token, end }) = ended.stream.filter(|_| is_success(ended)) {
+            let first = times.first_token.get_or_init(|| self.first_token.of(&times.of, instead));
+            observe(first, first_token);
+            if let Some(rest) = rest_tokens(ended) {
+                let each = times.per_token.get_or_init(|| self.per_token.of(&times.of, instead));
+                observe(each, end.saturating_sub(first_token) / rest);
+            }
+        }
+        observe(&times.duration, ended.took);
+    }
+
+    /// The label set that stands for those beyond the bound.
+    fn others(&self, of: &GenAi) -> GenAi {
+        let (gen_ai_request_model, upstream) = (self.models.other(), self.upstreams.other());
+        GenAi { gen_ai_request_model, upstream, ..of.clone() }
     }
 }
 
-fn inc(counter: &Counter) {
-    counter.inc();
-}
-
-fn observe(time: Duration) -> impl FnOnce(&Histogram) {
-    move |histogram| histogram.observe(time.as_secs_f64())
+fn observe(histogram: &Histogram, time: Duration) {
+    histogram.observe(time.as_secs_f64());
 }
 
 fn is_success(ended: &Ended<'_>) -> bool {
@@ -315,4 +340,76 @@ fn fault(ended: &Ended<'_>) -> Option<Fault> {
         return Some(Fault::Word(ended.ending.as_str()));
     }
     ended.status.filter(|status| *status >= 400).map(Fault::Status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{Metrics, Moment};
+
+    fn ended<'a>(model: Model<'a>, status: u16) -> Ended<'a> {
+        Ended {
+            route: "/v1/chat/completions",
+            operation: Some("chat"),
+            model,
+            upstream: Some("local"),
+            status: Some(status),
+            code: None,
+            ending: Ending::Done,
+            took: Duration::from_secs(4),
+            overhead: Some(Duration::from_micros(80)),
+            queued: None,
+            stream: None,
+            tokens: None,
+        }
+    }
+
+    fn requests_of(metrics: &Metrics, model: &str) -> u64 {
+        let text = metrics.text(&Moment::default());
+        let mine = format!("model=\"{model}\"");
+        let lines =
+            text.lines().filter(|line| line.starts_with("ember_requests_total{") && line.contains(&mine));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
+    #[test]
+    fn each_label_that_differs_is_counted_apart() {
+        let metrics = Metrics::default();
+        let usual = ended(Model::Known("m"), 200);
+        let all = [
+            usual,
+            Ended { route: "/v1/completions", ..usual },
+            Ended { operation: Some("text_completion"), ..usual },
+            Ended { model: Model::Known("n"), ..usual },
+            Ended { model: Model::Unknown, ..usual },
+            Ended { model: Model::None, ..usual },
+            Ended { upstream: Some("other-server"), ..usual },
+            Ended { upstream: None, ..usual },
+            Ended { status: Some(404), ..usual },
+            Ended { status: None, ..usual },
+            Ended { code: Some("timeout"), ..usual },
+            Ended { ending: Ending::ClientGone, ..usual },
+        ];
+        for _ in 0..3 {
+            all.iter().for_each(|one| metrics.request_ended(one));
+        }
+        assert_eq!(metrics.requests.cases.len(), all.len());
+        assert_eq!(requests_of(&metrics, "m"), 3 * 9);
+        for (model, requests) in [("n", 3), (OTHER, 3), ("", 3)] {
+            assert_eq!(requests_of(&metrics, model), requests, "{model}");
+        }
+        assert_eq!(metrics.figures().errors, [("timeout", 3)]);
+    }
+
+    #[test]
+    fn law_12_kinds_beyond_the_bound_are_counted_all_the_same() {
+        let metrics = Metrics::default();
+        let beyond = u16::try_from(CASES_MAX).unwrap() + 10;
+        for status in 0..beyond {
+            (0..2).for_each(|_| metrics.request_ended(&ended(Model::Known("m"), status)));
+        }
+        assert_eq!(metrics.requests.cases.len(), CASES_MAX);
+        let all = requests_of(&metrics, "m") + requests_of(&metrics, OTHER);
+        assert_eq!(all, 2 * u64::from(beyond));
+    }
 }

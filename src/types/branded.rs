@@ -20,21 +20,31 @@ pub(super) fn generate(word: &str, random: &dyn Random) -> Result<String, Random
     text.push_str(word);
     text.push('_');
     base62::push_random(&mut text, RANDOM_LENGTH, random)?;
-    let check = checksum(&text);
+    let check = checksum(text.as_bytes());
     text.extend(check.iter().copied().map(char::from));
     Ok(text)
 }
 
 /// The text and its word, when shape and checksum are right.
 pub(super) fn parse(bytes: &[u8]) -> Option<(&str, &str)> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let (word, secret) = text.strip_prefix(BRAND)?.split_once('_')?;
-    let is_base62 = secret.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if !is_base62 || secret.len() != RANDOM_LENGTH + CHECK_LENGTH {
+    let word = word_of(bytes)?;
+    Some((std::str::from_utf8(bytes).ok()?, word))
+}
+
+/// The word of such a text, when shape and checksum are right. Copies nothing: these bytes are a secret.
+pub(super) fn word_of(bytes: &[u8]) -> Option<&str> {
+    let (start, secret) = bytes.split_at_checked(bytes.len().checked_sub(RANDOM_LENGTH + CHECK_LENGTH)?)?;
+    let word = start.strip_prefix(BRAND.as_bytes())?.strip_suffix(b"_")?;
+    // Every byte is looked at: that is one look at many.
+    let is_base62 = secret.iter().fold(true, |all, byte| all & byte.is_ascii_alphanumeric());
+    if !is_base62 || word.contains(&b'_') {
         return None;
     }
-    let (checked, check) = text.split_at(text.len() - CHECK_LENGTH);
-    (check.as_bytes() == checksum(checked)).then_some((text, word))
+    let (checked, check) = bytes.split_at(bytes.len() - CHECK_LENGTH);
+    if check != checksum(checked) {
+        return None;
+    }
+    std::str::from_utf8(word).ok()
 }
 
 /// The same for what the bytes begin with, whatever follows.
@@ -51,8 +61,8 @@ pub(super) fn mark(text: &str) -> String {
 }
 
 /// SHA-256 (FIPS 180-4). A fast hash is right here: 190 random bits can't be guessed.
-pub(super) fn digest(text: &str) -> [u8; 32] {
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+pub(super) fn digest(text: &[u8]) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text);
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest.as_ref());
     bytes
@@ -66,8 +76,8 @@ pub(super) fn last4(text: &str) -> [u8; 4] {
 }
 
 /// CRC-32 (IEEE 802.3) in base62, most significant digit first.
-fn checksum(text: &str) -> [u8; CHECK_LENGTH] {
-    let mut value = crc32fast::hash(text.as_bytes());
+fn checksum(text: &[u8]) -> [u8; CHECK_LENGTH] {
+    let mut value = crc32fast::hash(text);
     let mut digits = [b'0'; CHECK_LENGTH];
     for digit in digits.iter_mut().rev() {
         *digit = base62::DIGITS[(value % 62) as usize];

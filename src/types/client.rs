@@ -29,7 +29,8 @@ impl ClientName {
     /// Whether it is the one of this header.
     #[must_use]
     pub fn is_of(&self, agent: &[u8]) -> bool {
-        self.0 == Self::told(agent)
+        // A name is its own name, and most programs send nothing else.
+        self.0.as_bytes() == agent || self.0 == Self::told(agent)
     }
 
     /// The name itself.

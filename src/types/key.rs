@@ -2,7 +2,9 @@
 //! over all before them. Never: who owns it, whether it is valid.
 
 use std::fmt;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::branded;
@@ -54,10 +56,24 @@ impl Key {
         Ok(Self(text.to_string()))
     }
 
+    /// The digest of the key that the bytes after `Bearer ` are, when shape and checksum are right; without a copy of it.
+    ///
+    /// # Errors
+    /// [`MalformedKey`] otherwise.
+    pub fn digest_of(text: &[u8]) -> Result<KeyDigest, MalformedKey> {
+        let word = branded::word_of(text).ok_or(MalformedKey)?;
+        word.parse::<Environment>().map_err(|_| MalformedKey)?;
+        Ok(KeyDigest(branded::digest(text)))
+    }
+
     /// Whether a key or a [`Ticket`](super::Ticket), or a part of one, may stand somewhere in a text; such a text must
     /// not be shown or kept.
     #[must_use]
     pub fn may_be_in(text: &str) -> bool {
+        static BRAND: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(branded::BRAND));
+        if BRAND.find(text.as_bytes()).is_none() {
+            return false;
+        }
         let is_ours = |word: &str| {
             Environment::ALL.iter().any(|known| known.as_str() == word)
                 || TicketKind::ALL.iter().any(|known| known.as_str() == word)
@@ -75,7 +91,7 @@ impl Key {
     /// What is kept of it.
     #[must_use]
     pub fn digest(&self) -> KeyDigest {
-        KeyDigest(branded::digest(&self.0))
+        KeyDigest(branded::digest(self.0.as_bytes()))
     }
 
     /// What is shown of it ever after.
@@ -180,8 +196,13 @@ mod tests {
             &good.replace("ember_dev_", "ember_prod_"),
             &good.replace("ember_dev_", "ember_test_"),
             &good.to_uppercase(),
+            &good.replace("ember_dev_", "ember_d_ev_"),
+            &good.replace("ember_dev_", "ember_"),
+            &good.replace("ember_dev_", "ember__"),
+            &good.replace('_', "\u{e9}"),
         ] {
             assert!(Key::parse(bad.as_bytes()).is_err(), "{bad}");
+            assert!(Key::digest_of(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 
@@ -204,6 +225,7 @@ mod tests {
                 let key = key(seed, environment);
                 let again = Key::parse(key.expose().as_bytes());
                 prop_assert!(again.is_ok_and(|again| again.digest() == key.digest()));
+                prop_assert_eq!(Key::digest_of(key.expose().as_bytes()), Ok(key.digest()));
             }
         }
 
@@ -213,12 +235,12 @@ mod tests {
             let mut text = key.expose().as_bytes().to_vec();
             prop_assume!(text[at] != byte);
             text[at] = byte;
-            prop_assert!(Key::parse(&text).is_err());
+            prop_assert!(Key::parse(&text).is_err() && Key::digest_of(&text).is_err());
         }
 
         #[test]
         fn no_input_panics(bytes: Vec<u8>) {
-            let _ = Key::parse(&bytes);
+            prop_assert_eq!(Key::parse(&bytes).is_ok(), Key::digest_of(&bytes).is_ok());
         }
     }
 }

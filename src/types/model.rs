@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-/// A model's name as callers and model servers write it: 1 to 256 bytes, no controls.
+/// A model's name as callers and model servers write it: 1 to 256 bytes, no controls. A copy shares the text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ModelId(String);
+pub struct ModelId(Arc<str>);
 
 /// The text can't name a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,16 +22,26 @@ impl ModelId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The same, to be kept.
+    #[must_use]
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
 }
 
 impl FromStr for ModelId {
     type Err = ModelIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() || text.len() > Self::BYTES_MAX || text.chars().any(char::is_control) {
+        let has_control = match text.is_ascii() {
+            true => text.bytes().any(|byte| byte.is_ascii_control()),
+            false => text.chars().any(char::is_control),
+        };
+        if text.is_empty() || text.len() > Self::BYTES_MAX || has_control {
             Err(ModelIdError)
         } else {
-            Ok(Self(text.to_string()))
+            Ok(Self(text.into()))
         }
     }
 }

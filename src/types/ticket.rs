@@ -75,7 +75,7 @@ impl Ticket {
     /// What is kept of it.
     #[must_use]
     pub fn digest(&self) -> TicketDigest {
-        TicketDigest(branded::digest(&self.0))
+        TicketDigest(branded::digest(self.0.as_bytes()))
     }
 
     /// What is shown of it ever after.

@@ -290,6 +290,11 @@ fn model_name(written: &str) -> Result<ModelId, BodyFault> {
     if written.len() > WRITTEN_BYTES_MAX {
         return Err(BodyFault::BadModelName);
     }
+    // Without escapes what is between the quotes is the name.
+    let plain = written.trim_matches('"');
+    if !plain.contains(['\\', '"']) {
+        return plain.parse().map_err(|_| BodyFault::BadModelName);
+    }
     let name: String = serde_json::from_str(written).map_err(|_| BodyFault::BadModelName)?;
     name.parse().map_err(|_| BodyFault::BadModelName)
 }

@@ -88,7 +88,7 @@ impl Upstreams {
         };
         let choice = match Choice::among(&self.catalogue, settlement.pass().model().as_str(), asker) {
             Ok(choice) => {
-                job.progress.is_for(settlement.pass().model().as_str());
+                job.progress.is_for(settlement.pass().model().shared());
                 choice
             }
             Err(fault) => {

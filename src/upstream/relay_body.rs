@@ -72,7 +72,7 @@ pub(super) enum Source {
 /// What looks at the bytes as they pass.
 pub(super) enum Watcher {
     /// A stream's tap, and what it has given out that is not yet sent on.
-    Stream(Box<SseTap>, <Forward as IntoIterator>::IntoIter),
+    Stream(Box<SseTap>, Forward),
     /// The tap of an answer that is none; its bytes so far, if their number says something about tokens.
     Answer(AnswerTap, Option<u64>),
     /// Nobody: an error uses no tokens.
@@ -313,7 +313,7 @@ impl Source {
 
 impl Watcher {
     pub(super) fn stream(tap: SseTap) -> Self {
-        Self::Stream(Box::new(tap), Forward::default().into_iter())
+        Self::Stream(Box::new(tap), Forward::default())
     }
 
     /// `text`: whether the length of the answer says something about the tokens in it.
@@ -325,7 +325,7 @@ impl Watcher {
     fn look(&mut self, chunk: Bytes) -> Option<Bytes> {
         match self {
             Self::Stream(tap, forward) => {
-                *forward = tap.push(chunk).into_iter();
+                *forward = tap.push(chunk);
                 forward.next()
             }
             Self::Answer(tap, bytes) => {

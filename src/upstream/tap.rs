@@ -3,6 +3,7 @@
 
 mod event;
 
+use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
 
@@ -43,11 +44,12 @@ pub struct SseTap {
     seen: Seen,
 }
 
-/// Bytes to send on now, in order; slices of the chunk wherever the event did not begin in an earlier one.
+/// Bytes to send on now, in order; slices of the chunk wherever the event did not begin in an earlier one. Mostly it is
+/// the chunk itself, which takes no memory.
 #[derive(Default)]
 pub struct Forward {
     first: Option<Bytes>,
-    rest: Vec<Bytes>,
+    rest: VecDeque<Bytes>,
 }
 
 impl SseTap {
@@ -97,7 +99,7 @@ impl SseTap {
                 event = at;
             }
         }
-        self.keep_rest(&chunk, sent, event, &mut out);
+        self.keep_rest(chunk, sent, event, &mut out);
         out
     }
 
@@ -177,7 +179,7 @@ impl SseTap {
     }
 
     /// Sends on what can be, and keeps the incomplete event at the chunk's end for later.
-    fn keep_rest(&mut self, chunk: &Bytes, sent: usize, event: usize, out: &mut Forward) {
+    fn keep_rest(&mut self, chunk: Bytes, sent: usize, event: usize, out: &mut Forward) {
         let tail = &chunk[event..];
         if self.held.len() + tail.len() > Self::EVENT_BYTES_MAX {
             if !mem::replace(&mut self.oversized, true) {
@@ -185,16 +187,15 @@ impl SseTap {
             }
             self.give_held(out);
         }
-        if !self.oversized {
+        if !self.oversized && !tail.is_empty() {
             self.held.extend_from_slice(tail);
         }
-        if !self.strip_usage {
-            out.push(chunk.clone());
-        } else if self.oversized {
-            out.push(chunk.slice(sent..));
-        } else {
-            out.push(chunk.slice(sent..event));
-        }
+        let (from, to) = match (self.strip_usage, self.oversized) {
+            (false, _) => (0, chunk.len()),
+            (true, true) => (sent, chunk.len()),
+            (true, false) => (sent, event),
+        };
+        out.push(if to - from == chunk.len() { chunk } else { chunk.slice(from..to) });
     }
 
     /// Whether the event that consists of what is held and `more` is an end mark, by its first bytes.
@@ -229,17 +230,16 @@ impl Forward {
         }
         match self.first {
             None => self.first = Some(bytes),
-            Some(_) => self.rest.push(bytes),
+            Some(_) => self.rest.push_back(bytes),
         }
     }
 }
 
-impl IntoIterator for Forward {
+impl Iterator for Forward {
     type Item = Bytes;
-    type IntoIter = std::iter::Chain<std::option::IntoIter<Bytes>, std::vec::IntoIter<Bytes>>;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.rest)
+    fn next(&mut self) -> Option<Bytes> {
+        self.first.take().or_else(|| self.rest.pop_front())
     }
 }
 
@@ -288,7 +288,9 @@ impl Line {
     /// Goes from `at` to behind the line's end; says whether that ended the event. None when the end has not come.
     fn advance(&mut self, chunk: &[u8], at: usize) -> Option<(usize, bool)> {
         let rest = &chunk[at..];
-        let end = memchr2(b'\n', b'\r', rest);
+        // A blank line ends where it begins.
+        let is_blank = matches!(rest.first(), Some(b'\n' | b'\r'));
+        let end = if is_blank { Some(0) } else { memchr2(b'\n', b'\r', rest) };
         let text = &rest[..end.unwrap_or(rest.len())];
         if self.empty && !text.is_empty() {
             self.empty = false;

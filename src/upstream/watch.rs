@@ -27,7 +27,7 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RelayFault> {
-        if let Poll::Ready(cut) = self.cut.as_mut().poll(cx) {
+        if let Poll::Ready(cut) = Pin::new(&mut self.cut).poll(cx) {
             return Poll::Ready(RelayFault::Cut(cut));
         }
         self.stop.as_mut().poll(cx).map(|()| RelayFault::Stopped)

@@ -63,10 +63,9 @@ pub struct Limited {
     pub allowances: Allowances,
 }
 
-/// The allowances with the least left, by unit. What holds for requests under way only is left out: no header could say
+/// The allowances with the least left, by unit, of those found before and these. What holds for requests under way only is left out: no header could say
 /// it.
-pub(super) fn nearest(standings: impl Iterator<Item = LimitStanding>) -> Allowances {
-    let mut found = Allowances::default();
+pub(super) fn nearest(mut found: Allowances, standings: impl Iterator<Item = LimitStanding>) -> Allowances {
     for LimitStanding { kind, allowance } in standings {
         let place = match kind.measure() {
             Measure::Open => continue,

@@ -78,7 +78,7 @@ impl Budget {
     pub(super) fn roll(&mut self, period: Period, now: Timestamp) {
         if now >= self.until {
             *self = Self::new(period, now);
-        } else if self.since.since(now) > LATE_MAX {
+        } else if now < self.since && self.since.since(now) > LATE_MAX {
             (self.since, self.until) = period.around(now);
         }
     }

@@ -25,6 +25,13 @@ pub(in crate::gate) struct Hold {
 }
 
 impl Hold {
+    /// Of one whom nothing limits.
+    pub(super) fn nothing(limiter: &Arc<Limiter>, now: Timestamp) -> Self {
+        let (limiter, need) = (Arc::clone(limiter), Need { tokens: 0 });
+        let allowances = Allowances::default();
+        Self { limiter, held: Vec::new(), need, allowances, taken_at: now, is_settled: false }
+    }
+
     /// What is left beside it.
     pub(in crate::gate) const fn allowances(&self) -> Allowances {
         self.allowances
@@ -32,12 +39,12 @@ impl Hold {
 
     /// Puts what was really used in the place of what was taken; none when the request never left Ember. Only the
     /// first word counts.
-    pub(in crate::gate) fn settle(&mut self, used: Option<Tokens>, now: Timestamp) {
-        if std::mem::replace(&mut self.is_settled, true) {
+    pub(in crate::gate) fn settle(&mut self, used: Option<Tokens>, now: impl FnOnce() -> Timestamp) {
+        if std::mem::replace(&mut self.is_settled, true) || self.held.is_empty() {
             return;
         }
         let used = used.map(|tokens| Need { tokens: tokens.prompt.saturating_add(tokens.completion) });
-        let now = self.limiter.moment(now);
+        let now = self.limiter.moment(now());
         for one in &self.held {
             let was_clean = one.tally.state().settle(&one.bounds, self.need, used, &one.taken, now);
             if was_clean {
@@ -50,7 +57,8 @@ impl Hold {
 impl Drop for Hold {
     /// What was never settled belongs to a request that went nowhere.
     fn drop(&mut self) {
-        self.settle(None, self.taken_at);
+        let taken_at = self.taken_at;
+        self.settle(None, || taken_at);
         self.held.iter().for_each(|one| one.tally.state().close());
     }
 }

@@ -77,8 +77,11 @@ impl Rate {
 
     /// How much there is room for.
     pub(super) fn left(&self, max: NonZeroU64, now: u64) -> u64 {
-        let free = u128::from(WINDOW.saturating_sub(self.debt(now)));
-        u64::try_from(free * u128::from(max.get()) / u128::from(WINDOW)).unwrap_or(u64::MAX)
+        let free = WINDOW.saturating_sub(self.debt(now));
+        if let Some(product) = free.checked_mul(max.get()) {
+            return product / WINDOW;
+        }
+        u64::try_from(u128::from(free) * u128::from(max.get()) / u128::from(WINDOW)).unwrap_or(u64::MAX)
     }
 
     /// How long it takes until there is room for everything.
@@ -94,6 +97,10 @@ impl Rate {
 
 /// How long it takes until so much counts no more. Rounded down, so that a whole minute's worth fits into a minute.
 fn cost(amount: u64, max: NonZeroU64) -> u64 {
+    // Most numbers are small, and a division of small numbers is quick.
+    if let Some(product) = amount.checked_mul(WINDOW) {
+        return product / max;
+    }
     let cost = u128::from(amount) * u128::from(WINDOW) / u128::from(max.get());
     u64::try_from(cost).unwrap_or(u64::MAX)
 }
@@ -112,6 +119,20 @@ mod tests {
         rate.take(1, max(100), HOUR);
         rate.scale(max(100), max(110), HOUR + WINDOW);
         assert_eq!(rate.room(1, max(110), HOUR + WINDOW), Ok(()), "more is allowed now, not less");
+    }
+
+    #[test]
+    fn what_costs_more_than_a_word_holds_is_divided_exactly_too() {
+        for (amount, limit) in [(307_445_734, 1), (307_445_735, 1), (1 << 40, 1 << 39), (u64::MAX, u64::MAX)]
+        {
+            let exact = u128::from(amount) * u128::from(WINDOW) / u128::from(limit);
+            assert_eq!(
+                u128::from(cost(amount, max(limit))),
+                exact.min(u64::MAX.into()),
+                "{amount} of {limit}"
+            );
+            assert_eq!(Rate::default().left(max(amount), 0), amount);
+        }
     }
 
     fn max(number: u64) -> NonZeroU64 {

@@ -270,12 +270,25 @@ impl State {
     }
 
     /// What is left of each limit.
-    pub(super) fn standings(&mut self, bounds: &Bounds, now: Moment) -> Vec<LimitStanding> {
+    pub(super) fn standings(
+        &mut self,
+        bounds: &Bounds,
+        now: Moment,
+    ) -> impl Iterator<Item = LimitStanding> + use<'_> {
         self.roll(bounds, now);
-        bounds
-            .each()
-            .map(|(kind, max)| LimitStanding { kind, allowance: self.allowance(kind, max, now) })
-            .collect()
+        self.standings_now(bounds, now)
+    }
+
+    /// The same right after a ruling, by the same limits and at the same moment.
+    pub(super) fn standings_now(
+        &self,
+        bounds: &Bounds,
+        now: Moment,
+    ) -> impl Iterator<Item = LimitStanding> + use<'_> {
+        let bounds = *bounds;
+        LimitKind::ALL.into_iter().filter_map(move |kind| {
+            Some(LimitStanding { kind, allowance: self.allowance(kind, bounds.get(kind)?, now) })
+        })
     }
 
     fn allowance(&self, kind: LimitKind, max: NonZeroU64, now: Moment) -> Allowance {
@@ -315,9 +328,14 @@ impl State {
     }
 
     fn roll_budgets(&mut self, bounds: &Bounds, now: Timestamp) {
+        let mut kept = 0;
         for Kept { kind, budget, max } in &mut self.budgets {
             budget.roll(terms(*kind).1, now);
             *max = bounds.get(*kind);
+            kept += usize::from(max.is_some());
+        }
+        if kept == BUDGETS.iter().filter(|kind| bounds.get(**kind).is_some()).count() {
+            return;
         }
         let new = |kind: &LimitKind| bounds.get(*kind).is_some() && self.budget(*kind).is_none();
         self.budgets.reserve_exact(BUDGETS.iter().filter(|kind| new(kind)).count());
@@ -338,12 +356,25 @@ fn duration(nanos: u128) -> Duration {
     Duration::new(seconds, u32::try_from(nanos % SECOND).unwrap_or_default())
 }
 
-fn rate_number(kind: LimitKind) -> Option<usize> {
-    RATES.iter().position(|(known, _)| *known == kind)
+const fn rate_number(kind: LimitKind) -> Option<usize> {
+    const NUMBERS: [Option<usize>; LimitKind::ALL.len()] = numbers([RATES[0].0, RATES[1].0]);
+    NUMBERS[kind as usize]
 }
 
-fn budget_number(kind: LimitKind) -> Option<usize> {
-    BUDGETS.iter().position(|known| *known == kind)
+const fn budget_number(kind: LimitKind) -> Option<usize> {
+    const NUMBERS: [Option<usize>; LimitKind::ALL.len()] = numbers(BUDGETS);
+    NUMBERS[kind as usize]
+}
+
+/// Each kind's place in a list, at compile time.
+const fn numbers<const N: usize>(list: [LimitKind; N]) -> [Option<usize>; LimitKind::ALL.len()] {
+    let mut numbers = [None; LimitKind::ALL.len()];
+    let mut place = 0;
+    while place < N {
+        numbers[list[place] as usize] = Some(place);
+        place += 1;
+    }
+    numbers
 }
 
 /// Of two rulings the one that stands longer.

@@ -70,9 +70,9 @@ fn one_who_holds_only_the_signal_hears_the_cut() {
     let (record, key) = hall.key();
     let mut signal = caller(&hall, &key).cut();
     keys(&hall, 50).iter().for_each(|(_, key)| drop(caller(&hall, key)));
-    assert!(poll(signal.as_mut()).is_pending());
+    assert!(poll(Pin::new(&mut signal)).is_pending());
     hall.gate.deny(revocation(&record));
-    assert_eq!(poll(signal.as_mut()), Poll::Ready(Cut::Revoked));
+    assert_eq!(poll(Pin::new(&mut signal)), Poll::Ready(Cut::Revoked));
 }
 
 #[test]

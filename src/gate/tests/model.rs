@@ -162,7 +162,7 @@ impl Play {
             let told = guest.caller.entry().standing(NOW).is_err();
             assert_eq!(told, guest.must_be_cut, "a guest of key {}", guest.key);
             if let Some(ear) = &mut guest.ear
-                && poll(ear.as_mut()).is_ready()
+                && poll(Pin::new(ear)).is_ready()
             {
                 assert!(guest.must_be_cut);
                 guest.ear = None;

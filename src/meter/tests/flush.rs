@@ -232,7 +232,7 @@ fn hours_without_end_are_bounded() {
             model: None,
             upstream: None,
         };
-        lines.add(line, Share { figures: Figures::of(&used(1)), ..Share::default() });
+        lines.count(line, &used(1), Timestamp::default(), None);
     }
     let requests: u64 = lines.iter().map(|(_, share)| share.figures.requests).sum();
     assert_eq!((lines.len(), requests), (LINES_MAX, hours as u64));

@@ -57,12 +57,17 @@ impl Member {
 
     /// The member that `name` is, or that a parser blind to case would take it for.
     pub(super) fn like(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|member| folds_to(name, member.name()))
+        let is_exact = |member: &Self| member.name() == name;
+        let exact = Self::ALL.into_iter().find(is_exact);
+        exact.or_else(|| Self::ALL.into_iter().find(|member| folds_to(name, member.name())))
     }
 }
 
 /// Whether `name` is `plain` (lower-case ASCII) to a reader blind to case; Go's folds two more letters.
 pub(super) fn folds_to(name: &str, plain: &str) -> bool {
+    if name.is_ascii() {
+        return name.eq_ignore_ascii_case(plain);
+    }
     let folded = name.chars().map(|c| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
@@ -72,24 +77,28 @@ pub(super) fn folds_to(name: &str, plain: &str) -> bool {
 }
 
 /// The top level's members: the values of those that are read, as written.
-#[derive(Default)]
 pub(super) struct Members<'b> {
-    names: Vec<Cow<'b, str>>,
+    count: usize,
+    /// The names of those that are not read.
+    others: Vec<Cow<'b, str>>,
     pub(super) values: [Option<&'b str>; Member::ALL.len()],
 }
 
 impl<'b> Members<'b> {
     pub(super) fn read(text: &'b str) -> Result<Self, BodyFault> {
-        let mut members = Self::default();
+        const OTHERS_USUAL: usize = 8;
+        let others = Vec::with_capacity(OTHERS_USUAL);
+        let mut members = Self { count: 0, others, values: [None; Member::ALL.len()] };
         walk(text, &mut |name, value| members.take(name, value))?;
         members.refuse_duplicates()?;
         Ok(members)
     }
 
     fn take(&mut self, name: Cow<'b, str>, value: &'b str) -> Result<(), BodyFault> {
-        if self.names.len() == MEMBERS_MAX {
+        if self.count == MEMBERS_MAX {
             return Err(BodyFault::TooManyMembers);
         }
+        self.count += 1;
         if let Some(member) = Member::like(&name) {
             if name != member.name() {
                 return Err(BodyFault::OddSpelling { name: member.name() });
@@ -97,14 +106,15 @@ impl<'b> Members<'b> {
             if self.values[member as usize].replace(value).is_some() {
                 return Err(BodyFault::DuplicateMember { name: Some(member.name()) });
             }
+        } else {
+            self.others.push(name);
         }
-        self.names.push(name);
         Ok(())
     }
 
     fn refuse_duplicates(&mut self) -> Result<(), BodyFault> {
-        self.names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
-        if self.names.windows(2).any(|pair| pair[0] == pair[1]) {
+        self.others.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+        if self.others.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(BodyFault::DuplicateMember { name: None });
         }
         Ok(())

@@ -60,7 +60,7 @@ async fn events_of(path: &str, body: Value, dialect: Dialect) -> (Vec<Value>, Ss
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()[CONTENT_TYPE], "text/event-stream");
     let mut tap = SseTap::new(dialect, false);
-    assert_eq!(tap.push(answer.body().clone()).into_iter().count(), 1);
+    assert_eq!(tap.push(answer.body().clone()).count(), 1);
     assert!(tap.ended() && tap.at_boundary());
     let text = std::str::from_utf8(answer.body()).unwrap();
     let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use memchr::{memchr, memchr2_iter, memmem::Finder};
+use memchr::{memchr, memchr2, memchr2_iter, memmem::Finder};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -153,6 +153,9 @@ pub(super) fn mark_len(event: &[u8]) -> usize {
 
 /// An event's last `event` and its `data` lines, joined.
 fn fields(event: &[u8]) -> (&[u8], Cow<'_, [u8]>) {
+    if let Some(data) = only_data(event) {
+        return (&[], Cow::Borrowed(data));
+    }
     let (mut name, mut data): (&[u8], Option<Cow<'_, [u8]>>) = (&[], None);
     let mut begin = 0;
     for end in memchr2_iter(b'\n', b'\r', event).chain([event.len()]) {
@@ -174,13 +177,26 @@ fn fields(event: &[u8]) -> (&[u8], Cow<'_, [u8]>) {
     (name, data.unwrap_or_default())
 }
 
+/// The data of an event that has one line of it and nothing else, as nearly all of them do.
+fn only_data(event: &[u8]) -> Option<&[u8]> {
+    let value = event.strip_prefix(b"data:")?;
+    let (value, rest) = value.split_at(memchr2(b'\n', b'\r', value).unwrap_or(value.len()));
+    let is_alone = rest.iter().all(|byte| matches!(byte, b'\n' | b'\r'));
+    is_alone.then(|| unspaced(value))
+}
+
 /// A line's name and value; a comment's name is empty.
 fn field(line: &[u8]) -> (&[u8], &[u8]) {
+    if let Some(value) = line.strip_prefix(b"data:") {
+        return (b"data", unspaced(value));
+    }
     match memchr(b':', line) {
-        Some(colon) => {
-            let value = &line[colon + 1..];
-            (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
-        }
+        Some(colon) => (&line[..colon], unspaced(&line[colon + 1..])),
         None => (line, &[]),
     }
+}
+
+/// A value without the space that may stand before it.
+fn unspaced(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b" ").unwrap_or(value)
 }

@@ -161,7 +161,7 @@ fn boundaries_as_sent() {
         assert!(run_every_cut(Dialect::Chat, true, stream).boundary, "held back: {stream:?}");
     }
     let mut tap = SseTap::new(Dialect::Chat, true);
-    assert_eq!(tap.push(Bytes::from_static(b"data: a\n\ndata: b")).into_iter().count(), 1);
+    assert_eq!(tap.push(Bytes::from_static(b"data: a\n\ndata: b")).count(), 1);
     assert_eq!(tap.finish(), "data: b");
     assert!(!tap.at_boundary());
 }
@@ -170,7 +170,7 @@ fn boundaries_as_sent() {
 fn an_end_mark_without_its_blank_line_counts_at_the_end() {
     for end in ["", "\n", "\r\n"] {
         let mut tap = SseTap::new(Dialect::Chat, true);
-        assert_eq!(tap.push(Bytes::from(format!("data: [DONE]{end}"))).into_iter().count(), 0);
+        assert_eq!(tap.push(Bytes::from(format!("data: [DONE]{end}"))).count(), 0);
         assert!(!tap.ended());
         assert_eq!(tap.finish(), format!("data: [DONE]{end}"));
         assert!(tap.ended());
@@ -182,10 +182,10 @@ fn an_end_mark_without_its_blank_line_counts_at_the_end() {
 fn whole_events_are_sent_on_without_a_copy() {
     let chunk = Bytes::from(format!("data: a\n\ndata: {USAGE}\n\ndata: b\n\ndata: c"));
     let mut tap = SseTap::new(Dialect::Chat, true);
-    let pieces: Vec<Bytes> = tap.push(chunk.clone()).into_iter().collect();
+    let pieces: Vec<Bytes> = tap.push(chunk.clone()).collect();
     assert_eq!(pieces, ["data: a\n\n", "data: b\n\n"]);
     assert!(pieces.iter().all(|piece| chunk.as_ptr_range().contains(&piece.as_ptr())));
-    assert_eq!(tap.push(Bytes::from_static(b"\n\n")).into_iter().collect::<Vec<_>>(), ["data: c\n\n"]);
+    assert_eq!(tap.push(Bytes::from_static(b"\n\n")).collect::<Vec<_>>(), ["data: c\n\n"]);
 }
 
 #[test]
@@ -207,9 +207,9 @@ fn an_event_that_is_too_long_is_let_through() {
     let long = pad(SseTap::EVENT_BYTES_MAX);
     let begun = format!("data: a\n\n{}", &long[..long.len() - 1]);
     let mut tap = SseTap::new(Dialect::Chat, true);
-    assert_eq!(tap.push(Bytes::from(begun.clone())).into_iter().collect::<Vec<_>>(), [begun]);
+    assert_eq!(tap.push(Bytes::from(begun.clone())).collect::<Vec<_>>(), [begun]);
     assert!(!tap.at_boundary());
-    assert_eq!(tap.push(Bytes::from_static(b"\n")).into_iter().count(), 1);
+    assert_eq!(tap.push(Bytes::from_static(b"\n")).count(), 1);
     assert!(tap.at_boundary());
 }
 
