@@ -25,6 +25,7 @@ mod service;
 mod site;
 mod socket;
 mod stop;
+mod supervisor;
 mod surrender;
 mod transport;
 mod v1;

@@ -1,10 +1,11 @@
-//! One connection from accept to close: which protocol it speaks, its timers, its hang-up. Never: what is asked on it.
+//! One connection from accept to close: which protocol it speaks, when hyper works for it, how it ends. Never: what is
+//! asked on it.
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +14,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::rustls::ServerConfig;
 
 use super::Limits;
@@ -26,6 +27,7 @@ use super::pulse::Pulse;
 use super::service::{Peer, Service};
 use super::socket::Socket;
 use super::stop::StopWatch;
+use super::supervisor::Supervisor;
 use super::transport::Transport;
 
 /// How much later than Ember hyper refuses a head.
@@ -34,11 +36,6 @@ const HEADERS_ROOM: usize = 100;
 /// How much of what a refused client still sends is read, so that it gets to read the refusal.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(5);
-/// How long a client of HTTP/2 gets to take note that its idle connection ends, and to have what it sent in the same
-/// moment answered.
-const FAREWELL_TIME: Duration = Duration::from_secs(1);
-/// A connection without any deadline is looked at this often.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// What a header costs beside its bytes (RFC 9113, 6.5.2).
 const H2_HEADER_OVERHEAD: usize = 32;
 const H2_RESETS_MAX: usize = 64;
@@ -47,7 +44,8 @@ const UNENCRYPTED: &str = "it came unencrypted, and this port speaks TLS: begin 
 /// before, with a request on its way.
 const LAST_CHANCE: Duration = Duration::from_millis(100);
 
-/// Serves a connection until it is over, under TLS where there is some.
+/// Serves a connection until it is over, under TLS where there is some. Whatever is large is kept beside the future and
+/// only while it is needed: there are thousands of these.
 pub(super) async fn serve(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
@@ -55,27 +53,37 @@ pub(super) async fn serve(
     service: Arc<Service>,
     stop: StopWatch,
 ) {
-    let accepted = Instant::now();
     // Streams of small parts must not wait for each other; where the system refuses, they only come later.
     let _ = stream.set_nodelay(true);
-    let begun = tokio::select! {
-        begun = timeout_at(accepted + service.limits().header_timeout, begin(stream, tls.as_ref())) => begun,
-        () = last_chance(stop.clone()) => return,
-    };
+    let begun = Box::pin(begun(stream, tls, service.limits().header_timeout, stop.clone())).await;
     match begun {
-        Ok(Ok(Beginning::Http(transport, first))) if first.starts_with(PREFACE) => {
-            serve_http2(Arc::new(transport), first, peer, service, stop).await;
+        Ok(Beginning::Http(transport, first)) if first.starts_with(PREFACE) => {
+            Box::pin(serve_http2(Arc::new(transport), first, peer, service, stop)).await;
         }
-        Ok(Ok(Beginning::Http(transport, first))) => {
+        Ok(Beginning::Http(transport, first)) => {
             serve_http1(Arc::new(transport), first, peer, service, stop).await;
         }
-        Ok(Ok(Beginning::Unencrypted(stream))) => {
+        Ok(Beginning::Unencrypted(stream)) => {
             let refusal = service.refuse_unread(&ApiError::BadRequest(UNENCRYPTED.to_string()), peer);
-            close(Arc::new(Transport::Plain(stream)), &Pulse::new(None), Some(refusal), Course::Orderly)
-                .await;
+            let transport = Arc::new(Transport::Plain(stream));
+            Box::pin(close(transport, &Pulse::new(None), Some(refusal), Course::Orderly)).await;
         }
-        Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "a connection did not begin"),
-        Ok(Ok(Beginning::Nothing)) | Err(_) => {}
+        Ok(Beginning::Nothing) => {}
+        Err(error) => tracing::debug!(peer = %peer.address, %error, "a connection did not begin"),
+    }
+}
+
+/// How the connection began, within its time and as long as nobody asks for the end.
+async fn begun(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    wait: Duration,
+    stop: StopWatch,
+) -> io::Result<Beginning> {
+    let late = Instant::now() + wait;
+    tokio::select! {
+        begun = timeout_at(late, begin(stream, tls.as_ref())) => begun.unwrap_or(Ok(Beginning::Nothing)),
+        () = last_chance(stop) => Ok(Beginning::Nothing),
     }
 }
 
@@ -92,22 +100,42 @@ async fn serve_http1(
     service: Arc<Service>,
     stop: StopWatch,
 ) {
-    let head_bytes = head_bytes(&service);
-    let pulse = Arc::new(Pulse::new(Some(Framing::new(head_bytes))));
-    let socket = Socket::new(Arc::clone(&transport), Arc::clone(&pulse), first);
+    let limits = service.limits();
+    let pulse = Arc::new(Pulse::new(Some(Framing::new(head_bytes(&limits)))));
     let handler = handler(&service, &pulse, peer, &stop);
+    let mut watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), limits, &stop);
+    let mut said = first;
+    let course = loop {
+        if let Some(course) = Box::pin(stay_awake(said, &handler, &mut watch)).await {
+            break course;
+        }
+        said = watch.rest().await;
+        if said.is_empty() {
+            break Course::Orderly;
+        }
+    };
+    drop((watch, handler));
+    let refusal = pulse.unasked().map(|status| service.refuse_unread(&service.unreadable(status), peer));
+    Box::pin(close(transport, &pulse, refusal, course)).await;
+}
+
+/// Has hyper work for a connection of HTTP/1 that said this, until its end, or until nothing goes on: then none.
+async fn stay_awake(
+    said: Bytes,
+    handler: &(impl Fn(Request<Incoming>) -> Answering + Sync),
+    watch: &mut Supervisor,
+) -> Option<Course> {
+    let socket = Socket::new(Arc::clone(watch.transport()), Arc::clone(watch.pulse()), said);
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
         // The supervisor's timers tell an idle connection from a slow head.
         .header_read_timeout(None)
-        .max_headers(service.limits().headers_max + HEADERS_ROOM)
-        .max_buf_size(head_bytes);
-    let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), service.limits(), &stop);
-    let course = drive(connection, http1::Connection::graceful_shutdown, watch).await;
-    let refusal = pulse.unasked().map(|status| service.refuse_unread(&service.unreadable(status), peer));
-    close(transport, &pulse, refusal, course).await;
+        .max_headers(watch.limits().headers_max + HEADERS_ROOM)
+        .max_buf_size(head_bytes(watch.limits()));
+    let mut connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
+    let course = drive(Pin::new(&mut connection), http1::Connection::graceful_shutdown, watch).await;
+    // Nothing is left unread in a quiet connection; were it, nothing after it could be understood.
+    course.or_else(|| (!connection.into_parts().read_buf.is_empty()).then_some(Course::Orderly))
 }
 
 async fn serve_http2(
@@ -120,26 +148,30 @@ async fn serve_http2(
     let pulse = Arc::new(Pulse::new(None));
     let socket = Socket::new(Arc::clone(&transport), Arc::clone(&pulse), first);
     let handler = handler(&service, &pulse, peer, &stop);
-    let headers_max = service.limits().headers_max + HEADERS_ROOM;
-    let list_bytes = head_bytes(&service) + headers_max * H2_HEADER_OVERHEAD;
+    let limits = service.limits();
+    let headers_max = limits.headers_max + HEADERS_ROOM;
+    let list_bytes = head_bytes(&limits) + headers_max * H2_HEADER_OVERHEAD;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(service.limits().streams_max)
+        .max_concurrent_streams(limits.streams_max)
         .max_header_list_size(u32::try_from(list_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(H2_RESETS_MAX)
         .max_local_error_reset_streams(H2_RESETS_MAX)
-        .keep_alive_interval(service.limits().idle_timeout)
-        .keep_alive_timeout(service.limits().write_timeout);
-    let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), service.limits(), &stop);
-    let course = drive(connection, http2::Connection::graceful_shutdown, watch).await;
-    close(transport, &pulse, None, course).await;
+        .keep_alive_interval(limits.idle_timeout)
+        .keep_alive_timeout(limits.write_timeout);
+    let mut watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), limits, &stop);
+    let course = {
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service_fn(handler)));
+        drive(connection.as_mut(), http2::Connection::graceful_shutdown, &mut watch).await
+    };
+    drop(watch);
+    close(transport, &pulse, None, course.unwrap_or(Course::Orderly)).await;
 }
 
 /// hyper's limit of a head; above Ember's, so that Ember's answer has a body and a request id.
-fn head_bytes(service: &Service) -> usize {
-    service.limits().header_bytes_max + service.limits().target_bytes_max + HEAD_ROOM
+fn head_bytes(limits: &Limits) -> usize {
+    limits.header_bytes_max + limits.target_bytes_max + HEAD_ROOM
 }
 
 /// How the course of a connection came to its end.
@@ -151,13 +183,12 @@ enum Course {
     BrokenOff,
 }
 
-/// Lets hyper work until it is done or the supervisor says that it is over.
+/// Lets hyper work until it is done or the supervisor says that it is over; none when it says that nothing goes on.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     end_soon: impl Fn(Pin<&mut C>),
-    mut watch: Supervisor,
-) -> Course {
-    let mut connection = pin!(connection);
+    watch: &mut Supervisor,
+) -> Option<Course> {
     let mut asked = false;
     poll_fn(|cx| {
         // First, since hyper throws a request away that it was given and has not looked at when it is asked to end.
@@ -168,13 +199,15 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
                 polled = connection.as_mut().poll(cx);
             }
             if let Poll::Ready(outcome) = polled {
-                return Poll::Ready(if outcome.is_ok() { Course::Orderly } else { Course::BrokenOff });
+                let course = if outcome.is_ok() { Course::Orderly } else { Course::BrokenOff };
+                return Poll::Ready(Some(course));
             }
             if !watch.is_over(cx) {
-                return Poll::Pending;
+                return if watch.is_quiet() { Poll::Ready(None) } else { Poll::Pending };
             }
             if asked || !watch.announces_end() {
-                return Poll::Ready(if watch.pulse.is_idle() { Course::Orderly } else { Course::BrokenOff });
+                let course = if watch.pulse().is_idle() { Course::Orderly } else { Course::BrokenOff };
+                return Poll::Ready(Some(course));
             }
         }
     })
@@ -189,7 +222,7 @@ fn handler(
     pulse: &Arc<Pulse>,
     peer: Peer,
     stop: &StopWatch,
-) -> impl Fn(Request<Incoming>) -> Answering + Send + use<> {
+) -> impl Fn(Request<Incoming>) -> Answering + Send + Sync + use<> {
     let (service, pulse, stop) = (Arc::clone(service), Arc::clone(pulse), stop.clone());
     move |request| {
         let answer = Arc::clone(&service).answer(request, pulse.begin(), peer, stop.clone());
@@ -226,85 +259,6 @@ async fn swallow(stream: &TcpStream) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) | Ok(0) => return,
             Ok(count) => left = left.saturating_sub(count),
-        }
-    }
-}
-
-/// Looks after a connection beside hyper: its deadlines, its client's hang-up, the order to stop.
-struct Supervisor {
-    transport: Arc<Transport>,
-    pulse: Arc<Pulse>,
-    limits: Arc<Limits>,
-    timer: Pin<Box<Sleep>>,
-    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
-    drained: bool,
-    /// Until when an idle connection stands although its time is up.
-    farewell: Option<Instant>,
-}
-
-impl Supervisor {
-    fn new(transport: Arc<Transport>, pulse: Arc<Pulse>, limits: Arc<Limits>, stop: &StopWatch) -> Self {
-        let timer = Box::pin(sleep_until(Instant::now() + limits.header_timeout));
-        let draining = Box::pin(stop.clone().draining());
-        Self { transport, pulse, limits, timer, draining, drained: false, farewell: None }
-    }
-
-    /// Whether this connection is to end with the answers that are under way.
-    fn ends_soon(&mut self, cx: &mut Context<'_>) -> bool {
-        self.drained = self.drained || self.draining.as_mut().poll(cx).is_ready();
-        self.drained || self.pulse.must_close() || self.farewell.is_some()
-    }
-
-    /// Whether a connection that is over is told first, since nothing but time ends it. A request may be on its way to it,
-    /// and only HTTP/2 has a word for that (GOAWAY, RFC 9113, 6.8).
-    fn announces_end(&mut self) -> bool {
-        let announces = self.farewell.is_none() && self.pulse.has_streams() && self.pulse.is_idle();
-        if announces {
-            self.farewell = Some(Instant::now() + FAREWELL_TIME);
-        }
-        announces
-    }
-
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        self.pulse.listen(cx);
-        self.has_hung_up(cx) || self.is_late(cx)
-    }
-
-    /// While an answer is under way hyper may have stopped reading; a hang-up must be seen all the same. Bytes that
-    /// come now are requests sent too early: they are thrown away, and the connection ends with this answer.
-    fn has_hung_up(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut scratch = [0; 512];
-        while self.pulse.is_answering() {
-            let mut buf = ReadBuf::new(&mut scratch);
-            match self.transport.poll_read(cx, &mut buf) {
-                Poll::Pending => return false,
-                Poll::Ready(Err(_)) => return true,
-                Poll::Ready(Ok(())) if buf.filled().is_empty() => return true,
-                Poll::Ready(Ok(())) => self.pulse.has_read(buf.filled()),
-            }
-        }
-        false
-    }
-
-    /// The timer is not touched when something happens, only moved on when it rings too early. It is set anew when a
-    /// deadline comes before it.
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        loop {
-            let deadline = self.pulse.deadline(&self.limits);
-            let deadline =
-                deadline.map(|deadline| self.farewell.map_or(deadline, |until| until.max(deadline)));
-            let rings = self.timer.deadline();
-            if deadline.is_some_and(|deadline| deadline < rings) {
-                self.timer.as_mut().reset(deadline.unwrap_or(rings));
-            }
-            if self.timer.as_mut().poll(cx).is_pending() {
-                return false;
-            }
-            let now = Instant::now();
-            if deadline.is_some_and(|deadline| deadline <= now) {
-                return true;
-            }
-            self.timer.as_mut().reset(deadline.unwrap_or(now + LOOK_AGAIN));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub(super) struct Pulse {
     state: Mutex<State>,
     flushes: AtomicU64,
     flushed: Notify,
+    /// hyper has asked for bytes last, and none were there.
+    awaits_bytes: AtomicBool,
 }
 
 struct State {
@@ -43,6 +45,15 @@ struct State {
     /// The connection must end with a reset: a proper close would look like the end of an answer.
     reset: bool,
     supervisor: Option<Waker>,
+}
+
+/// What is due on a connection.
+pub(super) struct Due {
+    /// When it has to go; none while only Ember is at work.
+    pub(super) ends: Option<Instant>,
+    /// Since when every answer has gone to the kernel and hyper waits for the first byte of another request; none when
+    /// that is not so, and on HTTP/2.
+    pub(super) quiet_since: Option<Instant>,
 }
 
 /// The course of one request.
@@ -70,7 +81,8 @@ impl Pulse {
             reset: false,
             supervisor: None,
         };
-        Self { state: Mutex::new(state), flushes: AtomicU64::new(0), flushed: Notify::new() }
+        let (flushes, flushed) = (AtomicU64::new(0), Notify::new());
+        Self { state: Mutex::new(state), flushes, flushed, awaits_bytes: AtomicBool::new(false) }
     }
 
     /// A request has come; it is open until the guard is dropped.
@@ -154,8 +166,8 @@ impl Pulse {
         }
     }
 
-    /// When this connection has to go if nothing happens on it until then; none while only Ember is at work.
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+    /// What is due if nothing happens on this connection until then.
+    pub(super) fn due(&self, limits: &Limits) -> Due {
         let state = self.state();
         let blocked = state.blocked_since.map(|since| since + limits.write_timeout);
         let courses = state.open.iter().flat_map(|course| {
@@ -168,7 +180,16 @@ impl Pulse {
             None if state.requests == 0 => state.idle_since + limits.header_timeout,
             None => state.idle_since + limits.idle_timeout,
         });
-        courses.chain([blocked, idle]).flatten().min()
+        let ends = courses.chain([blocked, idle]).flatten().min();
+        let is_between = state.framing.as_ref().is_some_and(Framing::is_between_requests);
+        let awaits_bytes = self.awaits_bytes.load(Ordering::Relaxed);
+        let is_quiet = is_between && awaits_bytes && state.requests > 0 && self.is_quiet(&state);
+        Due { ends, quiet_since: is_quiet.then_some(state.idle_since) }
+    }
+
+    /// Keeps no memory for requests until the next one.
+    pub(super) fn let_go(&self) {
+        self.state().open.shrink_to_fit();
     }
 
     /// Listens to the end signals of all open requests; called by the supervisor whenever it looks.
@@ -185,6 +206,11 @@ impl Pulse {
                 course.end_heard = Some(Instant::now());
             }
         }
+    }
+
+    /// Takes note of hyper asking for bytes, and whether it has to wait for them. All of it happens in one task.
+    pub(super) fn awaits_bytes(&self, waits: bool) {
+        self.awaits_bytes.store(waits, Ordering::Relaxed);
     }
 
     /// Takes note of bytes that came from the client.
