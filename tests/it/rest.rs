@@ -78,6 +78,23 @@ fn a_connection_serves_on_after_each_rest() {
 }
 
 #[test]
+fn a_client_that_asks_again_at_once_is_not_put_to_rest_each_time() {
+    let served = Served::with("");
+    let mut wire = served.at_rest();
+    let (before, began) = (served.rests(), Instant::now());
+    for _ in 0..100 {
+        wire.send(served.get());
+        assert_eq!(wire.answer().status, 200);
+    }
+    // Its rest is the last line of all.
+    served.ask(&mut wire, &[&served.get()]);
+    let rests = served.rests() - before;
+    // Whoever asked soon rests after 50 ms without a request only.
+    let most = 3 + began.elapsed().as_millis() / 50;
+    assert!(rests as u128 <= most, "{rests} rests, at most {most} expected");
+}
+
+#[test]
 fn a_refused_request_whose_body_nobody_reads_leaves_the_connection_as_it_was() {
     let served = Served::with("");
     let mut wire = served.at_rest();
