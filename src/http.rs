@@ -26,6 +26,7 @@ mod service;
 mod site;
 mod socket;
 mod stop;
+mod supervisor;
 mod surrender;
 mod transport;
 mod v1;

@@ -1,10 +1,11 @@
-//! One connection from accept to close: which protocol it speaks, its timers, its hang-up. Never: what is asked on it.
+//! One connection from accept to close: which protocol it speaks, when hyper works for it, how it ends. Never: what is
+//! asked on it.
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +14,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::rustls::ServerConfig;
 
 use super::Limits;
@@ -26,6 +27,7 @@ use super::pulse::Pulse;
 use super::service::{Peer, Service};
 use super::socket::Socket;
 use super::stop::StopWatch;
+use super::supervisor::Supervisor;
 use super::transport::Transport;
 
 /// How much later than Ember hyper refuses a head.
@@ -36,11 +38,6 @@ const HEADERS_USUAL: usize = 100;
 /// How much of what a refused client still sends is read, so that it gets to read the refusal.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(5);
-/// How long a client of HTTP/2 gets to take note that its idle connection ends, and to have what it sent in the same
-/// moment answered.
-const FAREWELL_TIME: Duration = Duration::from_secs(1);
-/// A connection without any deadline is looked at this often.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// What a header costs beside its bytes (RFC 9113, 6.5.2).
 const H2_HEADER_OVERHEAD: usize = 32;
 const H2_RESETS_MAX: usize = 64;
@@ -49,7 +46,8 @@ const UNENCRYPTED: &str = "it came unencrypted, and this port speaks TLS: begin 
 /// before, with a request on its way.
 const LAST_CHANCE: Duration = Duration::from_millis(100);
 
-/// Serves a connection until it is over, under TLS where there is some.
+/// Serves a connection until it is over, under TLS where there is some. Whatever is large is kept beside the future and
+/// only while it is needed: there are thousands of these.
 pub(super) async fn serve(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
@@ -57,27 +55,37 @@ pub(super) async fn serve(
     service: Arc<Service>,
     stop: StopWatch,
 ) {
-    let accepted = Instant::now();
     // Streams of small parts must not wait for each other; where the system refuses, they only come later.
     let _ = stream.set_nodelay(true);
-    let begun = tokio::select! {
-        begun = timeout_at(accepted + service.limits().header_timeout, begin(stream, tls.as_ref())) => begun,
-        () = last_chance(stop.clone()) => return,
-    };
+    let begun = Box::pin(begun(stream, tls, service.limits().header_timeout, stop.clone())).await;
     match begun {
-        Ok(Ok(Beginning::Http(transport, first))) if first.starts_with(PREFACE) => {
-            serve_http2(Arc::new(transport), first, peer, service, stop).await;
+        Ok(Beginning::Http(transport, first)) if first.starts_with(PREFACE) => {
+            Box::pin(serve_http2(Arc::new(transport), first, peer, service, stop)).await;
         }
-        Ok(Ok(Beginning::Http(transport, first))) => {
+        Ok(Beginning::Http(transport, first)) => {
             serve_http1(Arc::new(transport), first, peer, service, stop).await;
         }
-        Ok(Ok(Beginning::Unencrypted(stream))) => {
+        Ok(Beginning::Unencrypted(stream)) => {
             let refusal = service.refuse_unread(&ApiError::BadRequest(UNENCRYPTED.to_string()), peer);
-            close(Arc::new(Transport::plain(stream)), &Pulse::new(None), Some(refusal), Course::Orderly)
-                .await;
+            let transport = Arc::new(Transport::plain(stream));
+            Box::pin(close(transport, &Pulse::new(None), Some(refusal), Course::Orderly)).await;
         }
-        Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "a connection did not begin"),
-        Ok(Ok(Beginning::Nothing)) | Err(_) => {}
+        Ok(Beginning::Nothing) => {}
+        Err(error) => tracing::debug!(peer = %peer.address, %error, "a connection did not begin"),
+    }
+}
+
+/// How the connection began, within its time and as long as nobody asks for the end.
+async fn begun(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    wait: Duration,
+    stop: StopWatch,
+) -> io::Result<Beginning> {
+    let late = Instant::now() + wait;
+    tokio::select! {
+        begun = timeout_at(late, begin(stream, tls.as_ref())) => begun.unwrap_or(Ok(Beginning::Nothing)),
+        () = last_chance(stop) => Ok(Beginning::Nothing),
     }
 }
 
@@ -94,25 +102,45 @@ async fn serve_http1(
     service: Arc<Service>,
     stop: StopWatch,
 ) {
-    let head_bytes = head_bytes(&service);
-    let pulse = Arc::new(Pulse::new(Some(Framing::new(head_bytes))));
-    let socket = Socket::new(Arc::clone(&transport), Arc::clone(&pulse), first);
+    let limits = service.limits();
+    let pulse = Arc::new(Pulse::new(Some(Framing::new(head_bytes(&limits)))));
     let handler = handler(&service, &pulse, peer, &stop);
+    let mut watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), limits, &stop);
+    let mut said = first;
+    let course = loop {
+        if let Some(course) = Box::pin(stay_awake(said, &handler, &mut watch)).await {
+            break course;
+        }
+        said = watch.rest().await;
+        if said.is_empty() {
+            break Course::Orderly;
+        }
+    };
+    drop((watch, handler));
+    let refusal = pulse.unasked().map(|status| service.refuse_unread(&service.unreadable(status), peer));
+    Box::pin(close(transport, &pulse, refusal, course)).await;
+}
+
+/// Has hyper work for a connection of HTTP/1 that said this, until its end, or until nothing goes on: then none.
+async fn stay_awake(
+    said: Bytes,
+    handler: &(impl Fn(Request<Incoming>) -> Answering + Sync),
+    watch: &mut Supervisor,
+) -> Option<Course> {
+    let socket = Socket::new(Arc::clone(watch.transport()), Arc::clone(watch.pulse()), said);
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
         // The supervisor's timers tell an idle connection from a slow head.
         .header_read_timeout(None)
-        .max_buf_size(head_bytes);
-    let headers_max = service.limits().headers_max;
+        .max_buf_size(head_bytes(watch.limits()));
+    let headers_max = watch.limits().headers_max;
     if headers_max > HEADERS_USUAL {
         builder.max_headers(headers_max + HEADERS_ROOM);
     }
-    let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), service.limits(), &stop);
-    let course = drive(connection, http1::Connection::graceful_shutdown, watch).await;
-    let refusal = pulse.unasked().map(|status| service.refuse_unread(&service.unreadable(status), peer));
-    close(transport, &pulse, refusal, course).await;
+    let mut connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
+    let course = drive(Pin::new(&mut connection), http1::Connection::graceful_shutdown, watch).await;
+    // Nothing is left unread in a quiet connection; were it, nothing after it could be understood.
+    course.or_else(|| (!connection.into_parts().read_buf.is_empty()).then_some(Course::Orderly))
 }
 
 async fn serve_http2(
@@ -125,26 +153,30 @@ async fn serve_http2(
     let pulse = Arc::new(Pulse::new(None));
     let socket = Socket::new(Arc::clone(&transport), Arc::clone(&pulse), first);
     let handler = handler(&service, &pulse, peer, &stop);
-    let headers_max = service.limits().headers_max + HEADERS_ROOM;
-    let list_bytes = head_bytes(&service) + headers_max * H2_HEADER_OVERHEAD;
+    let limits = service.limits();
+    let headers_max = limits.headers_max + HEADERS_ROOM;
+    let list_bytes = head_bytes(&limits) + headers_max * H2_HEADER_OVERHEAD;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(service.limits().streams_max)
+        .max_concurrent_streams(limits.streams_max)
         .max_header_list_size(u32::try_from(list_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(H2_RESETS_MAX)
         .max_local_error_reset_streams(H2_RESETS_MAX)
-        .keep_alive_interval(service.limits().idle_timeout)
-        .keep_alive_timeout(service.limits().write_timeout);
-    let connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), service.limits(), &stop);
-    let course = drive(connection, http2::Connection::graceful_shutdown, watch).await;
-    close(transport, &pulse, None, course).await;
+        .keep_alive_interval(limits.idle_timeout)
+        .keep_alive_timeout(limits.write_timeout);
+    let mut watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), limits, &stop);
+    let course = {
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service_fn(handler)));
+        drive(connection.as_mut(), http2::Connection::graceful_shutdown, &mut watch).await
+    };
+    drop(watch);
+    close(transport, &pulse, None, course.unwrap_or(Course::Orderly)).await;
 }
 
 /// hyper's limit of a head; above Ember's, so that Ember's answer has a body and a request id.
-fn head_bytes(service: &Service) -> usize {
-    service.limits().header_bytes_max + service.limits().target_bytes_max + HEAD_ROOM
+fn head_bytes(limits: &Limits) -> usize {
+    limits.header_bytes_max + limits.target_bytes_max + HEAD_ROOM
 }
 
 /// How the course of a connection came to its end.
@@ -156,13 +188,12 @@ enum Course {
     BrokenOff,
 }
 
-/// Lets hyper work until it is done or the supervisor says that it is over.
+/// Lets hyper work until it is done or the supervisor says that it is over; none when it says that nothing goes on.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     end_soon: impl Fn(Pin<&mut C>),
-    mut watch: Supervisor,
-) -> Course {
-    let mut connection = pin!(connection);
+    watch: &mut Supervisor,
+) -> Option<Course> {
     let mut asked = false;
     poll_fn(|cx| {
         // First, since hyper throws a request away that it was given and has not looked at when it is asked to end.
@@ -173,13 +204,15 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
                 polled = connection.as_mut().poll(cx);
             }
             if let Poll::Ready(outcome) = polled {
-                return Poll::Ready(if outcome.is_ok() { Course::Orderly } else { Course::BrokenOff });
+                let course = if outcome.is_ok() { Course::Orderly } else { Course::BrokenOff };
+                return Poll::Ready(Some(course));
             }
             if !watch.is_over(cx) {
-                return Poll::Pending;
+                return if watch.is_quiet() { Poll::Ready(None) } else { Poll::Pending };
             }
             if asked || !watch.announces_end() {
-                return Poll::Ready(if watch.pulse.is_idle() { Course::Orderly } else { Course::BrokenOff });
+                let course = if watch.pulse().is_idle() { Course::Orderly } else { Course::BrokenOff };
+                return Poll::Ready(Some(course));
             }
         }
     })
@@ -194,7 +227,7 @@ fn handler(
     pulse: &Arc<Pulse>,
     peer: Peer,
     stop: &StopWatch,
-) -> impl Fn(Request<Incoming>) -> Answering + Send + use<> {
+) -> impl Fn(Request<Incoming>) -> Answering + Send + Sync + use<> {
     let (service, pulse, stop) = (Arc::clone(service), Arc::clone(pulse), stop.clone());
     move |request| Box::pin(Arc::clone(&service).answer(request, pulse.begin(), peer, stop.clone()))
 }
@@ -228,116 +261,6 @@ async fn swallow(stream: &TcpStream) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) | Ok(0) => return,
             Ok(count) => left = left.saturating_sub(count),
-        }
-    }
-}
-
-/// The orders to stop, one after the other.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
-    None,
-    Drain,
-    Cut,
-}
-
-/// Looks after a connection beside hyper: its deadlines, its client's hang-up, the order to stop.
-struct Supervisor {
-    transport: Arc<Transport>,
-    pulse: Arc<Pulse>,
-    limits: Arc<Limits>,
-    timer: Pin<Box<Sleep>>,
-    stop: StopWatch,
-    /// Waits for the next of the orders to stop, once it was polled.
-    ear: Pin<Box<dyn Future<Output = ()> + Send>>,
-    awaits: Order,
-    /// Whether the timer knows whom to wake.
-    is_set: bool,
-    /// Until when an idle connection stands although its time is up.
-    farewell: Option<Instant>,
-}
-
-impl Supervisor {
-    fn new(transport: Arc<Transport>, pulse: Arc<Pulse>, limits: Arc<Limits>, stop: &StopWatch) -> Self {
-        let timer = Box::pin(sleep_until(Instant::now() + limits.header_timeout));
-        let (ear, awaits, stop) = (Box::pin(stop.clone().draining()), Order::None, stop.clone());
-        Self { transport, pulse, limits, timer, stop, ear, awaits, is_set: false, farewell: None }
-    }
-
-    /// Whether this connection is to end with the answers that are under way.
-    fn ends_soon(&mut self, cx: &mut Context<'_>) -> bool {
-        self.is_draining(cx) || self.pulse.must_close() || self.farewell.is_some()
-    }
-
-    /// The orders are waited for, once each, only to be woken by them; what holds is looked at.
-    fn is_draining(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.awaits == Order::None {
-            let _ = self.ear.as_mut().poll(cx);
-            self.awaits = Order::Drain;
-        }
-        let is_draining = self.stop.is_draining();
-        if is_draining && self.awaits != Order::Cut {
-            self.ear = Box::pin(self.stop.clone().cutting());
-            let _ = self.ear.as_mut().poll(cx);
-            self.awaits = Order::Cut;
-        }
-        is_draining
-    }
-
-    /// Whether a connection that is over is told first, since nothing but time ends it. A request may be on its way to it,
-    /// and only HTTP/2 has a word for that (GOAWAY, RFC 9113, 6.8).
-    fn announces_end(&mut self) -> bool {
-        let announces = self.farewell.is_none() && self.pulse.has_streams() && self.pulse.is_idle();
-        if announces {
-            self.farewell = Some(Instant::now() + FAREWELL_TIME);
-        }
-        announces
-    }
-
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut look = self.pulse.look(cx, &self.limits);
-        while look.is_answering {
-            match self.has_hung_up(cx) {
-                Poll::Pending => break,
-                Poll::Ready(true) => return true,
-                Poll::Ready(false) => look = self.pulse.look(cx, &self.limits),
-            }
-        }
-        self.is_late(cx, look.deadline)
-    }
-
-    /// While an answer is under way hyper may have stopped reading; a hang-up must be seen all the same. Bytes that
-    /// come now are requests sent too early: they are thrown away, and the connection ends with this answer.
-    fn has_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let mut scratch = [0; 512];
-        let mut buf = ReadBuf::new(&mut scratch);
-        match ready!(self.transport.poll_read(cx, &mut buf)) {
-            Ok(()) if !buf.filled().is_empty() => {
-                self.pulse.has_read(buf.filled());
-                Poll::Ready(false)
-            }
-            Ok(()) | Err(_) => Poll::Ready(true),
-        }
-    }
-
-    /// The timer is not touched when something happens, only moved on when it rings too early. It is set anew when a
-    /// deadline comes before it.
-    fn is_late(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
-        let deadline = deadline.map(|deadline| self.farewell.map_or(deadline, |until| until.max(deadline)));
-        loop {
-            let rings = self.timer.deadline();
-            if deadline.is_some_and(|deadline| deadline < rings) {
-                self.timer.as_mut().reset(deadline.unwrap_or(rings));
-            }
-            let is_silent = self.is_set && !self.timer.is_elapsed();
-            if is_silent || self.timer.as_mut().poll(cx).is_pending() {
-                self.is_set = true;
-                return false;
-            }
-            let now = Instant::now();
-            if deadline.is_some_and(|deadline| deadline <= now) {
-                return true;
-            }
-            self.timer.as_mut().reset(deadline.unwrap_or(now + LOOK_AGAIN));
         }
     }
 }

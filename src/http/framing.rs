@@ -103,6 +103,11 @@ impl Framing {
         self.judgement.is_some() || self.must_close || self.is_in_head()
     }
 
+    /// Whether every byte so far belongs to a request that was answered, and whatever comes now is a new one.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.answered && !self.is_unclaimed() && !self.is_in_body()
+    }
+
     /// A request begins: what is wrong with its head. One whose head nobody has seen came too early.
     pub(super) fn take_judgement(&mut self) -> Option<FramingFault> {
         self.answered = false;

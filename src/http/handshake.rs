@@ -1,9 +1,10 @@
 //! From an accepted socket to a transport and its first bytes. Never: what is asked on it.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -44,7 +45,9 @@ pub(super) async fn begin(stream: TcpStream, tls: Option<&Arc<ServerConfig>>) ->
             if first != [TLS_HANDSHAKE] {
                 return unencrypted(stream).await;
             }
-            let stream = TlsAcceptor::from(Arc::clone(config)).accept(Counted::new(stream)).await?;
+            // Beside the future: those who speak no TLS need no room for it.
+            let accepting = TlsAcceptor::from(Arc::clone(config)).accept(Counted::new(stream));
+            let stream = Box::pin(accepting).await?;
             let mut transport = Transport::tls(stream);
             if transport.protocol().as_deref() == Some(ACME_PROTOCOL) {
                 // The handshake was all that was wanted (RFC 8737, 3).
@@ -60,17 +63,15 @@ pub(super) async fn begin(stream: TcpStream, tls: Option<&Arc<ServerConfig>>) ->
 
 /// Reads until it is clear whether this is HTTP/2. Empty when the client went away.
 async fn first_bytes(transport: &Transport) -> io::Result<Bytes> {
-    let mut bytes = BytesMut::zeroed(8192);
-    let mut filled = 0;
+    let mut first = Bytes::new();
     loop {
-        let count = transport.read_some(&mut bytes[filled..]).await?;
-        filled += count;
-        if count == 0 {
-            return Ok(Bytes::new());
+        let part = poll_fn(|cx| transport.poll_part(cx)).await?;
+        if part.is_empty() {
+            return Ok(part);
         }
-        if filled >= PREFACE.len() || !PREFACE.starts_with(&bytes[..filled]) {
-            bytes.truncate(filled);
-            return Ok(bytes.freeze());
+        first = if first.is_empty() { part } else { [first, part].concat().into() };
+        if first.len() >= PREFACE.len() || !PREFACE.starts_with(&first) {
+            return Ok(first);
         }
     }
 }

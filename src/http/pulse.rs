@@ -2,7 +2,7 @@
 //! Shared by its socket, its requests and its supervisor. Never: reads or writes anything itself.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub(super) struct Pulse {
     state: Mutex<State>,
     flushes: AtomicU64,
     flushed: Notify,
+    /// hyper has asked for bytes last, and none were there.
+    awaits_bytes: AtomicBool,
 }
 
 struct State {
@@ -51,7 +53,10 @@ pub(super) struct Look {
     /// A hang-up, and nothing else, is expected from the client.
     pub(super) is_answering: bool,
     /// When this connection has to go if nothing happens on it until then; none while only Ember is at work.
-    pub(super) deadline: Option<Instant>,
+    pub(super) ends: Option<Instant>,
+    /// Since when every answer has gone to the kernel and hyper waits for the first byte of another request; none when
+    /// that is not so, and on HTTP/2.
+    pub(super) quiet_since: Option<Instant>,
 }
 
 impl State {
@@ -59,7 +64,7 @@ impl State {
         self.framing.is_some() && self.open.iter().any(|course| course.body_done)
     }
 
-    fn deadline(&self, limits: &Limits) -> Option<Instant> {
+    fn ends(&self, limits: &Limits) -> Option<Instant> {
         let blocked = self.blocked_since.map(|since| since + limits.write_timeout);
         let courses = self.open.iter().flat_map(|course| {
             let turn = course.clients_turn.map(|since| since + limits.write_timeout);
@@ -112,7 +117,8 @@ impl Pulse {
             reset: false,
             supervisor: None,
         };
-        Self { state: Mutex::new(state), flushes: AtomicU64::new(0), flushed: Notify::new() }
+        let (flushes, flushed) = (AtomicU64::new(0), Notify::new());
+        Self { state: Mutex::new(state), flushes, flushed, awaits_bytes: AtomicBool::new(false) }
     }
 
     /// A request has come; it is open until the guard is dropped.
@@ -132,7 +138,8 @@ impl Pulse {
     pub(super) fn look(&self, cx: &mut Context<'_>, limits: &Limits) -> Look {
         let mut state = self.state();
         state.listen(cx);
-        Look { is_answering: state.is_answering(), deadline: state.deadline(limits) }
+        let quiet_since = self.is_between_requests(&state).then_some(state.idle_since);
+        Look { is_answering: state.is_answering(), ends: state.ends(limits), quiet_since }
     }
 
     /// Whether requests come side by side, as on HTTP/2.
@@ -147,6 +154,13 @@ impl Pulse {
 
     fn is_quiet(&self, state: &State) -> bool {
         state.open.is_empty() && state.answered_at.is_none_or(|mark| self.flush_mark() > mark)
+    }
+
+    fn is_between_requests(&self, state: &State) -> bool {
+        state.framing.as_ref().is_some_and(Framing::is_between_requests)
+            && self.awaits_bytes.load(Ordering::Relaxed)
+            && state.requests > 0
+            && self.is_quiet(state)
     }
 
     /// Whether no further request may be read from this connection.
@@ -195,6 +209,16 @@ impl Pulse {
             }
             notified.await;
         }
+    }
+
+    /// Keeps no memory for requests until the next one.
+    pub(super) fn let_go(&self) {
+        self.state().open.shrink_to_fit();
+    }
+
+    /// Takes note of hyper asking for bytes, and whether it has to wait for them. All of it happens in one task.
+    pub(super) fn awaits_bytes(&self, waits: bool) {
+        self.awaits_bytes.store(waits, Ordering::Relaxed);
     }
 
     /// Takes note of bytes that came from the client.

@@ -33,6 +33,7 @@ impl AsyncRead for Socket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.first.has_remaining() {
+            self.pulse.awaits_bytes(false);
             let count = self.first.len().min(buf.remaining());
             let taken = self.first.split_to(count);
             self.pulse.has_read(&taken);
@@ -40,7 +41,9 @@ impl AsyncRead for Socket {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(self.transport.poll_read(cx, buf))?;
+        let read = self.transport.poll_read(cx, buf);
+        self.pulse.awaits_bytes(read.is_pending());
+        ready!(read)?;
         self.pulse.has_read(&buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }

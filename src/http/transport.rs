@@ -2,10 +2,12 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -18,6 +20,9 @@ pub(super) enum Transport {
     Plain(Mutex<TcpStream>),
     Tls(Box<Mutex<TlsStream<Counted>>>),
 }
+
+/// The most that [`Transport::poll_part`] reads: an ordinary request, as much as hyper reads at once.
+const PART_BYTES_MAX: usize = 8192;
 
 /// Bytes on their way out, as hyper hands them over.
 #[derive(Clone, Copy)]
@@ -45,6 +50,17 @@ impl Transport {
             Self::Plain(stream) => Pin::new(&mut *lock(stream)).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(&mut *lock(stream)).poll_read(cx, buf),
         }
+    }
+
+    /// Reads what comes next, at most [`PART_BYTES_MAX`]; nothing at the end. While nothing comes no memory is held.
+    ///
+    /// # Errors
+    /// As [`Self::poll_read`].
+    pub(super) fn poll_part(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let mut scratch = [const { MaybeUninit::uninit() }; PART_BYTES_MAX];
+        let mut buf = ReadBuf::uninit(&mut scratch);
+        ready!(self.poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(Bytes::copy_from_slice(buf.filled())))
     }
 
     /// Hands bytes over to be sent. `pulse` is told whether the kernel takes any.

@@ -36,6 +36,7 @@ mod queue;
 mod readme;
 mod reload;
 mod requests;
+mod rest;
 mod scan;
 mod secrets;
 mod secured;
