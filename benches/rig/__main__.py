@@ -30,6 +30,7 @@ def options() -> argparse.Namespace:
                         help="an Ember that is built already; several are measured in turn")
     parser.add_argument("--peers", default=",".join(PEERS), help="beside Ember, of " + ", ".join(PEERS))
     parser.add_argument("--skip-million", action="store_true", help="leave out what needs a store with a million keys")
+    parser.add_argument("--many", type=int, default=1_000_000, metavar="N", help="the keys of that store (1000000)")
     parser.add_argument("--tools", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--fill", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--results", type=Path, required=True, help=argparse.SUPPRESS)
@@ -74,9 +75,9 @@ def main() -> None:
     with ExitStack() as ending:
         ending.callback(shutil.rmtree, home, ignore_errors=True)
         stage = Stage(home, chosen.tools.resolve(), chosen.fill.resolve(), chosen.embers)
-        bench = Bench(stage, [*chosen.peers, *chosen.embers], chosen.rounds, chosen.quick)
+        bench = Bench(stage, [*chosen.peers, *chosen.embers], chosen.rounds, chosen.quick,
+                      0 if chosen.skip_million else chosen.many)
         ending.callback(bench.end)
-        bench.skip_million = chosen.skip_million
         text = ""
         for name in chosen.only:
             print(f"{name} ...", file=sys.stderr, flush=True)

@@ -19,6 +19,8 @@ class Row:
     notes: list[str] = field(default_factory=list)
     # Figures of which a ratio says nothing.
     absolute: bool = False
+    # What ratios are over.
+    bases: tuple[str, ...] = ("nginx", "haproxy", "relay")
 
     def as_json(self) -> dict:
         return {"name": self.name, "unit": self.unit, "values": self.values, "notes": self.notes,
@@ -26,8 +28,10 @@ class Row:
 
 
 class Bench:
-    def __init__(self, stage: Stage, names: list[str], rounds: int, quick: bool):
+    def __init__(self, stage: Stage, names: list[str], rounds: int, quick: bool, many: int):
         self.stage, self.names, self.rounds, self.quick = stage, names, rounds, quick
+        # Keys on file where there are to be many; 0 leaves that out.
+        self.many = many
         self.seconds = 0.5 if quick else 2.0
         self.peers: dict[str, Peer] = {}
 
@@ -41,10 +45,10 @@ class Bench:
     def embers(self) -> list[str]:
         return [name for name in self.names if name in self.stage.embers]
 
-    def fresh(self, name: str, **settings) -> Peer:
+    def fresh(self, name: str, place: str = "fresh", **settings) -> Peer:
         """Another one of the same kind, not started; a context that ends it."""
         peer = self.stage.peer(name)
-        peer.home = peer.home.with_name(f"{peer.home.name}-fresh")
+        peer.home = peer.home.with_name(f"{peer.home.name}-{place}")
         for key, value in settings.items():
             assert hasattr(Ember, key), key
             setattr(peer, key, value)
@@ -57,7 +61,7 @@ class Bench:
 
     def command(self, mode: str, peer: Peer, **options) -> list[str]:
         if peer.checks_keys and options.get("status") != 401:
-            options.setdefault("keys", self.stage.keys)
+            options.setdefault("keys", getattr(peer, "keys", None) or self.stage.keys)
         words = ["taskset", "-c", str(OTHER_CORE), self.stage.tools, "load", mode, "--target",
                  f"127.0.0.1:{peer.port}"]
         for pid in peer.processes():
@@ -77,14 +81,21 @@ class Bench:
             raise RuntimeError(f"{peer.name}: {' '.join(run.args)}\n{run.stderr}\n{said}")
         return json.loads(run.stdout.splitlines()[-1])
 
-    def in_turn(self, measure, names: list[str] | None = None) -> dict[str, list]:
+    def begin(self, mode: str, peer: Peer, **options) -> subprocess.Popen:
+        """Load that goes on until its stdin ends, or it is ended; everything has been asked for once."""
+        load = subprocess.Popen(self.command(mode, peer, **options), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+        if load.stdout.readline() != '{"ready":true}\n':
+            load.kill()
+            raise RuntimeError(f"{peer.name}: {' '.join(load.args)}\n{load.stderr.read()}")
+        return load
+
+    def in_turn(self, measure, names: list[str] | None = None, peers: dict[str, Peer] | None = None) -> dict[str, list]:
         """Rounds in which every peer has its turn, each round beginning with another one."""
-        names = names or self.names
+        names = list(peers) if peers else names or self.names
         found = {name: [] for name in names}
         for number in range(self.rounds):
             start = number % len(names)
             for name in names[start:] + names[:start]:
-                found[name].append(measure(self.running(name)))
+                found[name].append(measure(peers[name] if peers else self.running(name)))
         return found
-
-

@@ -19,7 +19,9 @@ def instructions(bench: Bench) -> list[Row]:
     """Twice as many requests less once as many: the start and the end are in both."""
     requests = 1000 if bench.quick else 3000
     rows = []
-    for what, more in (("instructions", {}), ("instructions_refusal", {"status": 401})):
+    kinds = {"instructions": {}, "instructions_refusal": {"status": 401},
+             "instructions_refusal_unknown": {"status": 401, "well_formed": True}}
+    for what, more in kinds.items():
         names = [name for name in bench.names if name != "direct" and (not more or name != "relay")]
         values = {}
         for name in names:

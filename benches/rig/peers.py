@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
@@ -25,7 +24,11 @@ class Stage:
     def start_model(self, addresses: list[str], models: int = 1) -> Child:
         listen = [word for address in addresses for word in ("--listen", address)]
         child = Child([self.tools, "model", *listen, "--models", models], OTHER_CORE, self.home / "model.log")
-        child.wait_for(int(addresses[0].split(":")[1]))
+        try:
+            child.wait_for(int(addresses[0].split(":")[1]))
+        except BaseException:
+            child.end()
+            raise
         return child
 
     def peer(self, name: str) -> "Peer":
@@ -178,20 +181,25 @@ class Ember(Peer):
     """As a user starts it, with limits on every key, usage, metrics and the access log."""
 
     access_log = "JSON lines on stderr, to a file"
+    # A store to begin with a copy of; or a data directory to work in.
     store: Path | None = None
-    models = ["bench"]
-    model_addresses: list[str] = []
+    data: Path | None = None
+    keys: Path | None = None
+    # Addresses of model servers, and which models each has.
+    servers: list[tuple[str, list[str]]] = []
 
     def command(self, alone: bool) -> list:
         self.binary = self.stage.embers[self.name]
-        if not (self.home / "data").exists():
-            shutil.copytree(self.store or self.stage.store, self.home / "data")
+        if not self.data:
+            shutil.copytree(self.store or self.stage.store, self.home / "data", ignore=shutil.ignore_patterns("*.sock"))
         (self.home / "ember.toml").write_text(self.configuration())
-        return [self.binary, "-c", self.home / "ember.toml", "--data", self.home / "data", "serve"]
+        return self.words("serve")
+
+    def words(self, *words: str) -> list:
+        return [self.binary, "-c", self.home / "ember.toml", "--data", self.data or self.home / "data", *words]
 
     def configuration(self) -> str:
-        names = ", ".join(f'"{model}"' for model in self.models)
-        servers = self.model_addresses or [f"127.0.0.1:{self.stage.model_port}"]
+        servers = self.servers or [(f"127.0.0.1:{self.stage.model_port}", ["bench"])]
         return f"""[server]
 listen = "127.0.0.1:{self.port}"
 [limits.key]
@@ -203,15 +211,11 @@ tokens_per_month = 1000000000000
 listen = "127.0.0.1:{free_port()}"
 """ + "".join(f"""[[upstream]]
 name = "model-{number}"
-url = "http://{server}"
-models = [{names}]
+url = "http://{address}"
+models = {models}
 in_flight_max = {CONNECTIONS_MAX}
-""" for number, server in enumerate(servers))
+""" for number, (address, models) in enumerate(servers))
 
-    def said_to(self, *words: str) -> str:
-        """What a command says to the running server."""
-        command = [self.binary, "-c", self.home / "ember.toml", "--data", self.home / "data", *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True, env=self.environment()).stdout
-
-    def kill(self) -> None:
-        self.child.end(signal.SIGKILL)
+    def tell(self, *words: str) -> str:
+        """What a command answers, which asks the running server."""
+        return subprocess.run(self.words(*words), check=True, capture_output=True, text=True, env=self.environment()).stdout

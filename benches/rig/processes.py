@@ -2,6 +2,7 @@
 nothing of what they are."""
 
 import os
+import random
 import re
 import signal
 import socket
@@ -13,10 +14,21 @@ from pathlib import Path
 PROXY_CORE, OTHER_CORE = 0, 1
 
 
+GIVEN = set()
+
+
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """Below the ports that the system gives to connections of its own choice, and never the same twice."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        try:
+            with socket.socket() as listener:
+                listener.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        if port not in GIVEN:
+            GIVEN.add(port)
+            return port
 
 
 class Child:

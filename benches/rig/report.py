@@ -8,8 +8,6 @@ from pathlib import Path
 from bench import Bench, Row
 from stats import added, ratios, spread
 
-BASES = ("nginx", "haproxy", "relay")
-
 
 def first_line(*command: str) -> str:
     run = subprocess.run(command, capture_output=True, text=True)
@@ -45,7 +43,7 @@ def cell(figures: dict[str, float] | None) -> str:
 
 def table(row: Row) -> str:
     present = {name: spread(series) for name, series in row.values.items() if series}
-    bases = [base for base in BASES if base in present and not row.absolute]
+    bases = [base for base in row.bases if base in present and not row.absolute]
     columns = {base: ratios(row.values, base) for base in bases}
     less = {}
     if row.absolute and "direct" in present:

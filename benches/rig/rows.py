@@ -2,6 +2,9 @@
 
 from bench import Bench, Row
 from counts import instructions, syscalls
+from flatness import flat_connections, flat_keys, flat_models
+from footprint import binary, memory
+from scale import key_creation, start_million
 
 
 def per_answer(bench: Bench, **options):
@@ -30,7 +33,11 @@ def cpu_request(bench: Bench) -> list[Row]:
 
 def cpu_refusal(bench: Bench) -> list[Row]:
     names = [name for name in bench.names if name not in ("direct", "relay")]
-    return cpu_rows(bench, "cpu_refusal", ["64 connections, a key that nobody has"], names, status=401)
+    return [
+        *cpu_rows(bench, "cpu_refusal", ["64 connections, a made-up key: its checksum is wrong"], names, status=401),
+        *cpu_rows(bench, "cpu_refusal_unknown", ["the same with a right checksum, so that Ember looks it up in its file"], names,
+                  status=401, well_formed=True),
+    ]
 
 
 def body_32k(bench: Bench) -> list[Row]:
@@ -80,4 +87,11 @@ ROWS = {
     "latency_500": latency_500,
     "instructions": instructions,
     "syscalls": syscalls,
+    "memory": memory,
+    "binary": binary,
+    "key_creation": key_creation,
+    "start_million": start_million,
+    "flat_connections": flat_connections,
+    "flat_models": flat_models,
+    "flat_keys": flat_keys,
 }

@@ -27,7 +27,7 @@ pub(crate) enum Load {
     Open(open::Options),
     /// Streams side by side, with a stamp in every chunk.
     Streams(streams::Options),
-    /// Connections that do nothing until stdin ends.
+    /// Connections that do nothing, after one answer each, until stdin ends.
     Idle(idle::Options),
 }
 
@@ -38,9 +38,12 @@ struct Common {
     target: SocketAddr,
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// A file with the keys to use in turn, one on a line; without it one key that nobody knows.
+    /// A file with the keys to use in turn, one on a line; without it one that was made up, with a wrong checksum.
     #[arg(long)]
     keys: Option<PathBuf>,
+    /// Give the key that was made up a right checksum, so that it has to be looked up.
+    #[arg(long)]
+    well_formed: bool,
     /// How many of the keys.
     #[arg(long, default_value_t = usize::MAX)]
     keys_used: usize,

@@ -1,11 +1,10 @@
 //! A connection that never blocks, with the bytes that it could not take yet. It knows no HTTP.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 /// The largest read.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
@@ -30,16 +29,11 @@ impl Wire {
         Ok(Self { stream, token, waiting: Vec::new() })
     }
 
-    /// Connects from one of the loopback addresses: one alone has too few ports for many thousands of connections.
-    pub(crate) fn connect(to: SocketAddr, number: usize, registry: &Registry) -> io::Result<Self> {
-        let last = u8::try_from(1 + number / 10_000).map_err(io::Error::other)?;
-        let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0);
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        bind(&socket, &from)?;
-        connect(&socket, &to)?;
-        let stream = std::net::TcpStream::from(socket);
+    /// Connects, and waits until it stands.
+    pub(crate) fn connect(to: SocketAddr, token: Token, registry: &Registry) -> io::Result<Self> {
+        let stream = std::net::TcpStream::connect(to)?;
         stream.set_nonblocking(true)?;
-        Self::new(TcpStream::from_std(stream), Token(number), registry)
+        Self::new(TcpStream::from_std(stream), token, registry)
     }
 
     pub(crate) fn read(&mut self, into: &mut [u8]) -> io::Result<Found> {

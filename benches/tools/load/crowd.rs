@@ -52,20 +52,32 @@ pub(super) struct Crowd<'a> {
 impl<'a> Crowd<'a> {
     /// Opens all connections.
     pub(super) fn new(common: &'a Common, script: Script) -> Result<Self, Failure> {
+        let mut crowd = Self::empty(common, script)?;
+        (0..common.connections).try_for_each(|_| crowd.add())?;
+        Ok(crowd)
+    }
+
+    /// Opens no connection yet.
+    pub(super) fn empty(common: &'a Common, script: Script) -> Result<Self, Failure> {
         let poll = Poll::new()?;
-        let members = (0..common.connections).map(|number| Member::new(common, number, &poll));
-        let members = members.collect::<Result<Vec<_>, Failure>>()?;
         Ok(Self {
             common,
             events: Events::with_capacity(1024),
             buffer: vec![0; BUFFER_BYTES],
-            members,
+            members: Vec::new(),
             script,
             length: None,
             reconnects: 0,
             deadline: moment::now() + super::seconds(common.patience + common.warm + common.seconds),
             poll,
         })
+    }
+
+    /// Opens another connection; its number is the count of those before it.
+    pub(super) fn add(&mut self) -> Result<(), Failure> {
+        let member = Member::new(self.common, self.members.len(), &self.poll)?;
+        self.members.push(member);
+        Ok(())
     }
 
     /// Bytes of every answer's body.
@@ -186,7 +198,7 @@ impl<'a> Crowd<'a> {
 
 impl Member {
     fn new(common: &Common, number: usize, poll: &Poll) -> Result<Self, Failure> {
-        let wire = Wire::connect(common.target, number, poll.registry())?;
+        let wire = Wire::connect(common.target, Token(number), poll.registry())?;
         Ok(Self { wire, reader: Reader::new(), asked_at: None })
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that are open and do nothing, for looking at the memory that they take.
+//! Connections that have had one answer each and do nothing any more, for looking at the memory that they take.
 
 use std::io::Read;
 use std::time::Duration;
@@ -19,9 +19,6 @@ const AT_ONCE: usize = 32;
 pub(crate) struct Options {
     #[command(flatten)]
     common: Common,
-    /// Leave the connections without the one request that each has otherwise had.
-    #[arg(long)]
-    unused: bool,
 }
 
 #[derive(Default)]
@@ -38,12 +35,13 @@ impl Watcher for Answers {
 
 pub(super) fn run(options: &Options) -> Result<Value, Failure> {
     let common = &options.common;
-    let mut crowd = Crowd::new(common, Script::new(common, None)?)?;
+    let mut crowd = Crowd::empty(common, Script::new(common, None)?)?;
     let mut answers = Answers::default();
-    let asking = if options.unused { 0 } else { common.connections };
     let mut asked = 0;
-    while answers.0 < asking {
-        while asked < asking && asked - answers.0 < AT_ONCE {
+    while answers.0 < common.connections {
+        while asked < common.connections && asked - answers.0 < AT_ONCE {
+            // Opened only now: a server need not wait for long for the first request.
+            crowd.add()?;
             crowd.ask(asked, moment::now())?;
             asked += 1;
         }

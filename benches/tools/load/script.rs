@@ -7,7 +7,7 @@ use crate::moment;
 
 use super::Common;
 
-/// A key of Ember's shape with a right checksum that nobody has.
+/// What a key of Ember's begins with; its checksum is behind it.
 const UNKNOWN_KEY: &str = "ember_prod_00000000000000000000000000000000";
 /// Digits at the end of the name of a key to be made.
 const NAME_DIGITS: usize = 9;
@@ -53,7 +53,8 @@ impl Script {
 
 fn keys(common: &Common) -> Result<Vec<String>, Failure> {
     let Some(file) = &common.keys else {
-        let checksum = base62(crc32fast::hash(UNKNOWN_KEY.as_bytes()));
+        let right = crc32fast::hash(UNKNOWN_KEY.as_bytes());
+        let checksum = base62(if common.well_formed { right } else { !right });
         return Ok(vec![format!("{UNKNOWN_KEY}{checksum}")]);
     };
     let text = fs::read_to_string(file)?;
