@@ -40,6 +40,7 @@ class Peer:
     """One way to the model server. `wrap` stands before its command, as valgrind does."""
 
     checks_keys = True
+    setup = ""
     access_log = "none"
 
     def __init__(self, stage: Stage, name: str | None = None):
@@ -82,6 +83,7 @@ class Direct(Peer):
     """No proxy."""
 
     checks_keys = False
+    setup = "no proxy"
 
     def start(self, wrap: list = [], patience: float = 20) -> "Peer":
         self.port = self.stage.model_port
@@ -92,6 +94,7 @@ class Relay(Peer):
     """Raw bytes: the floor."""
 
     checks_keys = False
+    setup = "a relay of raw bytes, one thread: a connection to the model server for each of the caller's, no HTTP, no keys"
 
     def command(self, alone: bool) -> list:
         return [self.stage.tools, "relay", "--listen", f"127.0.0.1:{self.port}", "--to",
@@ -101,13 +104,17 @@ class Relay(Peer):
 class Hyper(Peer):
     """hyper's server and client, a look-up of the bearer's SHA-256, nothing else."""
 
+    setup = "hyper's server and client on one thread, connections kept, SHA-256 of the bearer in a set; no limits, no counting"
+
     def command(self, alone: bool) -> list:
         return [self.stage.tools, "proxy", "--listen", f"127.0.0.1:{self.port}", "--to",
                 f"127.0.0.1:{self.stage.model_port}", "--keys", self.stage.keys]
 
 
 class Nginx(Peer):
-    access_log = "combined, file, buffer=64k flush=1s"
+    setup = "1 worker, keys in a map, 401 for others; connections to the model server kept, proxy_buffering off, " \
+        "request bodies up to 64 kB in memory"
+    access_log = "combined, to a file, buffer=64k flush=1s"
 
     def command(self, alone: bool) -> list:
         keys = self.stage.keys.read_text().split()
@@ -145,6 +152,8 @@ server {{
 
 
 class Haproxy(Peer):
+    setup = "nbthread 1, keys in a list (-f), 401 for others; http-reuse always, option http-no-delay (else it holds chunks " \
+        "back for up to 200 ms)"
     access_log = "option httplog, to a ring in memory"
 
     def command(self, alone: bool) -> list:
@@ -180,7 +189,9 @@ backend model
 class Ember(Peer):
     """As a user starts it, with limits on every key, usage, metrics and the access log."""
 
-    access_log = "JSON lines on stderr, to a file"
+    setup = "as installed, 1,000 keys; on every key limits of requests and tokens in a minute, requests at once and tokens in " \
+        "a month, none of them near; usage and metrics on"
+    access_log = "on, as installed: JSON lines on stderr, to a file"
     # A store to begin with a copy of; or a data directory to work in.
     store: Path | None = None
     data: Path | None = None

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from bench import Bench, Row
+from processes import OTHER_CORE, PROXY_CORE
 from stats import added, ratios, spread
 
 
@@ -22,9 +23,9 @@ def machine() -> dict[str, str]:
 
 
 def versions(bench: Bench) -> dict[str, str]:
-    found = {"nginx": first_line("nginx", "-v"), "haproxy": first_line("haproxy", "-v")}
+    found = {"nginx": first_line("nginx", "-v").split("/")[-1], "haproxy": first_line("haproxy", "-v").split()[2]}
     for name, binary in bench.stage.embers.items():
-        found[name] = first_line(str(binary), "--version")
+        found[name] = first_line(str(binary), "--version").split()[-1]
     return {name: version for name, version in found.items() if name in bench.names}
 
 
@@ -58,14 +59,22 @@ def table(row: Row) -> str:
     return "\n".join([*lines, "", *[f"- {note}" for note in row.notes], ""])
 
 
+def peers(bench: Bench) -> str:
+    known = versions(bench)
+    lines = ["| peer | version | set up | access log |", "|---|---|---|---|"]
+    for name in bench.names:
+        peer = bench.stage.peer(name)
+        lines.append(f"| {name} | {known.get(name, '-')} | {peer.setup} | {peer.access_log} |")
+    return "\n".join(lines)
+
+
 def whole(bench: Bench, rows: list[Row], command: str) -> str:
     about = machine()
-    logs = [f"- access log of {name}: {bench.stage.peer(name).access_log}" for name in bench.names]
-    known = [f"- {name}: {version}" for name, version in versions(bench).items()]
     return "\n".join([
         "# Figures of benches/compare", "",
         f"- command: `{command}`",
         f"- machine: {about['cores']} cores ({about['cpu']}), {about['memory']} memory, Linux {about['kernel']}, load {about['load']}",
         f"- {bench.rounds} rounds in turn, {bench.seconds} s each after 0.2 s; medians, smallest and largest in brackets; "
         "ratios are of the same round",
-        *known, *logs, "", *[table(row) for row in rows]])
+        f"- every proxy on core {PROXY_CORE} alone; the load generator and the model server on core {OTHER_CORE}",
+        "", peers(bench), "", *[table(row) for row in rows]])
