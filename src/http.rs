@@ -37,6 +37,7 @@ pub use browser::Origins;
 pub use conduct::Conduct;
 pub use health::Readiness;
 pub use listen::Listener;
+pub use route::is_route;
 pub use scrape::MetricsListener;
 pub use service::Parts;
 pub use site::Site;

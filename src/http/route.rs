@@ -109,6 +109,12 @@ pub(super) enum Found<'a> {
     Odd,
 }
 
+/// Whether a method and a raw path lead to a route: what finding one costs can be measured with it.
+#[must_use]
+pub fn is_route(method: &Method, path: &str) -> bool {
+    matches!(find(method, path), Found::Route(..))
+}
+
 /// Finds the route for a method and a raw path. HEAD is GET without the body.
 pub(super) fn find<'a>(method: &Method, path: &'a str) -> Found<'a> {
     if is_odd(path) {
