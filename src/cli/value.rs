@@ -9,8 +9,8 @@ use jiff::{Span, SpanRelativeTo};
 use crate::admin::{lately, wire};
 use crate::meter::{Group, Step};
 use crate::types::{
-    AddressScope, DisplayName, KeyStatus, ModelId, ModelScope, NameError, RouteName, RouteScope, Timestamp,
-    network,
+    AddressScope, DisplayName, Gather, KeyStatus, ModelId, ModelScope, NameError, RouteName, RouteScope,
+    Timestamp, network,
 };
 
 /// When a key is to end, as typed.
@@ -136,7 +136,7 @@ pub(super) fn models(text: &str) -> Result<ModelScope, String> {
         return Ok(ModelScope::All);
     }
     let models = text.split(',').map(|model| model.trim().parse::<ModelId>());
-    let models: BTreeSet<_> = models.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    let models: BTreeSet<_> = models.try_gather().map_err(|error| error.to_string())?;
     Ok(ModelScope::Only(models))
 }
 
@@ -146,7 +146,7 @@ pub(super) fn routes(text: &str) -> Result<RouteScope, String> {
         return Ok(RouteScope::All);
     }
     let routes = text.split(',').map(|route| route.trim().parse::<RouteName>());
-    let routes: BTreeSet<_> = routes.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    let routes: BTreeSet<_> = routes.try_gather().map_err(|error| error.to_string())?;
     Ok(RouteScope::Only(routes))
 }
 
@@ -156,7 +156,7 @@ pub(super) fn addresses(text: &str) -> Result<AddressScope, String> {
         return Ok(AddressScope::All);
     }
     let networks = text.split(',').map(|one| network(one.trim()));
-    let networks: BTreeSet<_> = networks.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    let networks: BTreeSet<_> = networks.try_gather().map_err(|error| error.to_string())?;
     Ok(AddressScope::Only(networks))
 }
 

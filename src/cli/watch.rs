@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::admin::{Command, Reply, ServerStatus, UpstreamStatus};
-use crate::types::{Timestamp, Tokens};
+use crate::types::{Gather, Timestamp, Tokens};
 
 use super::args::Format;
 use super::desk::Desk;
@@ -94,7 +94,7 @@ impl Pace {
                 completion: since(old.tokens.completion, new.tokens.completion),
                 cached: since(old.tokens.cached, new.tokens.cached),
             },
-            errors: errors.filter(|(_, count)| *count > 0).collect(),
+            errors: errors.filter(|(_, count)| *count > 0).gather(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use ring::digest::{SHA256, digest};
 
 use super::{Config, Setting, table};
-use crate::types::Secret;
+use crate::types::{Gather, Secret};
 
 /// What a configuration said, to be compared with a later one. Of a key of a model server it has the digest.
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Said {
             .upstreams
             .iter()
             .filter_map(|upstream| Some((upstream.name.as_str(), fingerprint(upstream.api_key.as_ref()?))))
-            .collect();
+            .gather();
         let mut servers = BTreeMap::new();
         for setting in settings {
             if let Some((number, "name")) = numbered(&setting.path) {
@@ -74,7 +74,7 @@ impl Said {
             (own.map_or_else(plain, named), value)
         };
         let upstreams = config.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
-        Self { settings: settings.iter().map(line).collect(), upstreams }
+        Self { settings: settings.iter().map(line).gather(), upstreams }
     }
 
     /// What is different now.
@@ -92,7 +92,7 @@ impl Said {
             Name::Plain(_) => true,
             Name::Upstream(server, _) => before.contains(&server),
         };
-        let all: BTreeSet<&Name> = self.settings.keys().chain(now.settings.keys()).collect();
+        let all: BTreeSet<&Name> = self.settings.keys().chain(now.settings.keys()).gather();
         let differ = all.iter().filter(|name| self.settings.get(**name) != now.settings.get(**name));
         let (restart, rest): (Vec<&Name>, Vec<&Name>) =
             differ.filter(stays).copied().partition(|name| name.needs_restart());

@@ -20,7 +20,7 @@ use super::raw::{Raw, RawDashboard, RawLog, RawPrice, RawServer, RawUpstream, Ra
 use super::secret::{self, variable};
 use super::{Purpose, address, kind};
 use crate::tls::Trust;
-use crate::types::{Bounds, LimitKind, ModelId, ModelPrice, Prices, Secret, SignUp};
+use crate::types::{Bounds, Gather, LimitKind, ModelId, ModelPrice, Prices, Secret, SignUp};
 
 /// The shortest time between two checks of a server, in milliseconds.
 const HEALTH_MS_MIN: u128 = 10;
@@ -224,12 +224,12 @@ impl Judge<'_> {
         let aliases = raw.aliases.into_iter().filter_map(|(public, real)| {
             Some((self.model(&["upstream", number, "aliases", &public], &public)?, real.parse().ok()?))
         });
-        let aliases = aliases.collect();
+        let aliases = aliases.gather();
         let metadata = raw.metadata.into_iter().filter_map(|(model, extras)| {
             let first = extras.keys().next()?;
             Some((self.model(&["upstream", number, "metadata", &model, first], &model)?, extras))
         });
-        let metadata = metadata.collect();
+        let metadata = metadata.gather();
         let Located { address, prefix, name } = address::upstream(&raw.url).ok()?;
         if let (UpstreamAddress::Tcp { host, .. }, None, Some(_)) = (&address, &name, &api_key)
             && !address::is_near(host)
@@ -291,7 +291,7 @@ impl Judge<'_> {
             let named = self.model(&["models", "prices", model], model)?;
             Some((named, price(raw)))
         });
-        let models = models.collect();
+        let models = models.gather();
         let currency = Some(usage.currency.clone()).filter(|word| !word.is_empty());
         UsageConfig { retention: usage.retention.0, prices: Prices { models, currency } }
     }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use crate::types::Gather;
+
 use super::address;
 use super::fault::{Faults, Place};
 use super::kind::to_toml;
@@ -95,9 +97,9 @@ impl Layers {
         faults: &mut Faults,
     ) -> Self {
         let environment = from_environment(variables, &file, warnings, faults);
-        let upstreams: BTreeSet<usize> = file.upstreams().chain(environment.upstreams()).collect();
+        let upstreams: BTreeSet<usize> = file.upstreams().chain(environment.upstreams()).gather();
         let flags = from_flags(flags, upstreams.last().map_or(0, |last| last + 1), faults);
-        let upstreams: BTreeSet<usize> = upstreams.into_iter().chain(flags.upstreams()).collect();
+        let upstreams: BTreeSet<usize> = upstreams.into_iter().chain(flags.upstreams()).gather();
         Self([defaults(&upstreams), file, environment, flags])
     }
 
@@ -133,7 +135,8 @@ impl Layers {
 
     /// Every setting with its strongest value, as TOML, and where it comes from.
     pub(super) fn settings(&self) -> Vec<Setting> {
-        let all: BTreeMap<_, _> = self.0.iter().flat_map(|layer| &layer.entries).collect();
+        let all: BTreeMap<&Trail, &(Place, Option<Value>)> =
+            self.0.iter().flat_map(|layer| &layer.entries).gather();
         let line = |(trail, (place, value)): (&Trail, &(Place, Option<Value>))| {
             let value = to_toml(value.as_ref()?).to_string();
             Some(Setting { path: trail.join("."), value, origin: place.origin() })

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::types::{ClientName, Timestamp};
+use crate::types::{ClientName, Gather, Timestamp};
 
 /// An address and a client that used a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,8 +115,8 @@ impl KeyTrace {
     #[must_use]
     pub fn spread(&self, now: Timestamp) -> Option<Spread> {
         let lately = || self.users.iter().filter(|seen| seen.last_at.after(HINT_WINDOW) > now);
-        let clients = lately().map(|seen| seen.client.product()).collect::<BTreeSet<_>>().len();
-        let networks = lately().map(|seen| network(seen.address)).collect::<BTreeSet<_>>().len();
+        let clients = lately().map(|seen| seen.client.product()).gather::<BTreeSet<&str>>().len();
+        let networks = lately().map(|seen| network(seen.address)).gather::<BTreeSet<_>>().len();
         let is_many = clients >= CLIENTS_MANY || networks >= NETWORKS_MANY;
         is_many.then_some(Spread { clients, networks })
     }

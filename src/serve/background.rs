@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::{Future, pending};
+use std::pin::Pin;
 
 use tokio::task::{Id, JoinSet};
 
@@ -15,6 +16,8 @@ pub(super) struct Background {
 impl Background {
     /// Begins a task. `name` is what it is for, for the log.
     pub(super) fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        // One type for all of them: the runtime's part of a task is made anew for each type.
+        let task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
         self.names.insert(self.tasks.spawn(task).id(), name);
     }
 

@@ -12,7 +12,7 @@ use crate::admin::{
 use crate::meter::Meter;
 use crate::metrics::Metrics;
 use crate::registry::Problem;
-use crate::types::{Clock, ModelId, Timestamp};
+use crate::types::{Clock, Gather, ModelId, Timestamp};
 use crate::upstream::{ServedBy, ServerHealth, Step, Upstreams};
 
 use super::reload::Reloader;
@@ -69,7 +69,7 @@ impl Running for Myself {
             in_flight: figures.in_flight,
             waiting: figures.waiting,
             connections: figures.connections,
-            errors: figures.errors.into_iter().map(|(code, count)| (code.to_string(), count)).collect(),
+            errors: figures.errors.into_iter().map(|(code, count)| (code.to_string(), count)).gather(),
         }
     }
 

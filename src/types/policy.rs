@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use super::{Limit, LimitKind, Limits, ModelScope};
+use super::{Gather, Limit, LimitKind, Limits, ModelScope};
 
 /// A group of routes under /v1, by what a caller does with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -300,7 +300,7 @@ impl ModelScope {
     pub fn and(&self, other: &Self) -> Self {
         match (self, other) {
             (Self::All, both) | (both, Self::All) => both.clone(),
-            (Self::Only(one), Self::Only(two)) => Self::Only(one.intersection(two).cloned().collect()),
+            (Self::Only(one), Self::Only(two)) => Self::Only(one.intersection(two).cloned().gather()),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::RelayFault;
 use super::listing::Listing;
 use super::server::Server;
-use crate::types::{ModelId, ModelScope};
+use crate::types::{Gather, ModelId, ModelScope};
 
 /// A model in Ember's own list. Serializes to the object that `GET /v1/models` shows.
 #[derive(Debug, Clone, PartialEq)]
@@ -309,5 +309,5 @@ fn names<'a>(wanted: &'a Wanted, list: &'a [Listing]) -> BTreeMap<&'a ModelId, &
         [] => list.iter().map(|listing| &listing.id).collect(),
         models => models.iter().collect(),
     };
-    own.into_iter().map(|model| (model, model)).chain(&wanted.aliases).collect()
+    own.into_iter().map(|model| (model, model)).chain(&wanted.aliases).gather()
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{AddressScope, Limit, LimitKind, ModelScope, Policy, PolicyChanges, RouteScope, network};
+use crate::types::{
+    AddressScope, Gather, Limit, LimitKind, ModelId, ModelScope, Policy, PolicyChanges, RouteName,
+    RouteScope, network,
+};
 
 /// A limit: a number, the word `unlimited`, or null for the configuration's.
 #[derive(Clone, Serialize, Deserialize)]
@@ -46,7 +49,7 @@ impl PolicyJson {
             models: policy.models.names(),
             routes: policy.routes.names(),
             addresses: policy.addresses.names(),
-            limits: chosen.map(limit_member).collect(),
+            limits: chosen.map(limit_member).gather(),
         }
     }
 
@@ -67,7 +70,7 @@ impl PolicyChangesJson {
             models: changes.models.as_ref().map(ModelScope::names),
             routes: changes.routes.as_ref().map(RouteScope::names),
             addresses: changes.addresses.as_ref().map(AddressScope::names),
-            limits: changes.limits.iter().copied().map(limit_member).collect(),
+            limits: changes.limits.iter().copied().map(limit_member).gather(),
         }
     }
 
@@ -78,7 +81,7 @@ impl PolicyChangesJson {
             models: self.models.map(models).transpose()?,
             routes: self.routes.map(routes).transpose()?,
             addresses: self.addresses.map(addresses).transpose()?,
-            limits: self.limits.into_iter().map(limit).collect::<Result<_, _>>()?,
+            limits: self.limits.into_iter().map(limit).try_gather()?,
         })
     }
 }
@@ -108,18 +111,18 @@ fn limit((kind, limit): (String, Option<LimitJson>)) -> Result<(LimitKind, Limit
 
 fn models(names: Option<Vec<String>>) -> Result<ModelScope, String> {
     let Some(names) = names else { return Ok(ModelScope::All) };
-    let read = names.iter().map(|name| name.parse()).collect::<Result<_, _>>();
+    let read = names.iter().map(|name| name.parse::<ModelId>()).try_gather();
     read.map(ModelScope::Only).map_err(|error: crate::types::ModelIdError| format!("in 'models': {error}"))
 }
 
 fn routes(names: Option<Vec<String>>) -> Result<RouteScope, String> {
     let Some(names) = names else { return Ok(RouteScope::All) };
-    let read = names.iter().map(|name| name.parse()).collect::<Result<_, _>>();
+    let read = names.iter().map(|name| name.parse::<RouteName>()).try_gather();
     read.map(RouteScope::Only).map_err(|error: crate::types::UnknownRoute| format!("in 'routes': {error}"))
 }
 
 fn addresses(texts: Option<Vec<String>>) -> Result<AddressScope, String> {
     let Some(texts) = texts else { return Ok(AddressScope::All) };
-    let read = texts.iter().map(|text| network(text)).collect::<Result<_, _>>();
+    let read = texts.iter().map(|text| network(text)).try_gather();
     read.map(AddressScope::Only).map_err(|error| format!("in 'addresses': {error}"))
 }

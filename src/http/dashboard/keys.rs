@@ -1,6 +1,6 @@
 //! The table of keys: filtered, searched, sorted, page by page. Never: one key's life.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::admin::{Command, KeyView, Reply};
@@ -176,12 +176,16 @@ fn owners(is_admin: bool, chosen: &str) -> Vec<Choice> {
 }
 
 fn sort(keys: &mut [KeyView], by: &str) {
-    match by {
-        "name" => keys.sort_by_key(|key| (key.name.as_str().to_lowercase(), key.id)),
-        "used" => keys.sort_by_key(|key| (Reverse(key.last_used_at), Reverse(key.id))),
-        "expires" => keys.sort_by_key(|key| (key.expires_at.is_none(), key.expires_at, key.id)),
-        _ => keys.sort_by_key(|key| Reverse(key.id)),
-    }
+    let name = |key: &KeyView| key.name.as_str().to_lowercase();
+    let end = |key: &KeyView| (key.expires_at.is_none(), key.expires_at, key.id);
+    // One type of comparison, so one sorting routine and not four.
+    let order: &dyn Fn(&KeyView, &KeyView) -> Ordering = match by {
+        "name" => &|one, other| (name(one), one.id).cmp(&(name(other), other.id)),
+        "used" => &|one, other| (other.last_used_at, other.id).cmp(&(one.last_used_at, one.id)),
+        "expires" => &|one, other| end(one).cmp(&end(other)),
+        _ => &|one, other| other.id.cmp(&one.id),
+    };
+    keys.sort_by(order);
 }
 
 /// The rows of a page; a page beyond the end is the last one.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::admin::AdminError;
 use crate::types::{
-    AddressScope, Bounds, Key, Limit, LimitKind, ModelScope, Policy, PolicyChanges, RouteName, RouteScope,
-    Weight, network,
+    AddressScope, Bounds, Gather, Key, Limit, LimitKind, ModelId, ModelScope, Policy, PolicyChanges,
+    RouteName, RouteScope, Weight, network,
 };
 
 use super::fields::Fields;
@@ -48,8 +48,8 @@ pub(super) fn wanted_weight(form: &Fields) -> Result<Option<Weight>, AdminError>
 
 /// The form as it was sent, with all its faults.
 pub(super) fn sent(form: &Fields, served: Vec<String>, defaults: &Bounds) -> PolicyForm {
-    let chosen = form.all("model").map(str::to_string).collect();
-    let routes_chosen: BTreeSet<&str> = form.all("route").collect();
+    let chosen = form.all("model").map(str::to_string).gather();
+    let routes_chosen: BTreeSet<&str> = form.all("route").gather();
     let fields = LimitKind::ALL.map(|kind| TypedField {
         value: form.text(&field(kind)).to_string(),
         fault: shown(limit(form, kind)),
@@ -79,7 +79,7 @@ pub(super) fn of(policy: &Policy, served: Vec<String>, defaults: &Bounds) -> Pol
     let is_routed = policy.routes != RouteScope::All;
     finished(PolicyForm {
         is_limited: policy.models != ModelScope::All,
-        models: model_choices(served, &policy.models.names().unwrap_or_default().into_iter().collect()),
+        models: model_choices(served, &policy.models.names().unwrap_or_default().into_iter().gather()),
         models_fault: String::new(),
         is_routed,
         routes: route_choices(|route| is_routed && policy.routes.allows(route)),
@@ -123,7 +123,7 @@ pub(super) fn facts(policy: &Policy, defaults: &Bounds) -> PolicyFacts {
 }
 
 fn models(form: &Fields) -> Result<Option<ModelScope>, String> {
-    let chosen = form.all("model").map(str::parse).collect::<Result<BTreeSet<_>, _>>();
+    let chosen = form.all("model").map(str::parse::<ModelId>).try_gather::<BTreeSet<_>, _, _>();
     match form.text("scope") {
         "" => Ok(None),
         "only" => match chosen.map_err(|error: crate::types::ModelIdError| error.to_string())? {
@@ -135,7 +135,7 @@ fn models(form: &Fields) -> Result<Option<ModelScope>, String> {
 }
 
 fn routes(form: &Fields) -> Result<Option<RouteScope>, String> {
-    let chosen = form.all("route").map(str::parse).collect::<Result<BTreeSet<RouteName>, _>>();
+    let chosen = form.all("route").map(str::parse::<RouteName>).try_gather::<BTreeSet<_>, _, _>();
     match form.text("routes") {
         "" => Ok(None),
         "only" => match chosen.map_err(|error| error.to_string())? {
@@ -156,7 +156,7 @@ fn addresses(form: &Fields) -> Result<Option<AddressScope>, String> {
         let hint = "write one address or network a line, like 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32";
         network(part).map_err(|_| format!("{} is no address or network; {hint}", quoted(part)))
     };
-    let networks = parts.map(read).collect::<Result<BTreeSet<_>, _>>()?;
+    let networks = parts.map(read).try_gather::<BTreeSet<_>, _, _>()?;
     Ok(Some(if networks.is_empty() { AddressScope::All } else { AddressScope::Only(networks) }))
 }
 
@@ -263,7 +263,7 @@ fn weight_field() -> TypedField {
 
 fn model_choices(served: Vec<String>, chosen: &BTreeSet<String>) -> Vec<ModelChoice> {
     // A model that is served no more stays chosen until it is taken off.
-    let all: BTreeSet<String> = served.into_iter().chain(chosen.iter().cloned()).collect();
+    let all: BTreeSet<String> = served.into_iter().chain(chosen.iter().cloned()).gather();
     all.into_iter().map(|name| ModelChoice { is_chosen: chosen.contains(&name), name }).collect()
 }
 

@@ -5,7 +5,8 @@ use std::num::NonZeroU64;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    AddressScope, Limit, LimitKind, Limits, ModelId, ModelScope, Policy, RouteName, RouteScope, network,
+    AddressScope, Gather, Limit, LimitKind, Limits, ModelId, ModelScope, Policy, RouteName, RouteScope,
+    network,
 };
 
 /// A policy less its models, which the first version of a key had already.
@@ -39,13 +40,13 @@ impl PolicyV1 {
     pub(super) fn read(self, models: ModelScope) -> Option<Policy> {
         let routes = match self.routes {
             None => RouteScope::All,
-            Some(numbers) => RouteScope::Only(numbers.into_iter().map(route_of).collect::<Option<_>>()?),
+            Some(numbers) => RouteScope::Only(
+                numbers.into_iter().map(|number| route_of(number).ok_or(())).try_gather().ok()?,
+            ),
         };
         let addresses = match self.addresses {
             None => AddressScope::All,
-            Some(texts) => {
-                AddressScope::Only(texts.iter().map(|text| network(text).ok()).collect::<Option<_>>()?)
-            }
+            Some(texts) => AddressScope::Only(texts.iter().map(|text| network(text)).try_gather().ok()?),
         };
         let mut limits = Limits::default();
         for (kind, number) in self.limits {
@@ -59,8 +60,8 @@ pub(super) fn read_models(models: Option<Vec<String>>) -> Option<ModelScope> {
     match models {
         None => Some(ModelScope::All),
         Some(models) => {
-            let models = models.iter().map(|model| model.parse::<ModelId>().ok());
-            models.collect::<Option<_>>().map(ModelScope::Only)
+            let models = models.iter().map(|model| model.parse::<ModelId>());
+            models.try_gather().ok().map(ModelScope::Only)
         }
     }
 }
