@@ -104,12 +104,12 @@ impl Progress {
 
     /// The model is served, under this public name. Until this is said, the request is counted for no model: a caller
     /// can't make rows with names of his own.
-    pub fn is_for(&self, model: &str) {
+    pub fn is_for(&self, model: impl Into<Arc<str>>) {
         self.route().model = Some(model.into());
     }
 
     /// It is being sent to this model server.
-    pub fn sent_to(&self, upstream: &str) {
+    pub fn sent_to(&self, upstream: impl Into<Arc<str>>) {
         self.route().upstream = Some(upstream.into());
     }
 

@@ -2,7 +2,9 @@
 //! over all before them. Never: who owns it, whether it is valid.
 
 use std::fmt;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::branded;
@@ -58,6 +60,15 @@ impl Key {
     /// not be shown or kept.
     #[must_use]
     pub fn may_be_in(text: &str) -> bool {
+        Self::may_be_among(text.as_bytes())
+    }
+
+    /// The same for bytes of any kind.
+    #[must_use]
+    pub fn may_be_among(text: &[u8]) -> bool {
+        static BRAND: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(branded::BRAND));
+        let Some(at) = BRAND.find(text) else { return false };
+        let text = String::from_utf8_lossy(&text[at..]);
         let is_ours = |word: &str| {
             Environment::ALL.iter().any(|known| known.as_str() == word)
                 || TicketKind::ALL.iter().any(|known| known.as_str() == word)
