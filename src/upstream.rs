@@ -7,14 +7,18 @@ mod breaker;
 mod catalogue;
 mod choice;
 mod connect;
+mod connection;
 mod early;
 pub mod echo;
 mod endpoint;
 mod failures;
 mod fault;
+mod framing;
+mod head;
 mod headers;
 mod list_file;
 mod listing;
+mod outgoing;
 mod parts;
 mod pieces;
 mod pool;
@@ -214,7 +218,7 @@ impl Upstreams {
         let by = |one: Candidate| ServedBy {
             server: one.server.name.clone(),
             state: one.server.condition().state(),
-            model: one.real,
+            model: ModelId::clone(&one.real),
         };
         let served = self.catalogue.served().into_iter();
         served.map(|(name, by_whom)| Served { name, by: by_whom.into_iter().map(by).collect() }).collect()

@@ -110,7 +110,7 @@ impl Progress {
     }
 
     /// It is being sent to this model server.
-    pub fn sent_to(&self, upstream: &str) {
+    pub fn sent_to(&self, upstream: impl Into<Arc<str>>) {
         let upstream = upstream.into();
         self.route().upstream = Some(upstream);
     }

@@ -70,10 +70,15 @@ impl Key {
     /// not be shown or kept.
     #[must_use]
     pub fn may_be_in(text: &str) -> bool {
+        Self::may_be_among(text.as_bytes())
+    }
+
+    /// The same for bytes of any kind.
+    #[must_use]
+    pub fn may_be_among(text: &[u8]) -> bool {
         static BRAND: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(branded::BRAND));
-        if BRAND.find(text.as_bytes()).is_none() {
-            return false;
-        }
+        let Some(at) = BRAND.find(text) else { return false };
+        let text = String::from_utf8_lossy(&text[at..]);
         let is_ours = |word: &str| {
             Environment::ALL.iter().any(|known| known.as_str() == word)
                 || TicketKind::ALL.iter().any(|known| known.as_str() == word)

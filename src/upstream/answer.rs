@@ -3,64 +3,48 @@
 //! Whoever reads it drives its connection; dropped before its end, it closes the connection at once.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http_body::{Body, SizeHint};
-use hyper::body::Incoming;
+use http_body::SizeHint;
 
 use super::RelayFault;
 use super::pool::{Lease, Pool};
+use super::watch::Alarm;
 
 /// The body of an answer, with the connection that it comes over.
 pub(super) struct Answer {
-    body: Incoming,
+    /// None when all of it is read, or nothing more can come.
     lease: Option<Lease>,
     home: Option<Arc<Pool>>,
 }
 
 impl Answer {
-    /// The connection goes `home` after the last byte.
-    pub(super) fn new(body: Incoming, lease: Lease, home: Option<Arc<Pool>>) -> Self {
-        Self { body, lease: Some(lease), home }
+    /// The answer whose head was read from `lease`. The connection goes `home` after the last byte.
+    pub(super) fn new(lease: Lease, home: Option<Arc<Pool>>) -> Self {
+        Self { lease: Some(lease), home }
     }
 
     /// The next bytes, never empty; trailers are dropped.
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RelayFault>>> {
-        let mut driven = false;
-        loop {
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Ok(chunk) = frame.into_data()
-                        && !chunk.is_empty()
-                    {
-                        return Poll::Ready(Some(Ok(chunk)));
-                    }
-                }
-                Poll::Ready(Some(Err(_))) => {
-                    self.lease = None;
-                    return Poll::Ready(Some(Err(RelayFault::BrokeOff)));
-                }
-                Poll::Ready(None) => {
-                    self.go_home();
-                    return Poll::Ready(None);
-                }
-                Poll::Pending if driven => return Poll::Pending,
-                Poll::Pending => {
-                    if let Some(lease) = &mut self.lease {
-                        lease.drive(cx);
-                    }
-                    driven = true;
-                }
+        let Some(lease) = &mut self.lease else { return Poll::Ready(None) };
+        Poll::Ready(match ready!(lease.poll_body(cx)) {
+            Some(Ok(bytes)) => Some(Ok(bytes)),
+            Some(Err(_)) => {
+                self.lease = None;
+                Some(Err(RelayFault::BrokeOff))
             }
-        }
+            None => {
+                self.go_home();
+                None
+            }
+        })
     }
 
     /// Whether nothing more can come; the connection is free then.
     pub(super) fn is_whole(&mut self) -> bool {
-        let whole = self.body.is_end_stream();
+        let whole = self.lease.as_ref().is_none_or(|lease| lease.is_whole());
         if whole {
             self.go_home();
         }
@@ -69,7 +53,13 @@ impl Answer {
 
     /// How many bytes are to come, as far as the server said.
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let length = self.lease.as_ref().map_or(Some(0), |lease| lease.length());
+        length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    /// The alarm of whoever waits for the next bytes, as long as there may be any.
+    pub(super) fn alarm(&mut self) -> Option<&mut Alarm> {
+        self.lease.as_mut().map(|lease| &mut lease.alarm)
     }
 
     /// All of it.

@@ -71,7 +71,7 @@ impl Serialize for ModelEntry {
 #[derive(Clone)]
 pub(super) struct Candidate {
     pub(super) server: Arc<Server>,
-    pub(super) real: ModelId,
+    pub(super) real: Arc<ModelId>,
 }
 
 /// What the operator said about one server's models.
@@ -123,21 +123,29 @@ impl Told {
 
 #[derive(Default)]
 struct Routes {
-    models: BTreeMap<ModelId, Route>,
+    models: BTreeMap<ModelId, Known>,
     /// A server that might have more models has never been heard.
     unheard: bool,
 }
 
 impl Routes {
-    fn find(&self, model: &str) -> Result<&Route, RelayFault> {
+    fn find(&self, model: &str) -> Result<&Known, RelayFault> {
         let fault = if self.unheard { RelayFault::ModelsNotRead } else { RelayFault::UnknownModel };
         self.models.get(model).ok_or(fault)
     }
 }
 
-struct Route {
+/// A model that callers may ask for.
+pub(super) struct Route {
+    /// Its public name, to be kept by many.
+    pub(super) name: Arc<str>,
+    /// In the order they are configured; at least one.
+    pub(super) candidates: Vec<Candidate>,
+}
+
+struct Known {
     entry: ModelEntry,
-    candidates: Vec<Candidate>,
+    route: Arc<Route>,
 }
 
 impl Catalogue {
@@ -228,14 +236,14 @@ impl Catalogue {
     pub(super) fn entries(&self, scope: &ModelScope) -> Vec<ModelEntry> {
         let routes = self.routes();
         let allowed = routes.models.iter().filter(|(name, _)| scope.allows(name.as_str()));
-        allowed.map(|(_, route)| route.entry.clone()).collect()
+        allowed.map(|(_, known)| known.entry.clone()).collect()
     }
 
     pub(super) fn entry(&self, scope: &ModelScope, name: &str) -> Result<ModelEntry, RelayFault> {
         if !scope.allows(name) {
             return Err(RelayFault::UnknownModel);
         }
-        self.routes().find(name).map(|route| route.entry.clone())
+        self.routes().find(name).map(|known| known.entry.clone())
     }
 
     /// Whether some server has the model.
@@ -243,20 +251,28 @@ impl Catalogue {
         self.routes().models.contains_key(model)
     }
 
+    /// The way to a model.
+    pub(super) fn find(&self, model: &str) -> Result<Arc<Route>, RelayFault> {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        routes.find(model).map(|known| Arc::clone(&known.route))
+    }
+
     /// The servers that have a model, in the order they are configured; at least one.
     pub(super) fn candidates(&self, model: &str) -> Result<Vec<Candidate>, RelayFault> {
-        self.routes().find(model).map(|route| route.candidates.clone())
+        self.find(model).map(|route| route.candidates.clone())
     }
 
     /// Every public name with the servers that have it, in the order they are asked.
     pub(super) fn served(&self) -> Vec<(ModelId, Vec<Candidate>)> {
         let routes = self.routes();
-        routes.models.iter().map(|(name, route)| (name.clone(), route.candidates.clone())).collect()
+        let candidates = |known: &Known| known.route.candidates.clone();
+        routes.models.iter().map(|(name, known)| (name.clone(), candidates(known))).collect()
     }
 
     /// How many public names lead to the server.
     pub(super) fn count_of(&self, server: &Arc<Server>) -> usize {
-        let leads = |route: &&Route| route.candidates.iter().any(|one| Arc::ptr_eq(&one.server, server));
+        let leads =
+            |known: &&Known| known.route.candidates.iter().any(|one| Arc::ptr_eq(&one.server, server));
         self.routes().models.values().filter(leads).count()
     }
 
@@ -280,10 +296,11 @@ fn keep_ages(known: &[Listing], list: &mut [Listing]) {
 
 /// A name that the operator gave to models of some servers leads to these only, whatever other servers' lists say.
 fn routes(wanted: &[Wanted], lists: &[Option<Vec<Listing>>], since: i64) -> Routes {
-    let mut routes = Routes::default();
+    let mut models: BTreeMap<ModelId, (ModelEntry, Vec<Candidate>)> = BTreeMap::new();
+    let mut unheard = false;
     let stated: HashSet<&ModelId> = wanted.iter().flat_map(Wanted::stated).collect();
     for (wanted, list) in wanted.iter().zip(lists) {
-        routes.unheard |= wanted.models.is_empty() && list.is_none();
+        unheard |= wanted.models.is_empty() && list.is_none();
         let listings: HashMap<&ModelId, &Listing> =
             list.iter().flatten().map(|listing| (&listing.id, listing)).collect();
         for (name, real) in names(wanted, list.as_deref().unwrap_or_default()) {
@@ -292,15 +309,16 @@ fn routes(wanted: &[Wanted], lists: &[Option<Vec<Listing>>], since: i64) -> Rout
             }
             let listing = listings.get(real).copied();
             let metadata = wanted.metadata.get(name.as_str());
-            let candidate = Candidate { server: Arc::clone(&wanted.server), real: real.clone() };
-            let route = routes.models.entry(name.clone()).or_insert_with(|| Route {
-                entry: ModelEntry::new(name, listing, metadata, since),
-                candidates: Vec::new(),
-            });
-            route.candidates.push(candidate);
+            let candidate = Candidate { server: Arc::clone(&wanted.server), real: Arc::new(real.clone()) };
+            let entry = || (ModelEntry::new(name, listing, metadata, since), Vec::new());
+            models.entry(name.clone()).or_insert_with(entry).1.push(candidate);
         }
     }
-    routes
+    let known = |(name, (entry, candidates)): (ModelId, _)| {
+        let route = Arc::new(Route { name: name.as_str().into(), candidates });
+        (name, Known { entry, route })
+    };
+    Routes { models: models.into_iter().map(known).collect(), unheard }
 }
 
 /// A server's models: the public name of each, and its own. An alias wins over a model of the same name.

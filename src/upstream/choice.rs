@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::RelayFault;
-use super::catalogue::{Candidate, Catalogue};
+use super::catalogue::{Candidate, Catalogue, Route};
 use super::report::{InLine, ReportHandle};
 use super::server::{Server, ServerSlot, Standing};
 use super::slots::{Asker, Slot, Wait};
@@ -19,11 +19,14 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 /// The servers that a request may still go to.
 pub(super) struct Choice {
+    /// The model, and all servers that had it at first.
+    route: Arc<Route>,
+    /// Those that are left; none before they were listed.
     left: Vec<Candidate>,
+    is_listed: bool,
     asker: Asker,
-    /// Where they are taken from, by this name.
+    /// Where they are taken from.
     catalogue: Arc<Catalogue>,
-    model: String,
     /// Which generation of servers it is made among.
     generation: u64,
     /// Those that saw nothing of the request.
@@ -61,9 +64,18 @@ impl Choice {
     /// [`RelayFault::UnknownModel`], [`RelayFault::ModelsNotRead`].
     pub(super) fn among(catalogue: &Arc<Catalogue>, model: &str, asker: Asker) -> Result<Self, RelayFault> {
         let generation = catalogue.generation();
-        let left = catalogue.candidates(model)?;
-        let (catalogue, model) = (Arc::clone(catalogue), model.to_string());
-        Ok(Self { left, asker, catalogue, model, generation, tried: Vec::new(), waits_since: None })
+        let route = catalogue.find(model)?;
+        Ok(Self::of(Arc::clone(catalogue), route, asker, generation))
+    }
+
+    fn of(catalogue: Arc<Catalogue>, route: Arc<Route>, asker: Asker, generation: u64) -> Self {
+        let (left, tried) = (Vec::new(), Vec::new());
+        Self { route, left, is_listed: false, asker, catalogue, generation, tried, waits_since: None }
+    }
+
+    /// The model's public name.
+    pub(super) fn model(&self) -> &Arc<str> {
+        &self.route.name
     }
 
     /// Chooses anew, among all that have the model now and saw nothing of the request yet, when the servers were
@@ -73,9 +85,9 @@ impl Choice {
         if std::mem::replace(&mut self.generation, generation) == generation {
             return false;
         }
-        let mut left = self.catalogue.candidates(&self.model).unwrap_or_default();
+        let mut left = self.catalogue.candidates(&self.route.name).unwrap_or_default();
         left.retain(|one| !self.tried.iter().any(|tried| Arc::ptr_eq(tried, &one.server)));
-        self.left = left;
+        (self.left, self.is_listed) = (left, true);
         !self.left.is_empty()
     }
 
@@ -86,14 +98,40 @@ impl Choice {
 
     /// Whether no server is left that takes requests.
     pub(super) fn is_empty(&self) -> bool {
-        self.left.iter().all(|one| one.server.is_drained())
+        let left = if self.is_listed { &self.left } else { &self.route.candidates };
+        left.iter().all(|one| one.server.is_drained())
+    }
+
+    /// All that have the model are left as long as none was taken.
+    fn list(&mut self) {
+        if !std::mem::replace(&mut self.is_listed, true) {
+            self.left.clone_from(&self.route.candidates);
+        }
     }
 
     /// One that has a slot now. As long as some are well, it is one of them, and of the best priority.
     pub(super) fn free(&mut self) -> Option<Chosen> {
+        if !self.is_listed
+            && let Some(chosen) = self.only()
+        {
+            self.is_listed = true;
+            return Some(chosen);
+        }
+        self.list();
         let preferred = self.sort();
         let tier = self.tier_behind(None, preferred)?;
         self.free_among(tier, preferred.well)
+    }
+
+    /// The only one that there is, when it has a slot and all is well with it: then there is nothing to compare.
+    fn only(&self) -> Option<Chosen> {
+        let [only] = self.route.candidates.as_slice() else { return None };
+        if !only.server.is_plainly_well() {
+            return None;
+        }
+        let slot = only.server.slots.take(self.asker)?;
+        only.server.takes_turn(only.server.turn());
+        Some(Chosen { slot: ServerSlot::new(Arc::clone(&only.server), slot), candidate: only.clone() })
     }
 
     /// One that has a slot, as soon as it has: in line at all that are well and of the best priority. Where there is no
@@ -104,6 +142,7 @@ impl Choice {
     /// # Errors
     /// [`RelayFault::Overloaded`], [`RelayFault::Drained`].
     pub(super) async fn wait(&mut self, report: &ReportHandle) -> Result<Chosen, RelayFault> {
+        self.list();
         let began = *self.waits_since.get_or_insert_with(Instant::now);
         let (mut past, mut backlog) = (None, None);
         let mut line = self.left.first().map(|one| Line::new(self.asker, one.server.changes(), began));

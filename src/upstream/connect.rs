@@ -22,17 +22,17 @@ const ADDRESSES_MAX: usize = 16;
 ///
 /// # Errors
 /// [`RelayFault::Unreachable`], [`RelayFault::TlsFailed`] or [`RelayFault::Timeout`].
-pub(super) async fn connect(address: &Address, timeout: Duration) -> Result<Box<dyn Wire>, RelayFault> {
+pub(super) async fn connect(address: &Address, timeout: Duration) -> Result<Wire, RelayFault> {
     let until = deadline(Instant::now(), timeout);
     let connecting = async {
-        Ok::<Box<dyn Wire>, RelayFault>(match address {
-            Address::Tcp { host, port } => Box::new(connect_tcp(host, *port).await.map_err(fault_of)?),
+        Ok::<Wire, RelayFault>(match address {
+            Address::Tcp { host, port } => Wire::Tcp(connect_tcp(host, *port).await.map_err(fault_of)?),
             Address::Tls(secure) => {
                 let stream = connect_tcp(secure.host(), secure.port()).await.map_err(fault_of)?;
-                Box::new(secure.shake_hands(stream).await?)
+                Wire::Tls(Box::new(secure.shake_hands(stream).await?))
             }
-            Address::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(fault_of)?),
-            Address::Echo(settings) => Box::new(echo::connect(*settings)),
+            Address::Unix(path) => Wire::Unix(UnixStream::connect(path).await.map_err(fault_of)?),
+            Address::Echo(settings) => Wire::Echo(echo::connect(*settings)),
         })
     };
     timeout_at(until, connecting).await.unwrap_or(Err(RelayFault::Timeout))

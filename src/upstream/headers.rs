@@ -1,37 +1,51 @@
 //! Which headers cross, in each direction: allow-lists, so that what nobody thought of stays outside.
 //! Never: the caller's credentials.
 
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
-};
-use http::{HeaderMap, Response};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, Uri};
 
+use super::head::Head;
 use super::server::Server;
 use crate::types::Key;
 
 /// The vendor's own, in both directions.
 const VENDOR: &str = "openai-";
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// What almost every answer is.
+const USUAL_TYPES: [&str; 3] = ["application/json", "text/event-stream", "text/event-stream; charset=utf-8"];
+/// With the vendor's, and those that Ember puts in.
+const HEADERS_BACK: usize = 12;
 
-/// The headers of a request to `server`, made from the caller's.
-pub(super) fn to_server(caller: &HeaderMap, request_id: &HeaderValue, server: &Server) -> HeaderMap {
-    let mut headers = server.own_headers();
-    headers.insert(ACCEPT_ENCODING, IDENTITY);
-    headers.insert(REQUEST_ID, request_id.clone());
-    for (name, value) in caller {
-        let known = *name == CONTENT_TYPE || *name == ACCEPT || *name == USER_AGENT;
-        if (known || is_allowed_in(name.as_str())) && !has_key(value) {
-            headers.append(name, value.clone());
-        }
-    }
-    headers
+/// The beginning of a request's head: its line, and whom it is for.
+pub(super) fn begin(method: &str, target: &Uri, host: &HeaderValue) -> Vec<u8> {
+    let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
+    line(&mut head, "host", host.as_bytes());
+    head
 }
 
-/// Whether a caller has put a key where none belongs.
-fn has_key(value: &HeaderValue) -> bool {
-    let text = String::from_utf8_lossy(value.as_bytes());
-    Key::may_be_in(&text)
+/// One header. Nothing that has line ends in it may come here: names and values of `http` have none.
+pub(super) fn line(head: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        head.extend_from_slice(part);
+    }
+}
+
+/// The length of the body, and the end of the head.
+pub(super) fn end(head: &mut Vec<u8>, length: usize) {
+    line(head, "content-length", itoa::Buffer::new().format(length).as_bytes());
+    head.extend_from_slice(b"\r\n");
+}
+
+/// The headers of a request to a server that are made from the caller's.
+pub(super) fn to_server(caller: &HeaderMap, request_id: &HeaderValue, head: &mut Vec<u8>) {
+    line(head, "x-request-id", request_id.as_bytes());
+    for (name, value) in caller {
+        let known = *name == CONTENT_TYPE || *name == ACCEPT || *name == USER_AGENT;
+        // A key may be there, where none belongs.
+        if (known || is_allowed_in(name.as_str())) && !Key::may_be_among(value.as_bytes()) {
+            line(head, name.as_str(), value.as_bytes());
+        }
+    }
 }
 
 fn is_allowed_in(name: &str) -> bool {
@@ -39,39 +53,56 @@ fn is_allowed_in(name: &str) -> bool {
 }
 
 /// The headers of the server's answer that go back to the caller.
-pub(super) fn from_server(answer: &HeaderMap, server: &Server) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
-    for (name, value) in answer {
-        let allowed = *name == CONTENT_TYPE || *name == RETRY_AFTER || is_allowed_back(name.as_str());
-        if allowed && !server.leaks_in(value.as_bytes()) {
-            headers.append(name, value.clone());
+pub(super) fn from_server(answer: &Head, server: &Server) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(HEADERS_BACK);
+    for (name, value) in answer.headers() {
+        let Some(name) = allowed_back(name) else { continue };
+        if let Some(shared) = shared(answer, value).filter(|_| !server.leaks_in(value)) {
+            headers.append(name, shared);
         }
     }
     headers
 }
 
-fn is_allowed_back(name: &str) -> bool {
-    name == "server-timing" || name.starts_with(VENDOR)
+fn allowed_back(name: &str) -> Option<HeaderName> {
+    let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str());
+    match name.len() {
+        11 if is(&RETRY_AFTER) => Some(RETRY_AFTER),
+        12 if is(&CONTENT_TYPE) => Some(CONTENT_TYPE),
+        13 if is(&SERVER_TIMING) => Some(SERVER_TIMING),
+        _ => {
+            let start = name.as_bytes().get(..VENDOR.len())?;
+            let is_vendors = start.eq_ignore_ascii_case(VENDOR.as_bytes());
+            is_vendors.then(|| HeaderName::from_bytes(name.as_bytes()).ok()).flatten()
+        }
+    }
+}
+
+/// A value of the head that is not copied, and keeps nothing of it where that is not needed.
+fn shared(answer: &Head, value: &[u8]) -> Option<HeaderValue> {
+    let usual = USUAL_TYPES.iter().find(|usual| usual.as_bytes() == value);
+    usual.map_or_else(
+        || HeaderValue::from_maybe_shared(answer.share(value)).ok(),
+        |usual| Some(HeaderValue::from_static(usual)),
+    )
 }
 
 /// Whether the answer's body is not written plainly, although that was asked for.
-pub(super) fn is_encoded<B>(answer: &Response<B>) -> bool {
-    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    !answer.headers().get_all(CONTENT_ENCODING).iter().all(plain)
+pub(super) fn is_encoded(answer: &Head) -> bool {
+    answer.all("content-encoding").any(|value| !value.eq_ignore_ascii_case(b"identity"))
 }
 
 /// Whether the answer is a stream of server-sent events.
-pub(super) fn is_event_stream<B>(answer: &Response<B>) -> bool {
-    is_of_type(answer.headers(), b"text/event-stream")
+pub(super) fn is_event_stream(answer: &Head) -> bool {
+    answer.all("content-type").next().is_some_and(|value| is_of_type(value, b"text/event-stream"))
 }
 
 /// Whether a body is JSON, by its headers.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    is_of_type(headers, b"application/json")
+    headers.get(CONTENT_TYPE).is_some_and(|value| is_of_type(value.as_bytes(), b"application/json"))
 }
 
-fn is_of_type(headers: &HeaderMap, wanted: &[u8]) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
-    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+fn is_of_type(value: &[u8], wanted: &[u8]) -> bool {
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(wanted)
 }

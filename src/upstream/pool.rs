@@ -1,34 +1,28 @@
 //! Connections to one model server: leased to one request at a time, kept for a moment between requests.
 //! Never: which server, what is sent.
-//!
-//! A connection has no task of its own: whoever leases it drives it, so dropping the lease closes the socket there
-//! and then.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Waker};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
+use super::RelayFault;
+use super::connection::{Connection, Unanswered};
 use super::pieces::Pieces;
-use super::wire::{Probe, Probed, Wire};
+use super::wire::{Look, Wire};
 
 /// How long a connection is kept without a request: uvicorn closes its own after 5 s.
 const IDLE_MAX: Duration = Duration::from_secs(3);
 /// How many are kept.
 const IDLE_COUNT_MAX: usize = 64;
-/// The longest head of an answer.
-const HEAD_BYTES_MAX: usize = 64 << 10;
-
-type Driver = Connection<TokioIo<Probed>, Pieces>;
+/// One that was used so lately is believed to be as it was, when it has earned that.
+const HOT: Duration = Duration::from_millis(1);
+/// So many times in a row the kernel knew of nothing.
+const LOOKS_MIN: u32 = 16;
+/// How long nothing is believed after a kept connection was not as it should be.
+const WARY: Duration = Duration::from_secs(60);
 
 /// The connections of one server that have nothing to do.
 #[derive(Default)]
@@ -41,32 +35,48 @@ struct Idle {
     /// The longest unused first.
     leases: Vec<(Instant, Lease)>,
     swept: bool,
+    /// Until when the kernel is always asked.
+    wary_until: Option<Instant>,
 }
 
 /// A connection in the hands of one request. Closes when dropped.
 pub(super) struct Lease {
-    sender: SendRequest<Pieces>,
-    connection: Option<Box<Driver>>,
-    probe: Probe,
+    connection: Box<Connection>,
+    /// How many times the kernel knew of nothing when it was taken.
+    looks: u32,
 }
 
 impl Pool {
     /// A connection that was used last and is still alive, as far as one can tell without writing.
+    ///
+    /// What came since the last answer would be taken for the next one, and a connection that was closed loses a request;
+    /// so the kernel is asked, which knows both. One that was used a moment ago is left to the runtime: but only when the
+    /// kernel had nothing to say of it many times, and not for a while after any connection of this server was found
+    /// otherwise.
     pub(super) fn take(&self) -> Option<Lease> {
         let now = Instant::now();
         loop {
-            let (since, mut lease) = self.lock().leases.pop()?;
-            if now < since + IDLE_MAX && lease.is_alive() {
+            let (is_hot, mut lease) = self.lock().pop(now)?;
+            let look = if is_hot && lease.looks >= LOOKS_MIN { Look::Runtime } else { Look::Kernel };
+            if lease.is_quiet(look) {
+                lease.looks = lease.looks.saturating_add(1);
                 return Some(lease);
             }
+            self.is_wary();
         }
+    }
+
+    /// A kept connection was not as it should be.
+    pub(super) fn is_wary(&self) {
+        self.lock().wary_until = Some(Instant::now() + WARY);
     }
 
     /// Keeps a connection whose answer was read whole, if it can be used again.
     pub(super) fn keep(self: &Arc<Self>, mut lease: Lease) {
-        if !lease.is_idle() {
+        if !lease.is_reusable() {
             return;
         }
+        lease.rest();
         let mut idle = self.lock();
         if idle.leases.len() == IDLE_COUNT_MAX {
             idle.leases.remove(0);
@@ -92,6 +102,15 @@ impl Pool {
     }
 }
 
+impl Idle {
+    /// The one used last, if that is not too long ago; and whether it is still hot.
+    fn pop(&mut self, now: Instant) -> Option<(bool, Lease)> {
+        let (since, lease) = self.leases.pop_if(|(since, _)| now < *since + IDLE_MAX)?;
+        let is_wary = self.wary_until.is_some_and(|until| now < until);
+        Some((!is_wary && now < since + HOT, lease))
+    }
+}
+
 async fn sweep(pool: Weak<Pool>) {
     let mut next = Some(Instant::now() + IDLE_MAX);
     while let Some(at) = next {
@@ -102,52 +121,35 @@ async fn sweep(pool: Weak<Pool>) {
 
 impl Lease {
     /// Speaks HTTP/1.1 over a new connection.
-    pub(super) async fn open(wire: Box<dyn Wire>) -> hyper::Result<Self> {
-        let (wire, probe) = Probed::new(wire);
-        let (sender, connection) =
-            Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(wire)).await?;
-        Ok(Self { sender, connection: Some(Box::new(connection)), probe })
+    pub(super) fn new(wire: Wire) -> Self {
+        Self { connection: Box::new(Connection::new(wire)), looks: 0 }
     }
 
     /// Sends a request and waits for the head of its answer.
     ///
     /// # Errors
-    /// With the request when not a byte of it was written.
-    pub(super) async fn send(
-        &mut self,
-        request: Request<Pieces>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Pieces>>> {
-        let mut answer = pin!(self.sender.try_send_request(request));
-        poll_fn(|cx| {
-            self.drive(cx);
-            answer.as_mut().poll(cx)
+    /// [`RelayFault::BrokeOff`], [`RelayFault::Invalid`].
+    pub(super) async fn send(&mut self, head: &[u8], pieces: Pieces) -> Result<(), RelayFault> {
+        self.begin(|out| out.extend_from_slice(head), pieces);
+        let answered = poll_fn(|cx| self.poll_head(cx)).await;
+        answered.map_err(|why| match why {
+            Unanswered::Invalid => RelayFault::Invalid,
+            Unanswered::Unsent | Unanswered::BrokeOff => RelayFault::BrokeOff,
         })
-        .await
     }
+}
 
-    /// Lets the connection read and write.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(connection) = &mut self.connection
-            && Pin::new(connection).poll(cx).is_ready()
-        {
-            self.connection = None;
-        }
+impl Deref for Lease {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
     }
+}
 
-    /// Whether it waits for a request, and the kernel knows of no byte and no end that came meanwhile: what the
-    /// runtime has not heard of would else be taken for the next answer.
-    fn is_alive(&mut self) -> bool {
-        self.probe.set(true);
-        let alive = self.is_idle();
-        self.probe.set(false);
-        alive
-    }
-
-    /// Whether it waits for a request. Forgets the task that drove it.
-    fn is_idle(&mut self) -> bool {
-        let Some(connection) = &mut self.connection else { return false };
-        let driven = pin!(unconstrained(Pin::new(connection))).poll(&mut Context::from_waker(Waker::noop()));
-        driven.is_pending() && self.sender.is_ready()
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
     }
 }
 
@@ -156,16 +158,16 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
-    async fn lease() -> (Lease, DuplexStream) {
+    fn lease() -> (Lease, DuplexStream) {
         let (here, there) = duplex(64);
-        (Lease::open(Box::new(here)).await.unwrap(), there)
+        (Lease::new(Wire::Echo(here)), there)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_kept_connection_is_closed_after_three_seconds() {
         let pool: Arc<Pool> = Arc::default();
         for _ in 0..2 {
-            let (lease, mut there) = lease().await;
+            let (lease, mut there) = lease();
             let begin = Instant::now();
             pool.keep(lease);
             assert_eq!(there.read(&mut [0; 8]).await.unwrap(), 0);
@@ -176,13 +178,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_closed_or_is_too_old_is_not_given_out() {
         let pool: Arc<Pool> = Arc::default();
-        let (closed, there) = lease().await;
+        let (closed, there) = lease();
         pool.keep(closed);
         drop(there);
         assert!(pool.take().is_none());
 
         let (_there, old) = {
-            let (lease, there) = lease().await;
+            let (lease, there) = lease();
             (there, lease)
         };
         pool.lock().leases.push((Instant::now(), old));
@@ -195,7 +197,7 @@ mod tests {
         let pool: Arc<Pool> = Arc::default();
         let mut others = Vec::new();
         for _ in 0..=IDLE_COUNT_MAX {
-            let (lease, there) = lease().await;
+            let (lease, there) = lease();
             pool.keep(lease);
             others.push(there);
         }

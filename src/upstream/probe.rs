@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -57,8 +56,6 @@ async fn probe_one(server: &Server, discovering: bool) -> Probe {
 }
 
 async fn answers_anyone(server: &Server) -> bool {
-    let mut headers = server.own_headers();
-    headers.remove(AUTHORIZATION);
-    let answer = ask(&server.address, server.models_uri.clone(), headers).await;
+    let answer = ask(&server.address, server.head_of_anyone(&server.models_uri)).await;
     answer.is_ok_and(|(status, _)| status.is_success())
 }

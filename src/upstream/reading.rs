@@ -6,8 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, HOST};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderValue, StatusCode, Uri};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -76,11 +75,8 @@ pub async fn discover(ports: &[(&str, u16)]) -> Discovered {
 
 async fn found_at(port: u16) -> Option<Found> {
     let address = Address::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port };
-    let mut headers = HeaderMap::new();
-    if let Ok(host) = HeaderValue::try_from(address.to_string()) {
-        headers.insert(HOST, host);
-    }
-    let asking = ask(&address, Uri::from_static("/v1/models"), headers);
+    let host = HeaderValue::try_from(address.to_string()).ok()?;
+    let asking = ask(&address, headers::begin("GET", &Uri::from_static("/v1/models"), &host));
     match timeout(DISCOVERY_TIMEOUT, asking).await {
         Ok(Ok((StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _))) => Some(Found::Locked),
         Ok(Ok((status, body))) if status.is_success() => Listing::read_all(&body).map(|_| Found::Server),
@@ -224,7 +220,7 @@ async fn in_time<T>(check: impl Future<Output = Result<T, RelayFault>>) -> Resul
 
 /// What a server says of itself on its health path.
 pub(super) async fn health_of(server: &Server, uri: &Uri) -> Result<(), RelayFault> {
-    let (status, _) = ask(&server.address, uri.clone(), server.own_headers()).await?;
+    let (status, _) = ask(&server.address, server.head_for(uri)).await?;
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
             Err(RelayFault::AuthRefused)
@@ -236,7 +232,7 @@ pub(super) async fn health_of(server: &Server, uri: &Uri) -> Result<(), RelayFau
 
 /// A server's list. A server whose models are listed by hand need not have one: it is up when it answers at all.
 pub(super) async fn list_of(server: &Server, discovering: bool) -> Result<Option<Vec<Listing>>, RelayFault> {
-    let (status, body) = ask(&server.address, server.models_uri.clone(), server.own_headers()).await?;
+    let (status, body) = ask(&server.address, server.head_for(&server.models_uri)).await?;
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
             return Err(RelayFault::AuthRefused);
@@ -248,27 +244,18 @@ pub(super) async fn list_of(server: &Server, discovering: bool) -> Result<Option
     if is_up && !server.leaks_in(&body) { Ok(list) } else { Err(RelayFault::Invalid) }
 }
 
-/// Asks for a list over a connection of its own.
-pub(super) async fn ask(
-    address: &Address,
-    uri: Uri,
-    mut headers: HeaderMap,
-) -> Result<(StatusCode, Bytes), RelayFault> {
-    let wire = connect(address, READING_TIMEOUT).await?;
-    let mut lease = Lease::open(wire).await.map_err(|_| RelayFault::Unreachable)?;
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let mut request = Request::new(Pieces::none());
-    *request.uri_mut() = uri;
-    *request.headers_mut() = headers;
-    let fault =
-        |error: &hyper::Error| if error.is_parse() { RelayFault::Invalid } else { RelayFault::BrokeOff };
-    let head = lease.send(request).await.map_err(|error| fault(error.error()))?;
-    if headers::is_encoded(&head) {
+/// Asks for what a head begins to ask for, over a connection of its own.
+pub(super) async fn ask(address: &Address, mut head: Vec<u8>) -> Result<(StatusCode, Bytes), RelayFault> {
+    let mut lease = Lease::new(connect(address, READING_TIMEOUT).await?);
+    headers::line(&mut head, "accept", b"application/json");
+    headers::line(&mut head, "accept-encoding", b"identity");
+    head.extend_from_slice(b"\r\n");
+    lease.send(&head, Pieces::None).await?;
+    if headers::is_encoded(lease.head()) {
         return Err(RelayFault::Invalid);
     }
-    let status = head.status();
-    let body = Answer::new(head.into_body(), lease, None).collect(LIST_BYTES_MAX).await?;
+    let status = lease.head().status();
+    let body = Answer::new(lease, None).collect(LIST_BYTES_MAX).await?;
     Ok((status, body))
 }
 

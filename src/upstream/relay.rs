@@ -1,19 +1,20 @@
 //! A request on its way to a model server, until the head of the answer is there. Never: the caller's key, words or
 //! status codes of Ember's own.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::body::{RequestFacts, apply};
 use super::choice::{Choice, Chosen};
 use super::connect::connect;
+use super::connection::Unanswered;
 use super::early::Rest;
 use super::headers;
 use super::pieces::Pieces;
@@ -24,11 +25,10 @@ use super::server::{Blame, Server, ServerSlot};
 use super::slots::Asker;
 use super::tap::SseTap;
 use super::verdict::{Attempt, judge, learn, searched};
-use super::watch::{Patience, Signals, StopSignal, deadline};
+use super::watch::{DEAF, Patience, Signals, StopSignal, deadline};
 use super::{Endpoint, RelayFault, Upstreams};
 use crate::gate::Pass;
-use crate::meter::Progress;
-use crate::types::{AnswerKind, KeyId, ModelId, Tokens};
+use crate::types::{AnswerKind, ModelId, Tokens};
 
 /// What a caller asks of a model.
 pub struct RelayRequest {
@@ -70,118 +70,48 @@ impl Upstreams {
     ///
     /// # Errors
     /// [`RelayFault`], when no answer may be shown; the request is settled then.
-    pub async fn relay(&self, pass: Pass, request: RelayRequest) -> Result<Reply, RelayFault> {
-        let signals = Signals { cut: pass.caller().cut(), stop: request.stop };
-        let asker = Asker { key: pass.caller().key(), weight: pass.caller().weight() };
-        let started = Instant::now();
-        let mut settlement = Settlement::new(pass, request.report.clone(), started);
-        let job = Job {
-            endpoint: request.endpoint,
-            headers: request.headers,
-            request_id: request.request_id,
-            body: request.body,
-            facts: request.facts,
-            started,
-            report: request.report,
-            progress: settlement.progress().clone(),
-            key: asker.key,
-        };
-        let choice = match Choice::among(&self.catalogue, settlement.pass().model().as_str(), asker) {
-            Ok(choice) => {
-                job.progress.is_for(settlement.pass().model().shared());
-                choice
+    pub fn relay(
+        &self,
+        pass: Pass,
+        request: RelayRequest,
+    ) -> impl Future<Output = Result<Reply, RelayFault>> + Send + '_ {
+        // Made here, so that the future has it once, and not as its arguments as well.
+        let mut course = Course::new(pass, request);
+        async move {
+            let model = course.settlement.pass().model().as_str();
+            let mut choice = match Choice::among(&self.catalogue, model, course.asker) {
+                Ok(choice) => choice,
+                Err(fault) => return Err(course.refuse(fault)),
+            };
+            course.settlement.progress().is_for(Arc::clone(choice.model()));
+            match course.at_once(&mut choice).await {
+                Ok(Some(answered)) => Ok(course.reply(answered)),
+                Ok(None) => Box::pin(course.after_waiting(choice)).await,
+                Err(fault) => Err(course.refuse(fault)),
             }
-            Err(fault) => {
-                settlement.settle_unanswered(fault.ending());
-                return Err(fault);
-            }
-        };
-        let mut course = Course { job, choice, signals, settlement };
-        match course.at_once().await {
-            Ok(Some(answered)) => Ok(course.reply(answered)),
-            Ok(None) => course.after_waiting(request.keepalive_after).await,
-            Err(fault) => Err(course.refuse(fault)),
         }
     }
 }
 
-/// A request with all that hangs on it, until the head of the answer is there.
+/// A request with all that hangs on it, until the head of the answer is there. It may be sent to one server after the
+/// other.
 struct Course {
-    job: Job,
-    choice: Choice,
-    signals: Signals,
-    settlement: Settlement,
-}
-
-impl Course {
-    /// The answer of a server that has a slot now; none when all that are left are busy.
-    async fn at_once(&mut self) -> Result<Option<Answered>, RelayFault> {
-        let Self { job, choice, signals, .. } = self;
-        tokio::select! {
-            biased;
-            fault = signals.heard() => Err(fault),
-            outcome = job.at_once(choice) => outcome,
-        }
-    }
-
-    /// The answer of the first server that has a slot. One who asked for a stream and has stood in line for
-    /// `keepalive_after` gets the beginning of it.
-    async fn after_waiting(self, keepalive_after: Duration) -> Result<Reply, RelayFault> {
-        if !(self.job.facts.stream && self.job.endpoint.answers_text()) {
-            return self.in_line().await;
-        }
-        let report = self.job.report.clone();
-        let mut rest: Rest = Box::pin(self.in_line());
-        tokio::select! {
-            biased;
-            outcome = &mut rest => outcome,
-            () = report.in_line_for(keepalive_after) => Ok(Reply::early(rest, keepalive_after)),
-        }
-    }
-
-    async fn in_line(mut self) -> Result<Reply, RelayFault> {
-        let Self { job, choice, signals, .. } = &mut self;
-        let outcome = tokio::select! {
-            biased;
-            fault = signals.heard() => Err(fault),
-            outcome = job.in_line(choice) => outcome,
-        };
-        match outcome {
-            Ok(answered) => Ok(self.reply(answered)),
-            Err(fault) => Err(self.refuse(fault)),
-        }
-    }
-
-    fn reply(self, answered: Answered) -> Reply {
-        answered.into_reply(&self.job, self.signals, self.settlement)
-    }
-
-    fn refuse(mut self, fault: RelayFault) -> RelayFault {
-        self.settlement.settle_unanswered(fault.ending());
-        fault
-    }
-}
-
-/// A request that may be sent to one server after the other.
-struct Job {
     endpoint: Endpoint,
     headers: HeaderMap,
     request_id: HeaderValue,
     body: Bytes,
     facts: RequestFacts,
-    started: Instant,
-    report: ReportHandle,
-    progress: Progress,
-    key: KeyId,
+    keepalive_after: Duration,
+    /// How long it stood in line: that is no server's fault.
+    queued: Duration,
+    asker: Asker,
+    signals: Signals,
+    settlement: Settlement,
 }
 
 /// A server's answer that may be shown.
 struct Answered {
     slot: ServerSlot,
-    answer: Shown,
-}
-
-struct Shown {
     status: StatusCode,
     headers: HeaderMap,
     source: Source,
@@ -189,8 +119,39 @@ struct Shown {
     strip_usage: bool,
 }
 
-impl Job {
-    async fn at_once(&self, choice: &mut Choice) -> Result<Option<Answered>, RelayFault> {
+/// Why there is no answer.
+enum Miss {
+    /// This server gave none.
+    Attempt(Attempt),
+    /// The request is over.
+    Ended(RelayFault),
+}
+
+impl From<Attempt> for Miss {
+    fn from(attempt: Attempt) -> Self {
+        Self::Attempt(attempt)
+    }
+}
+
+impl Course {
+    fn new(pass: Pass, request: RelayRequest) -> Self {
+        let asker = Asker { key: pass.caller().key(), weight: pass.caller().weight() };
+        Self {
+            endpoint: request.endpoint,
+            headers: request.headers,
+            request_id: request.request_id,
+            body: request.body,
+            facts: request.facts,
+            keepalive_after: request.keepalive_after,
+            queued: Duration::ZERO,
+            asker,
+            signals: Signals::new(pass.caller().cut(), request.stop),
+            settlement: Settlement::new(pass, request.report, Instant::now()),
+        }
+    }
+
+    /// The answer of a server that has a slot now; none when all that are left are busy.
+    async fn at_once(&mut self, choice: &mut Choice) -> Result<Option<Answered>, RelayFault> {
         while let Some(chosen) = choice.free() {
             let answered = self.attempt(chosen, choice).await?;
             if answered.is_some() {
@@ -200,9 +161,34 @@ impl Job {
         Ok(None)
     }
 
-    async fn in_line(&self, choice: &mut Choice) -> Result<Answered, RelayFault> {
+    /// The answer of the first server that has a slot. One who asked for a stream and has stood in line for
+    /// `keepalive_after` gets the beginning of it.
+    async fn after_waiting(self, choice: Choice) -> Result<Reply, RelayFault> {
+        if !(self.facts.stream && self.endpoint.answers_text()) {
+            return self.in_line(choice).await;
+        }
+        let (report, keepalive_after) = (self.settlement.report().clone(), self.keepalive_after);
+        let mut rest: Rest = Box::pin(self.in_line(choice));
+        tokio::select! {
+            biased;
+            outcome = &mut rest => outcome,
+            () = report.in_line_for(keepalive_after) => Ok(Reply::early(rest, keepalive_after)),
+        }
+    }
+
+    async fn in_line(mut self, mut choice: Choice) -> Result<Reply, RelayFault> {
+        match self.in_turn(&mut choice).await {
+            Ok(answered) => Ok(self.reply(answered)),
+            Err(fault) => Err(self.refuse(fault)),
+        }
+    }
+
+    async fn in_turn(&mut self, choice: &mut Choice) -> Result<Answered, RelayFault> {
         loop {
-            match choice.wait(&self.report).await {
+            let Self { signals, settlement, .. } = self;
+            let chosen = signals.or(choice.wait(settlement.report())).await?;
+            self.queued = self.settlement.report().queued();
+            match chosen {
                 Ok(chosen) => {
                     if let Some(answered) = self.attempt(chosen, choice).await? {
                         return Ok(answered);
@@ -219,19 +205,19 @@ impl Job {
     }
 
     /// The answer of this server; none when it saw nothing of the request and others are left.
-    async fn attempt(&self, chosen: Chosen, choice: &mut Choice) -> Result<Option<Answered>, RelayFault> {
+    async fn attempt(&mut self, chosen: Chosen, choice: &mut Choice) -> Result<Option<Answered>, RelayFault> {
         let Chosen { slot, candidate } = chosen;
-        self.report.sent_to(&candidate.server.name);
-        self.progress.sent_to(&candidate.server.name);
-        match self.ask(&slot, &candidate.real).await {
-            Ok(answer) => {
-                self.report.answered_after(self.started.elapsed());
-                Ok(Some(Answered { slot, answer }))
+        self.settlement.report().sent_to(&candidate.server.label);
+        self.settlement.progress().sent_to(Arc::clone(&candidate.server.label));
+        match self.ask(slot, &candidate.real).await {
+            Ok(answered) => {
+                self.settlement.report().answered_after(self.settlement.started().elapsed());
+                Ok(Some(answered))
             }
-            Err(Attempt { fault, written, blame }) => {
+            Err(Miss::Ended(fault)) => Err(fault),
+            Err(Miss::Attempt(Attempt { fault, written, blame })) => {
                 // Before the slot goes to the next, who may know better then.
-                candidate.server.failed(fault, blame.unwrap_or(Blame::Either(self.key)));
-                drop(slot);
+                candidate.server.failed(fault, blame.unwrap_or(Blame::Either(self.asker.key)));
                 if written {
                     return Err(fault);
                 }
@@ -241,109 +227,158 @@ impl Job {
         }
     }
 
-    async fn ask(&self, slot: &ServerSlot, real: &ModelId) -> Result<Shown, Attempt> {
-        let server = Arc::clone(slot.server());
-        let (request, strip_usage) = self.request(&server, real);
-        let (lease, head) = self.send(&server, request).await?;
-        judge(&server, &head)?;
-        let is_stream = head.status().is_success() && headers::is_event_stream(&head);
-        let (head, body) = head.into_parts();
-        let answer = Answer::new(body, lease, Some(Arc::clone(&server.pool)));
-        let source = if !head.status.is_success() && server.has_key() {
-            searched(&server, answer).await?
+    async fn ask(&mut self, slot: ServerSlot, real: &ModelId) -> Result<Answered, Miss> {
+        let server = slot.server();
+        let (pieces, strip_usage) = self.pieces(real);
+        let lease = self.send(server, &pieces).await?;
+        drop(pieces);
+        let head = lease.head();
+        judge(server, head).inspect_err(|_| self.settlement.report().unanswered(None))?;
+        let status = head.status();
+        let is_stream = status.is_success() && headers::is_event_stream(head);
+        let headers = headers::from_server(head, server);
+        let answer = Answer::new(lease, Some(Arc::clone(&server.pool)));
+        let source = if !status.is_success() && server.has_key() {
+            self.settlement.report().unanswered(None);
+            let searched = Box::pin(self.signals.or(searched(server, answer)));
+            searched.await.map_err(Miss::Ended)??
         } else {
             Source::Live(answer)
         };
-        learn(&server, head.status, self.key);
-        let headers = headers::from_server(&head.headers, &server);
-        Ok(Shown { status: head.status, headers, source, is_stream, strip_usage })
+        learn(server, status, self.asker.key);
+        Ok(Answered { slot, status, headers, source, is_stream, strip_usage })
     }
 
-    /// The request as `server` is to get it, and whether it asks for a usage chunk that the caller did not ask for.
-    fn request(&self, server: &Server, real: &ModelId) -> (Request<Pieces>, bool) {
-        let mut splices = Vec::new();
-        if self.facts.model != *real {
-            splices.push(self.facts.rename_model(real));
-        }
-        let usage = self.facts.ask_for_usage().filter(|_| self.endpoint.asks_for_usage());
+    /// The body as a server is to get it, and whether it asks for a usage chunk that the caller did not ask for.
+    fn pieces(&self, real: &ModelId) -> (Pieces, bool) {
+        let renamed = (self.facts.model != *real).then(|| self.facts.rename_model(real));
+        let usage = self.endpoint.asks_for_usage().then(|| self.facts.ask_for_usage()).flatten();
         let asks = usage.is_some();
-        splices.extend(usage);
-        let mut request = Request::new(Pieces::from(apply(&self.body, splices)));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = server.uri(self.endpoint);
-        *request.headers_mut() = headers::to_server(&self.headers, &self.request_id, server);
-        (request, asks)
+        if renamed.is_none() && !asks {
+            return (Pieces::One(self.body.clone()), false);
+        }
+        let splices = renamed.into_iter().chain(usage).collect();
+        (Pieces::from(apply(&self.body, splices)), asks)
     }
 
-    /// Over a kept connection if there is one that lives, else over a new one.
-    async fn send(
-        &self,
-        server: &Server,
-        mut request: Request<Pieces>,
-    ) -> Result<(Lease, Response<Incoming>), Attempt> {
-        while let Some(mut lease) = server.pool.take() {
-            match self.head(server, &mut lease, request).await? {
-                Ok(head) => return Ok((lease, head)),
-                Err(unsent) => request = unsent,
+    /// Over a kept connection if there is one that lives, else over a new one. The head of the answer is there then.
+    async fn send(&mut self, server: &Server, pieces: &Pieces) -> Result<Lease, Miss> {
+        loop {
+            let (mut lease, is_kept) = match server.pool.take() {
+                Some(kept) => (kept, true),
+                None => (Box::pin(self.connect(server)).await?, false),
+            };
+            if self.head(server, &mut lease, pieces).await? {
+                return Ok(lease);
+            }
+            if !is_kept {
+                return Err(Attempt::unwritten(RelayFault::BrokeOff).into());
             }
         }
-        let wire = connect(&server.address, server.connect_timeout).await.map_err(Attempt::unwritten)?;
-        let unreachable = |_| Attempt::unwritten(RelayFault::Unreachable);
-        let mut lease = Lease::open(wire).await.map_err(unreachable)?;
-        match self.head(server, &mut lease, request).await? {
-            Ok(head) => Ok((lease, head)),
-            Err(_) => Err(Attempt::unwritten(RelayFault::BrokeOff)),
-        }
     }
 
-    /// The head of the answer, or the request again when nothing of it was written.
-    async fn head(
-        &self,
-        server: &Server,
-        lease: &mut Lease,
-        request: Request<Pieces>,
-    ) -> Result<Result<Response<Incoming>, Request<Pieces>>, Attempt> {
+    async fn connect(&mut self, server: &Server) -> Result<Lease, Miss> {
+        let connecting = connect(&server.address, server.connect_timeout);
+        let wire = self.signals.or(connecting).await.map_err(Miss::Ended)?;
+        Ok(Lease::new(wire.map_err(Attempt::unwritten)?))
+    }
+
+    /// Sends the request; false when nothing of it was written.
+    async fn head(&mut self, server: &Server, lease: &mut Lease, pieces: &Pieces) -> Result<bool, Miss> {
         self.is_unanswered(true);
-        let mut error = match self.in_time(server, lease.send(request)).await? {
-            Ok(head) => {
-                self.report.unanswered(None);
-                return Ok(Ok(head));
-            }
-            Err(error) => error,
+        let head = |out: &mut Vec<u8>| {
+            out.extend_from_slice(server.head(self.endpoint));
+            headers::to_server(&self.headers, &self.request_id, out);
+            headers::end(out, pieces.len());
         };
-        let unsent = error.take_message();
-        let fault = fault_of(error.error());
-        if unsent.is_some() || fault == RelayFault::Invalid {
+        lease.begin(head, pieces.clone());
+        let why = match self.wait_for_head(server, lease).await? {
+            Ok(()) => return Ok(true),
+            Err(why) => why,
+        };
+        if why != Unanswered::BrokeOff {
             self.is_unanswered(false);
         }
-        unsent.map(Err).ok_or(Attempt::written(fault))
+        match why {
+            Unanswered::Unsent => Ok(false),
+            Unanswered::BrokeOff => {
+                server.pool.is_wary();
+                Err(Attempt::written(RelayFault::BrokeOff).into())
+            }
+            Unanswered::Invalid => Err(Attempt::written(RelayFault::Invalid).into()),
+        }
+    }
+
+    /// A request that does not ask for a stream gets its head when all the work is done: the total counts, too.
+    async fn wait_for_head(
+        &mut self,
+        server: &Server,
+        lease: &mut Lease,
+    ) -> Result<Result<(), Unanswered>, Miss> {
+        let now = Instant::now();
+        let mut until = deadline(now, server.first_byte_timeout);
+        if !self.facts.stream {
+            until = until.min(deadline(self.counted_from(), server.total_timeout));
+        }
+        let (signals, listens_at) = (&mut self.signals, now + DEAF);
+        poll_fn(|cx| {
+            if let Poll::Ready(outcome) = lease.poll_head(cx) {
+                return Poll::Ready(Ok(outcome));
+            }
+            if !signals.are_heard() && listens_at < until {
+                ready!(lease.alarm.poll(cx, listens_at));
+            }
+            if let Poll::Ready(fault) = signals.poll(cx) {
+                return Poll::Ready(Err(Miss::Ended(fault)));
+            }
+            lease.alarm.poll(cx, until).map(|()| Err(Attempt::written(RelayFault::Timeout).into()))
+        })
+        .await
     }
 
     /// The time that a server may take counts from here: what was spent in line is not its fault.
     fn counted_from(&self) -> Instant {
-        self.started + self.report.queued()
+        self.settlement.started() + self.queued
     }
 
     /// Whether a server has the request and may be working on it.
     fn is_unanswered(&self, is_so: bool) {
         let bytes = is_so.then_some(self.body.len() as u64);
-        self.report.unanswered(bytes);
-        self.progress.used(bytes.map_or(Tokens::default(), prompt_estimate));
+        self.settlement.report().unanswered(bytes);
+        self.settlement.progress().used(bytes.map_or(Tokens::default(), prompt_estimate));
     }
 
-    /// A request that does not ask for a stream gets its head when all the work is done: the total counts, too.
-    async fn in_time<T>(&self, server: &Server, sending: impl Future<Output = T>) -> Result<T, Attempt> {
-        let mut until = deadline(Instant::now(), server.first_byte_timeout);
-        if !self.facts.stream {
-            until = until.min(deadline(self.counted_from(), server.total_timeout));
-        }
-        timeout_at(until, sending).await.map_err(|_| Attempt::written(RelayFault::Timeout))
+    fn refuse(mut self, fault: RelayFault) -> RelayFault {
+        self.settlement.settle_unanswered(fault.ending());
+        fault
     }
-}
 
-/// What went wrong when no head came.
-fn fault_of(error: &hyper::Error) -> RelayFault {
-    if error.is_parse() { RelayFault::Invalid } else { RelayFault::BrokeOff }
+    fn reply(mut self, answered: Answered) -> Reply {
+        let Answered { slot, status, headers, source, is_stream, strip_usage } = answered;
+        let server = slot.server();
+        self.settlement.answered(kind_of(status), is_stream);
+        let watcher = match (is_stream, status.is_success()) {
+            (true, _) => Watcher::stream(SseTap::new(self.endpoint.dialect(), strip_usage)),
+            (false, true) => Watcher::answer(self.endpoint.answers_text()),
+            (false, false) => Watcher::Nobody,
+        };
+        let end = (!is_stream).then(|| deadline(self.counted_from(), server.total_timeout));
+        let patience = Patience::new(server.idle_timeout, end);
+        let json_of_any_length = source.size_hint().exact().is_none() && headers::is_json(&headers);
+        let body = RelayBody::new(Exchange {
+            source,
+            watcher,
+            signals: self.signals,
+            patience,
+            settlement: self.settlement,
+            json_of_any_length,
+            is_fresh: true,
+            request_bytes: self.body.len() as u64,
+            key: self.asker.key,
+            slot,
+        });
+        Reply { status, headers, body }
+    }
 }
 
 /// An answer that may be shown is of one of these.
@@ -352,35 +387,5 @@ fn kind_of(status: StatusCode) -> AnswerKind {
         _ if status.is_server_error() => AnswerKind::ServerError,
         _ if status.is_client_error() => AnswerKind::ClientError,
         _ => AnswerKind::Success,
-    }
-}
-
-impl Answered {
-    fn into_reply(self, job: &Job, signals: Signals, mut settlement: Settlement) -> Reply {
-        let Self { slot, answer } = self;
-        let server = slot.server();
-        settlement.answered(kind_of(answer.status), answer.is_stream);
-        let watcher = match (answer.is_stream, answer.status.is_success()) {
-            (true, _) => Watcher::stream(SseTap::new(job.endpoint.dialect(), answer.strip_usage)),
-            (false, true) => Watcher::answer(job.endpoint.answers_text()),
-            (false, false) => Watcher::Nobody,
-        };
-        let end = (!answer.is_stream).then(|| deadline(job.counted_from(), server.total_timeout));
-        let patience = Patience::new(server.idle_timeout, end);
-        let json_of_any_length =
-            headers::is_json(&answer.headers) && answer.source.size_hint().exact().is_none();
-        let exchange = Exchange {
-            source: answer.source,
-            watcher,
-            signals,
-            patience,
-            settlement,
-            json_of_any_length,
-            request_bytes: job.body.len() as u64,
-            key: job.key,
-            slot,
-        };
-        let body = RelayBody::new(exchange);
-        Reply { status: answer.status, headers: answer.headers, body }
     }
 }

@@ -13,7 +13,7 @@ use super::report::{BYTES_PER_TOKEN, Settlement};
 use super::server::{Blame, ServerSlot};
 use super::tap::{Forward, SseTap};
 use super::usage::AnswerTap;
-use super::watch::{Patience, Signals};
+use super::watch::{Alarm, Patience, Signals};
 use crate::types::{Ending, KeyId, Tokens, TokensSource};
 
 /// An answer's body: chunk by chunk as they come, each looked at and none collected.
@@ -53,6 +53,8 @@ pub(super) struct Exchange {
     pub(super) settlement: Settlement,
     /// It is JSON whose length the server did not say, so its end must be seen in it.
     pub(super) json_of_any_length: bool,
+    /// Nothing was asked of it yet.
+    pub(super) is_fresh: bool,
     /// The bytes of the request.
     pub(super) request_bytes: u64,
     /// Whose request it is.
@@ -187,7 +189,10 @@ impl Exchange {
             if let Some(bytes) = self.watcher.next() {
                 return Poll::Ready(Ok(Some(bytes)));
             }
-            if let Poll::Ready(fault) = self.signals.poll(cx) {
+            // Most answers are whole with the first bytes, and nobody needs to be woken for those that come at once.
+            if !std::mem::take(&mut self.is_fresh)
+                && let Poll::Ready(fault) = self.signals.poll(cx)
+            {
                 return Poll::Ready(self.break_off(fault));
             }
             match self.source.poll_chunk(cx) {
@@ -202,7 +207,13 @@ impl Exchange {
                 Poll::Ready(Some(Err(fault))) => return Poll::Ready(self.break_off(fault)),
                 Poll::Ready(None) => return Poll::Ready(self.finish()),
                 Poll::Pending => {
-                    ready!(self.patience.poll(cx));
+                    if !self.signals.are_heard()
+                        && let Poll::Ready(fault) = self.signals.poll(cx)
+                    {
+                        return Poll::Ready(self.break_off(fault));
+                    }
+                    let Some(alarm) = self.source.alarm() else { return Poll::Pending };
+                    ready!(self.patience.poll(cx, alarm));
                     return Poll::Ready(self.break_off(RelayFault::Timeout));
                 }
             }
@@ -213,6 +224,8 @@ impl Exchange {
     fn is_whole(&mut self) -> bool {
         match (&mut self.source, &self.watcher) {
             (_, Watcher::Stream(..)) => false,
+            // Whether it is, is seen in what came.
+            _ if self.json_of_any_length => false,
             (Source::Live(answer), Watcher::Answer(..) | Watcher::Nobody) => answer.is_whole(),
             (Source::Whole(rest), Watcher::Answer(..) | Watcher::Nobody) => rest.is_none(),
         }
@@ -301,6 +314,10 @@ impl Source {
             Self::Live(answer) => answer.size_hint(),
             Self::Whole(rest) => SizeHint::with_exact(rest.as_ref().map_or(0, |rest| rest.len() as u64)),
         }
+    }
+
+    fn alarm(&mut self) -> Option<&mut Alarm> {
+        if let Self::Live(answer) = self { answer.alarm() } else { None }
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RelayFault>>> {

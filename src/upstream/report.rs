@@ -17,7 +17,7 @@ pub const BYTES_PER_TOKEN: u64 = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The name of the server it went to.
-    pub upstream: Option<String>,
+    pub upstream: Option<Arc<str>>,
     /// How it ended. Until it has: [`Ending::ClientGone`], since that is what a dropped request is.
     pub ending: Ending,
     /// What it used and who says so, if an answer began or the server may have worked for one.
@@ -126,12 +126,15 @@ impl ReportHandle {
         }
     }
 
-    pub(super) fn sent_to(&self, server: &str) {
-        self.lock().report.upstream = Some(server.to_string());
+    pub(super) fn sent_to(&self, server: &Arc<str>) {
+        self.lock().report.upstream = Some(Arc::clone(server));
     }
 
+    /// The answer has begun, and may be shown.
     pub(super) fn answered_after(&self, wait: Duration) {
-        self.lock().report.first_byte = Some(wait);
+        let mut draft = self.lock();
+        draft.report.first_byte = Some(wait);
+        draft.unanswered = None;
     }
 
     /// A request of so many bytes is on its way to a server; none: it was not written after all, or was answered.
@@ -167,6 +170,15 @@ impl Settlement {
 
     pub(super) fn pass(&self) -> &Pass {
         &self.pass
+    }
+
+    pub(super) fn report(&self) -> &ReportHandle {
+        &self.report
+    }
+
+    /// When the request came.
+    pub(super) const fn started(&self) -> Instant {
+        self.started
     }
 
     /// Where to tell what was used so far.

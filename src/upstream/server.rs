@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderValue, Uri};
 use memchr::memmem;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, Circuit, Failure};
 use super::failures::Failures;
+use super::headers::{begin, line};
 use super::parts::{authorization, health_uri, host, unescaped, uris};
 use super::pool::Pool;
 use super::settings::{Address, ServerSettings, SettingsFault};
@@ -50,9 +50,14 @@ pub(super) struct Server {
     /// What it was given of requests so far, by its weight.
     turn: AtomicU64,
     random: Arc<dyn Random>,
-    uris: [Uri; Endpoint::ALL.len()],
+    /// The beginnings of requests' heads, with its key.
+    heads: [Vec<u8>; Endpoint::ALL.len()],
     host: HeaderValue,
     authorization: Option<HeaderValue>,
+    /// Looks for its key.
+    finder: Option<memmem::Finder<'static>>,
+    /// Its name, to be kept by many.
+    pub(super) label: Arc<str>,
     /// What it was made of, but for its bounds.
     settings: ServerSettings,
     /// Shared with those that take its place.
@@ -161,8 +166,16 @@ impl Server {
                  be searched for it; give the server a longer one"
             );
         }
+        let heads = uris.map(|uri| {
+            let mut head = own_head("POST", &uri, &host, authorization.as_ref());
+            line(&mut head, "accept-encoding", b"identity");
+            head
+        });
+        let searched = settings.api_key.as_ref().filter(|key| key.expose().len() >= SEARCHED_BYTES_MIN);
+        let finder = searched.map(|key| memmem::Finder::new(key.expose()).into_owned());
         Ok(Self {
             name: settings.name.clone(),
+            label: settings.name.as_str().into(),
             address: settings.address.clone(),
             connect_timeout: settings.connect_timeout,
             first_byte_timeout: settings.first_byte_timeout,
@@ -179,9 +192,10 @@ impl Server {
             health_interval: settings.health_interval,
             turn: AtomicU64::new(0),
             random,
-            uris,
+            heads,
             host,
             authorization,
+            finder,
             settings: ServerSettings { in_flight_max: 0, queue_max: 0, ..settings },
             condition: Arc::default(),
             changes,
@@ -223,19 +237,19 @@ impl Server {
         self.changes.subscribe()
     }
 
-    /// Where an endpoint is.
-    pub(super) fn uri(&self, endpoint: Endpoint) -> Uri {
-        self.uris[endpoint as usize].clone()
+    /// How every request to an endpoint begins.
+    pub(super) fn head(&self, endpoint: Endpoint) -> &[u8] {
+        &self.heads[endpoint as usize]
     }
 
-    /// The headers that every request to it begins with.
-    pub(super) fn own_headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(12);
-        headers.insert(HOST, self.host.clone());
-        if let Some(authorization) = &self.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
-        }
-        headers
+    /// How a request for something else begins.
+    pub(super) fn head_for(&self, target: &Uri) -> Vec<u8> {
+        own_head("GET", target, &self.host, self.authorization.as_ref())
+    }
+
+    /// The same without its key.
+    pub(super) fn head_of_anyone(&self, target: &Uri) -> Vec<u8> {
+        own_head("GET", target, &self.host, None)
     }
 
     /// Whether it has a key that must not be shown.
@@ -246,9 +260,9 @@ impl Server {
     /// Whether its key stands in `bytes`, plain or with JSON's escapes. A key that is as short as a word is not
     /// looked for.
     pub(super) fn leaks_in(&self, bytes: &[u8]) -> bool {
-        let key = self.settings.api_key.as_ref();
-        let Some(key) = key.filter(|key| key.expose().len() >= SEARCHED_BYTES_MIN) else { return false };
-        let finder = memmem::Finder::new(key.expose());
+        let Some(finder) = self.finder.as_ref().filter(|finder| finder.needle().len() <= bytes.len()) else {
+            return false;
+        };
         finder.find(bytes).is_some()
             || (memchr::memchr(b'\\', bytes).is_some() && finder.find(&unescaped(bytes)).is_some())
     }
@@ -262,6 +276,11 @@ impl Server {
             UpstreamState::Open if condition.breaker.circuit(now) == Circuit::Open => Standing::Failing,
             UpstreamState::Open | UpstreamState::Up | UpstreamState::Unknown => Standing::Well,
         }
+    }
+
+    /// Whether all is well with it, so that a request may go there whatever the time is.
+    pub(super) fn is_plainly_well(&self) -> bool {
+        matches!(self.lock().state(), UpstreamState::Up | UpstreamState::Unknown)
     }
 
     /// A request goes there; says whether it may, for all that is known of its failures.
@@ -419,6 +438,14 @@ impl Server {
     fn lock(&self) -> MutexGuard<'_, Condition> {
         self.condition.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn own_head(method: &str, target: &Uri, host: &HeaderValue, authorization: Option<&HeaderValue>) -> Vec<u8> {
+    let mut head = begin(method, target, host);
+    if let Some(authorization) = authorization {
+        line(&mut head, "authorization", authorization.as_bytes());
+    }
+    head
 }
 
 impl ServerSlot {

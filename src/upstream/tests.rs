@@ -365,3 +365,8 @@ async fn all(mut body: RelayBody) -> (String, Option<Broken>) {
     }
     (String::from_utf8(bytes).unwrap(), None)
 }
+
+/// The signal of a key that stands.
+pub(super) async fn never_cut() -> crate::gate::CutSignal {
+    Door1::new().pass("real").await.caller().cut()
+}

@@ -6,13 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
-use super::body::apply;
 use super::connect::connect;
 use super::pieces::Pieces;
 use super::pool::Lease;
@@ -67,7 +64,7 @@ impl Upstreams {
     fn real(&self, server: &Arc<Server>, model: &ModelId) -> ModelId {
         let candidates = self.catalogue.candidates(model.as_str()).unwrap_or_default();
         let own = candidates.into_iter().find(|one| Arc::ptr_eq(&one.server, server));
-        own.map_or_else(|| model.clone(), |own| own.real)
+        own.map_or_else(|| model.clone(), |own| ModelId::clone(&own.real))
     }
 }
 
@@ -105,9 +102,8 @@ impl Trial {
         };
         self.step("models", READING_TIMEOUT, models).await?;
         let model = model?;
-        let (lease, answer) =
-            self.step("answer", ANSWER_TIMEOUT, head(server, ask(model, stream), stream)).await?;
-        let mut answer = Answer::new(answer.into_body(), lease, None);
+        let lease = self.step("answer", ANSWER_TIMEOUT, head(server, ask(model, stream), stream)).await?;
+        let mut answer = Answer::new(lease, None);
         if !stream {
             let whole = async {
                 let body = answer.collect(ANSWER_BYTES_MAX).await.map_err(words)?;
@@ -155,33 +151,24 @@ fn ask(model: &ModelId, stream: bool) -> Bytes {
 }
 
 /// The head of the answer, if it is one.
-async fn head(
-    server: &Server,
-    body: Bytes,
-    stream: bool,
-) -> Result<(String, (Lease, http::Response<hyper::body::Incoming>)), String> {
-    let wire = connect(&server.address, READING_TIMEOUT).await.map_err(words)?;
-    let mut lease = Lease::open(wire).await.map_err(|_| words(RelayFault::Unreachable))?;
-    let mut request = Request::new(Pieces::from(apply(&body, Vec::new())));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = server.uri(Endpoint::ChatCompletions);
-    *request.headers_mut() = server.own_headers();
+async fn head(server: &Server, body: Bytes, stream: bool) -> Result<(String, Lease), String> {
+    let mut lease = Lease::new(connect(&server.address, READING_TIMEOUT).await.map_err(words)?);
     let accept = if stream { "text/event-stream" } else { "application/json" };
-    for (name, value) in [(CONTENT_TYPE, "application/json"), (ACCEPT, accept), (ACCEPT_ENCODING, "identity")]
-    {
-        request.headers_mut().insert(name, HeaderValue::from_static(value));
+    let mut asking = server.head(Endpoint::ChatCompletions).to_vec();
+    for (name, value) in [("content-type", "application/json"), ("accept", accept)] {
+        headers::line(&mut asking, name, value.as_bytes());
     }
-    let head = lease.send(request).await.map_err(|error| {
-        words(if error.error().is_parse() { RelayFault::Invalid } else { RelayFault::BrokeOff })
-    })?;
+    headers::end(&mut asking, body.len());
+    lease.send(&asking, Pieces::One(body)).await.map_err(words)?;
+    let head = lease.head();
     let detail = format!("HTTP {}", head.status().as_u16());
     if !head.status().is_success() {
         return Err(detail);
     }
-    if stream && !headers::is_event_stream(&head) {
+    if stream && !headers::is_event_stream(head) {
         return Err(format!("{detail}, but no stream of events"));
     }
-    Ok((detail, (lease, head)))
+    Ok((detail, lease))
 }
 
 /// The rest of a stream, which must say where it ends.

@@ -1,11 +1,11 @@
 //! What an answer's head, and an error's body, say of the request and of the server. Never: where else it may go.
 
-use http::{Response, StatusCode};
-use hyper::body::Incoming;
+use http::StatusCode;
 use tokio::time::timeout;
 
 use super::RelayFault;
 use super::answer::Answer;
+use super::head::Head;
 use super::headers;
 use super::relay_body::Source;
 use super::server::{Blame, Server};
@@ -37,7 +37,7 @@ impl Attempt {
 }
 
 /// Whether the answer may be shown, by its head.
-pub(super) fn judge(server: &Server, head: &Response<Incoming>) -> Result<(), Attempt> {
+pub(super) fn judge(server: &Server, head: &Head) -> Result<(), Attempt> {
     let status = head.status();
     match status {
         // Without a key of Ember's there is none to refuse: it is the request that is forbidden.

@@ -2,7 +2,9 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -19,37 +21,134 @@ pub(super) fn deadline(from: Instant, wait: Duration) -> Instant {
     from + wait.min(FAR)
 }
 
+/// How long a request goes on before it listens to its signals. Most have their answer by then, and need not be listed
+/// anywhere to be woken; those that have not hear of a cut soon enough (law 3: within a second).
+pub(super) const DEAF: Duration = Duration::from_millis(200);
+
 /// The two signals that end any request. Not to be asked again after one was heard.
 pub(super) struct Signals {
-    pub(super) cut: CutSignal,
-    pub(super) stop: StopSignal,
+    cut: CutSignal,
+    stop: StopSignal,
+    /// Told of the stop's news; none before it was asked for the first time.
+    bell: Option<Ear>,
+}
+
+/// One who listens to a signal.
+struct Ear {
+    bell: Arc<Bell>,
+    waker: Waker,
+}
+
+/// Rings when there may be news, and wakes the task that waits for them.
+struct Bell {
+    has_rung: AtomicBool,
+    task: Mutex<Waker>,
 }
 
 impl Signals {
+    pub(super) fn new(cut: CutSignal, stop: StopSignal) -> Self {
+        Self { cut, stop, bell: None }
+    }
+
+    /// Whether they wake whoever waits.
+    pub(super) const fn are_heard(&self) -> bool {
+        self.bell.is_some()
+    }
+
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RelayFault> {
         if let Poll::Ready(cut) = Pin::new(&mut self.cut).poll(cx) {
             return Poll::Ready(RelayFault::Cut(cut));
         }
-        self.stop.as_mut().poll(cx).map(|()| RelayFault::Stopped)
+        let bell = match &mut self.bell {
+            Some(ear) => {
+                if ear.has_no_news(cx.waker()) {
+                    return Poll::Pending;
+                }
+                &ear.bell
+            }
+            none => &none.insert(Ear::new(cx.waker())).bell,
+        };
+        let waker = Waker::from(Arc::clone(bell));
+        self.stop.as_mut().poll(&mut Context::from_waker(&waker)).map(|()| RelayFault::Stopped)
     }
 
     pub(super) async fn heard(&mut self) -> RelayFault {
         poll_fn(|cx| self.poll(cx)).await
     }
+
+    /// What comes of something, unless a signal is heard before.
+    pub(super) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Result<T, RelayFault> {
+        tokio::select! {
+            biased;
+            fault = self.heard() => Err(fault),
+            outcome = work => Ok(outcome),
+        }
+    }
 }
 
-/// Measures silence: only while bytes are waited for, and without touching a timer for each chunk.
+impl Ear {
+    fn new(waker: &Waker) -> Self {
+        let bell = Bell { has_rung: AtomicBool::new(false), task: Mutex::new(waker.clone()) };
+        Self { bell: Arc::new(bell), waker: waker.clone() }
+    }
+
+    /// Whether the signal said nothing since it was asked, and will wake this task when it does.
+    fn has_no_news(&mut self, waker: &Waker) -> bool {
+        if !self.waker.will_wake(waker) {
+            self.waker.clone_from(waker);
+            self.bell.task().clone_from(waker);
+        }
+        !self.bell.has_rung.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Bell {
+    fn task(&self) -> MutexGuard<'_, Waker> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.has_rung.store(true, Ordering::Release);
+        let task = self.task().clone();
+        task.wake();
+    }
+}
+
+/// Rings at a time that is mostly later than the one before: it is moved only when it rings too early, so a timer is
+/// seldom touched.
+#[derive(Default)]
+pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready `at` that time.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if at < sleep.deadline() {
+            sleep.as_mut().reset(at);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= at {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(at);
+        }
+    }
+}
+
+/// Measures silence: only while bytes are waited for.
 pub(super) struct Patience {
     idle: Duration,
     end: Option<Instant>,
     waiting_since: Option<Instant>,
-    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
     /// Lasts `idle` from each chunk to the next, and never longer than to the `end`, if there is one.
     pub(super) fn new(idle: Duration, end: Option<Instant>) -> Self {
-        Self { idle, end, waiting_since: None, alarm: None }
+        Self { idle, end, waiting_since: None }
     }
 
     /// Bytes came.
@@ -57,19 +156,11 @@ impl Patience {
         self.waiting_since = None;
     }
 
-    /// Ready when it is over. To be asked whenever there are no bytes.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when it is over. To be asked whenever there are no bytes, always with the same alarm.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm) -> Poll<()> {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let silent = deadline(since, self.idle);
-        let over = self.end.map_or(silent, |end| end.min(silent));
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(over)));
-        loop {
-            ready!(alarm.as_mut().poll(cx));
-            if alarm.deadline() >= over {
-                return Poll::Ready(());
-            }
-            alarm.as_mut().reset(over);
-        }
+        alarm.poll(cx, self.end.map_or(silent, |end| end.min(silent)))
     }
 }
 
@@ -82,32 +173,81 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_is_measured_from_the_last_bytes() {
         let begin = Instant::now();
-        let mut patience = Patience::new(IDLE, None);
+        let (mut patience, mut alarm) = (Patience::new(IDLE, None), Alarm::default());
         for _ in 0..5 {
-            let waiting = poll_fn(|cx| patience.poll(cx));
+            let waiting = poll_fn(|cx| patience.poll(cx, &mut alarm));
             assert!(tokio::time::timeout(IDLE * 9 / 10, waiting).await.is_err());
             patience.renew();
         }
-        poll_fn(|cx| patience.poll(cx)).await;
+        poll_fn(|cx| patience.poll(cx, &mut alarm)).await;
         assert_eq!(begin.elapsed().as_secs(), 5 * 9 + 10);
     }
 
     #[tokio::test(start_paused = true)]
     async fn time_in_which_nobody_waited_does_not_count() {
-        let mut patience = Patience::new(IDLE, None);
-        assert!(poll_fn(|cx| Poll::Ready(patience.poll(cx))).await.is_pending());
+        let (mut patience, mut alarm) = (Patience::new(IDLE, None), Alarm::default());
+        assert!(poll_fn(|cx| Poll::Ready(patience.poll(cx, &mut alarm))).await.is_pending());
         patience.renew();
         tokio::time::advance(IDLE * 100).await;
         let begin = Instant::now();
-        poll_fn(|cx| patience.poll(cx)).await;
+        poll_fn(|cx| patience.poll(cx, &mut alarm)).await;
         assert_eq!(begin.elapsed().as_secs(), 10);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_end_comes_however_lively_it_is_and_no_wait_is_too_long() {
         let begin = Instant::now();
-        let mut patience = Patience::new(Duration::MAX, Some(deadline(begin, IDLE)));
-        poll_fn(|cx| patience.poll(cx)).await;
+        let end = Some(deadline(begin, IDLE));
+        let (mut patience, mut alarm) = (Patience::new(Duration::MAX, end), Alarm::default());
+        poll_fn(|cx| patience.poll(cx, &mut alarm)).await;
         assert_eq!(begin.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_rings_at_the_time_it_was_asked_for_last_sooner_or_later() {
+        let (mut alarm, begin) = (Alarm::default(), Instant::now());
+        for seconds in [3, 2, 5, 5, 4, 9] {
+            let at = begin + Duration::from_secs(seconds);
+            assert!(poll_fn(|cx| Poll::Ready(alarm.poll(cx, at))).await.is_pending());
+        }
+        poll_fn(|cx| alarm.poll(cx, begin + Duration::from_secs(7))).await;
+        assert_eq!(begin.elapsed().as_secs(), 7);
+        poll_fn(|cx| alarm.poll(cx, begin + Duration::from_secs(8))).await;
+        assert_eq!(begin.elapsed().as_secs(), 8);
+    }
+
+    /// Counts how often it is asked.
+    struct Stopping(Arc<Mutex<(bool, u32, Option<Waker>)>>);
+
+    impl Future for Stopping {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            let mut state = self.0.lock().unwrap();
+            (state.1, state.2) = (state.1 + 1, Some(cx.waker().clone()));
+            if state.0 { Poll::Ready(()) } else { Poll::Pending }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stop_is_asked_once_and_again_when_it_rang_and_wakes_the_task_that_waits_last() {
+        let state = Arc::new(Mutex::new((false, 0, None)));
+        let cut = crate::upstream::tests::never_cut().await;
+        let mut signals = Signals::new(cut, Box::pin(Stopping(Arc::clone(&state))));
+        let mut asked = tokio::spawn(async move {
+            for _ in 0..3 {
+                assert!(poll_fn(|cx| Poll::Ready(signals.poll(cx))).await.is_pending());
+            }
+            signals
+        });
+        let mut signals = (&mut asked).await.unwrap();
+        assert_eq!(state.lock().unwrap().1, 1);
+        let waits = tokio::spawn(async move { signals.heard().await });
+        tokio::task::yield_now().await;
+        state.lock().unwrap().0 = true;
+        let waker = state.lock().unwrap().2.clone().unwrap();
+        waker.wake();
+        let heard = tokio::time::timeout(IDLE, waits).await.expect("it was not woken").unwrap();
+        assert_eq!((heard, state.lock().unwrap().1), (RelayFault::Stopped, 2));
     }
 }

@@ -40,7 +40,7 @@ fn servers(all: &[(u32, u32, usize, usize)]) -> Vec<Candidate> {
                 metadata: Default::default(),
             };
             let server = Arc::new(Server::new(settings, Arc::new(Sixes), Arc::clone(&changes)).unwrap());
-            Candidate { server, real: "m".parse::<ModelId>().unwrap() }
+            Candidate { server, real: Arc::new("m".parse::<ModelId>().unwrap()) }
         };
     all.iter().enumerate().map(server).collect()
 }
@@ -51,8 +51,8 @@ fn asker() -> Asker {
 
 fn choice(all: &[Candidate]) -> Choice {
     let catalogue = Arc::new(Catalogue::new(Vec::new(), Vec::new(), 0));
-    let (left, model) = (all.to_vec(), "m".to_string());
-    Choice { left, asker: asker(), catalogue, model, generation: 0, tried: Vec::new(), waits_since: None }
+    let route = Arc::new(Route { name: "m".into(), candidates: all.to_vec() });
+    Choice::of(catalogue, route, asker(), 0)
 }
 
 /// Who gets a request now.

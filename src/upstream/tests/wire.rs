@@ -268,3 +268,12 @@ async fn bug_an_ember_key_in_a_vendor_header_does_not_reach_the_server() {
     reply.unwrap();
     assert!(!seen.contains(&key) && seen.contains("openai-beta: x=1\r\n"), "{seen}");
 }
+
+#[tokio::test]
+async fn a_request_on_its_way_takes_little_room() {
+    let relay = Relay::to(vec![settings("one", closed_port().await)]);
+    let pass = relay.door.pass("real").await;
+    let bytes = size_of_val(&relay.upstreams.relay(pass, request(ASK)));
+    // It is moved with the task that holds it, and every byte of it is.
+    assert!(bytes <= 2048, "{bytes}");
+}
