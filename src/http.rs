@@ -33,6 +33,7 @@ mod v1;
 
 use std::time::Duration;
 
+pub use access::{AccessLog, Look, TakeLine};
 pub use browser::Origins;
 pub use conduct::Conduct;
 pub use health::Readiness;

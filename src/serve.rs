@@ -47,6 +47,7 @@ use crate::upstream::{USUAL_PORTS, Upstreams, discover};
 
 use data_dir::DataDir;
 use first_run::{ADMINISTRATOR, Due, FIRST_KEY, Output, Sink};
+use logging::Log;
 use machine::{MachineRandom, SystemClock};
 use notifier::Notifier;
 use reload::Basis;
@@ -163,7 +164,7 @@ fn birth() -> Result<Birth, ServeFault> {
 }
 
 /// The plain daemon: no minting, no looking for model servers.
-fn serve(config: Config, basis: Basis, surroundings: Surroundings) -> Result<(), ServeFault> {
+fn serve(config: Config, basis: Basis, surroundings: Surroundings, log: &Log) -> Result<(), ServeFault> {
     let opened = open_to_serve(&config)?;
     if opened.registry().is_empty()? {
         let data = config.data.display();
@@ -177,7 +178,7 @@ fn serve(config: Config, basis: Basis, surroundings: Surroundings) -> Result<(),
             "no model server is configured; add an [[upstream]] to ember.toml (`ember config default`)"
         );
     }
-    run(config, basis, opened, surroundings, None)
+    run(config, basis, opened, surroundings, None, log)
 }
 
 /// The first minute: makes what is not there, finds model servers, shows how to use it, serves.
@@ -186,6 +187,7 @@ fn up(
     mut basis: Basis,
     output: Output,
     surroundings: Surroundings,
+    log: &Log,
 ) -> Result<(), ServeFault> {
     let opened = open_to_serve(&config)?;
     if config.upstreams.is_empty() {
@@ -201,7 +203,7 @@ fn up(
         }
     };
     let announce = move |upstreams: &Upstreams, url: &str| announce(&registry, due, sink, upstreams, url);
-    run(config, basis, opened, surroundings, Some(Box::new(announce)))
+    run(config, basis, opened, surroundings, Some(Box::new(announce)), log)
 }
 
 fn actor() -> Actor {
@@ -214,6 +216,7 @@ fn run(
     opened: OpenStore,
     surroundings: Surroundings,
     announce: Option<Announce>,
+    log: &Log,
 ) -> Result<(), ServeFault> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeFault::Process)?;
@@ -225,13 +228,15 @@ fn run(
         }
         let notifier = Notifier::new(surroundings.notify_socket.as_deref());
         let watchdog = surroundings.watchdog;
-        let server = Server { config, dir: opened.dir, store: opened.store, listener, notifier, watchdog };
+        let OpenStore { dir, store } = opened;
+        let server = Server { config, dir, store, listener, notifier, watchdog, log: log.clone() };
         server.run(basis, announce).await
     });
     // What still runs is a request that was cut or a look-up nobody waits for.
     runtime.shutdown_timeout(Duration::from_millis(500));
     // The last to let go closes the file. Here, the process does not end before that is done.
     drop(store);
+    log.flush();
     match end? {
         End::Drained => Ok(()),
         End::Interrupted => Err(ServeFault::Interrupted),

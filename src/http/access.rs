@@ -1,21 +1,30 @@
 //! The access line: one for each request, when its last byte is handed over or it is given up; the metrics count the
 //! same. Never: a key, a prompt, a raw path.
 
+mod line;
+mod log;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::metrics::{Ended, Metrics, Model, Underway};
 use crate::types::{AccountId, Ending, KeyId, Timestamp};
 use crate::upstream::{Report, ReportHandle};
 
-/// What is known of a request; printed when dropped.
+pub use line::Look;
+pub use log::{AccessLog, TakeLine};
+
+use super::service::Parts;
+use line::Line;
+
+/// What is known of a request; its line is written when it is dropped.
 pub(super) struct Access {
     began: Instant,
-    pub(super) request_id: String,
+    request_id: HeaderValue,
     pub(super) method: Method,
     pub(super) route: &'static str,
     pub(super) peer: std::net::IpAddr,
@@ -41,15 +50,16 @@ pub(super) struct Access {
     /// How long its body was waited for: that is the caller's doing.
     pub(super) body_took: Duration,
     metrics: Arc<Metrics>,
+    log: Arc<AccessLog>,
     _underway: Underway,
 }
 
 impl Access {
     pub(super) fn begin(
-        request_id: String,
+        request_id: HeaderValue,
         method: Method,
         peer: std::net::IpAddr,
-        metrics: &Arc<Metrics>,
+        parts: &Parts,
     ) -> Self {
         Self {
             began: Instant::now(),
@@ -71,8 +81,9 @@ impl Access {
             ending: Ending::ClientGone,
             overhead: None,
             body_took: Duration::ZERO,
-            metrics: Arc::clone(metrics),
-            _underway: metrics.request_began(),
+            metrics: Arc::clone(&parts.metrics),
+            log: Arc::clone(&parts.log),
+            _underway: parts.metrics.request_began(),
         }
     }
 
@@ -86,6 +97,40 @@ impl Access {
         let read = body.await;
         self.body_took += began.elapsed();
         read
+    }
+
+    /// The id as text.
+    pub(super) fn request_id(&self) -> &str {
+        // Only letters and digits pass as an id.
+        self.request_id.to_str().unwrap_or_default()
+    }
+
+    /// The line, and the same in the metrics.
+    fn ended(&self, report: Option<&Report>, took: Duration) {
+        let ending = report.map_or(self.ending, |report| report.ending);
+        self.count(report, ending, took);
+        if !self.log.is_on() {
+            return;
+        }
+        self.log.write(&Line {
+            request_id: self.request_id(),
+            peer: self.peer,
+            method: known(&self.method),
+            route: self.route,
+            status: self.status.map(|status| status.as_u16()),
+            code: self.code,
+            key: self.key,
+            account: self.account,
+            model: self.model.as_deref(),
+            upstream: report.and_then(|report| report.upstream.as_deref()),
+            bytes_in: self.bytes_in as u64,
+            bytes_out: self.bytes_out,
+            tokens: report.and_then(|report| report.tokens),
+            queued_ms: report.and_then(|report| report.queued).map(millis),
+            first_byte_ms: report.and_then(|report| report.first_byte).map(millis),
+            duration_ms: millis(took),
+            ending,
+        });
     }
 
     fn count(&self, report: Option<&Report>, ending: Ending, took: Duration) {
@@ -113,55 +158,28 @@ impl Access {
 
 impl Drop for Access {
     fn drop(&mut self) {
-        let report = self.report.as_ref().map(ReportHandle::read);
-        let counted = report.as_ref().and_then(|report| report.tokens);
-        let tokens = counted.map(|(tokens, _)| tokens);
-        let queued = report.as_ref().and_then(|report| report.queued);
-        let first_byte = report.as_ref().and_then(|report| report.first_byte);
-        let ending = report.as_ref().map_or(self.ending, |report| report.ending);
         let took = self.elapsed();
-        self.count(report.as_ref(), ending, took);
-        tracing::info!(
-            target: "access",
-            request_id = self.request_id,
-            peer = %self.peer,
-            method = known(&self.method),
-            route = self.route,
-            status = self.status.map(|status| status.as_u16()),
-            code = self.code,
-            key = self.key.map(|key| key.to_string()),
-            account = self.account.map(|account| account.to_string()),
-            model = self.model,
-            upstream = report.as_ref().and_then(|report| report.upstream.as_deref()),
-            bytes_in = self.bytes_in,
-            bytes_out = self.bytes_out,
-            prompt_tokens = tokens.map(|tokens| tokens.prompt),
-            completion_tokens = tokens.map(|tokens| tokens.completion),
-            cached_tokens = tokens.map(|tokens| tokens.cached),
-            tokens_source = counted.map(|(_, source)| source.as_str()),
-            queued_ms = queued.map(millis),
-            first_byte_ms = first_byte.map(millis),
-            duration_ms = millis(took),
-            ending = ending.as_str(),
-            "request"
-        );
+        match &self.report {
+            Some(report) => report.look(|report| self.ended(Some(report), took)),
+            None => self.ended(None, took),
+        }
     }
 }
 
-/// A method of RFC 9110 or 5789 by its name: another may be any word, a key among them.
-fn known(method: &Method) -> &str {
-    let all = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::CONNECT,
-        Method::TRACE,
-    ];
-    if all.contains(method) { method.as_str() } else { "other" }
+/// The name of a method of RFC 9110 or 5789: another may be any word, a key among them.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => "other",
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -85,7 +85,7 @@ pub(super) async fn answer(
         query: Fields::default(),
         form: Fields::default(),
         person: None,
-        request_id: access.request_id.clone(),
+        request_id: access.request_id().to_string(),
         method: head.method,
         ground,
     };

@@ -2,7 +2,7 @@
 //! key is good.
 
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderValue, Request, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use hyper::body::Incoming;
 
 use crate::types::{Key, Random, RequestId, Timestamp};
@@ -11,6 +11,8 @@ use super::Limits;
 use super::error::ApiError;
 use super::pulse::OpenRequest;
 
+/// The caller's, the answer's and the model server's.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
 /// The text after `Bearer `; none when there is no Authorization header or it is of another kind.
@@ -36,10 +38,11 @@ pub(super) fn request_id(headers: &HeaderMap, now: Timestamp, random: &dyn Rando
         // An id is logged and sent on; a key, put there by mistake, must not be.
         usable && std::str::from_utf8(text).is_ok_and(|text| !Key::may_be_in(text))
     };
-    headers.get("x-request-id").filter(usable).cloned().unwrap_or_else(|| {
-        let made = RequestId::generate(now, random).ok().map(|id| id.to_string());
+    headers.get(&REQUEST_ID).filter(usable).cloned().unwrap_or_else(|| {
+        let made = RequestId::generate(now, random).ok().map(|id| id.text());
         // Without random bytes requests still get answers; they only can't be told apart.
-        made.and_then(|id| HeaderValue::from_str(&id).ok()).unwrap_or(HeaderValue::from_static("req_unknown"))
+        made.and_then(|id| HeaderValue::from_bytes(&id).ok())
+            .unwrap_or(HeaderValue::from_static("req_unknown"))
     })
 }
 

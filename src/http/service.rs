@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::types::{Clock, Current, Ending, Measure, Random};
 use crate::upstream::{Report, ReportHandle, Upstreams};
 
-use super::access::Access;
+use super::access::{Access, AccessLog};
 use super::admin::{AdminDoor, OPENAPI};
 use super::answer::{AnswerBody, Content};
 use super::browser::{self, Cors};
@@ -46,8 +46,10 @@ pub struct Parts {
     pub upstreams: Arc<Upstreams>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Random bytes for request ids.
+    /// Random bytes for what is secret.
     pub random: Arc<dyn Random>,
+    /// Random bytes for request ids.
+    pub ids: Arc<dyn Random>,
     /// Whether the store answers.
     pub store_ready: Readiness,
     /// What it goes by.
@@ -58,6 +60,8 @@ pub struct Parts {
     pub revoke: Revoker,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where access lines go.
+    pub log: Arc<AccessLog>,
 }
 
 /// Where a request comes from.
@@ -97,7 +101,6 @@ const PAGES_MAX: usize = 64;
 const READERS_MAX: usize = 4;
 
 const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// When one of the requests under way ends is not known; this is soon enough to look.
@@ -138,11 +141,10 @@ impl Service {
         peer: Peer,
         stop: StopWatch,
     ) -> Result<Answer, Infallible> {
-        let id = request::request_id(request.headers(), self.parts.clock.now(), &*self.parts.random);
-        let text = String::from_utf8_lossy(id.as_bytes()).into_owned();
+        let id = request::request_id(request.headers(), self.parts.clock.now(), &*self.parts.ids);
         let conduct = self.conduct();
         let client = conduct.site.client(request.headers(), peer.address);
-        let mut access = Access::begin(text, request.method().clone(), client, &self.parts.metrics);
+        let mut access = Access::begin(id.clone(), request.method().clone(), client, &self.parts);
         let cors = conduct.origins.cors(request.uri().path(), request.headers());
         let asked = v1::Asked { id: id.clone(), open: &open, stop, cors: cors.clone(), conduct };
         if request.body().is_end_stream() {
@@ -164,17 +166,16 @@ impl Service {
     /// The whole answer, head and all, to bytes that are no request: what hyper would answer by itself has neither a
     /// body nor an id.
     pub(super) fn refuse_unread(&self, error: &ApiError, peer: Peer) -> Bytes {
-        let id = request::request_id(&HeaderMap::new(), self.parts.clock.now(), &*self.parts.random);
-        let id = String::from_utf8_lossy(id.as_bytes()).into_owned();
+        let id = request::request_id(&HeaderMap::new(), self.parts.clock.now(), &*self.parts.ids);
+        let mut access = Access::begin(id, Method::default(), peer.address.ip().to_canonical(), &self.parts);
         let json = error.json_text();
         let answer = format!(
-            "HTTP/1.1 {}\r\ncontent-type: application/json\r\nx-request-id: {id}\r\nconnection: close\r\n\
+            "HTTP/1.1 {}\r\ncontent-type: application/json\r\nx-request-id: {}\r\nconnection: close\r\n\
              content-length: {}\r\n\r\n{json}",
             error.status(),
+            access.request_id(),
             json.len()
         );
-        let mut access =
-            Access::begin(id, Method::default(), peer.address.ip().to_canonical(), &self.parts.metrics);
         access.status = Some(error.status());
         access.code = Some(error.code());
         access.ending = Ending::Refused;
@@ -357,7 +358,7 @@ fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest, ve
     let report = access.report.as_ref().map(ReportHandle::read);
     let own = own_share(&access, report.as_ref());
     access.overhead = own.filter(|_| report.is_some_and(|report| report.first_byte.is_some()));
-    headers.insert(REQUEST_ID, id);
+    headers.insert(request::REQUEST_ID, id);
     let millis = |own: Duration| HeaderValue::from(u64::try_from(own.as_millis()).unwrap_or(u64::MAX));
     headers.extend(own.map(|own| (PROCESSING_MS, millis(own))));
     if is_event_stream(&headers) {

@@ -20,6 +20,8 @@ pub struct Moment {
     pub denials_owed: bool,
     /// The key records in memory.
     pub cache: CacheMoment,
+    /// Lines of the log that nobody will see.
+    pub log_lines_lost: u64,
     /// The model servers.
     pub upstreams: Vec<UpstreamMoment>,
     /// The process.
@@ -101,6 +103,8 @@ impl Moment {
         let help = "Whether a key is denied in memory only, since the disk does not take it";
         gauge(&mut registry, "ember_denials_owed", help, u64::from(self.denials_owed));
         self.cache.register(&mut registry);
+        let lost = ConstCounter::new(self.log_lines_lost);
+        registry.register("ember_log_lines_lost", "Log lines that stderr did not take", lost);
         register_upstreams(&self.upstreams, &mut registry);
         self.process.register(&mut registry);
         registry

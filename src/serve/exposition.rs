@@ -14,6 +14,7 @@ use crate::store::RedbStore;
 use crate::types::{Stopwatch, Timestamp, UpstreamState};
 use crate::upstream::{ServerHealth, Upstreams};
 
+use super::logging::Log;
 use super::{ServeFault, process};
 
 /// All there are.
@@ -32,6 +33,7 @@ pub(super) struct Sources {
     pub(super) upstreams: Arc<Upstreams>,
     pub(super) registry: Arc<Registry>,
     pub(super) store: Arc<RedbStore>,
+    pub(super) log: Log,
     pub(super) connections_max: usize,
     pub(super) started_at: Timestamp,
 }
@@ -55,6 +57,7 @@ impl Sources {
                 hits: cached.hits,
                 misses: cached.misses,
             },
+            log_lines_lost: self.log.lines_lost(),
             upstreams: self.upstreams.health().into_iter().map(upstream).collect(),
             process: process::moment(self.started_at),
         }

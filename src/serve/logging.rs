@@ -1,13 +1,23 @@
 //! Log lines on stderr: text on a terminal, JSON otherwise. Never: what is in them.
 
-use std::io::IsTerminal;
+mod spool;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tracing::Level;
-use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
+
+use crate::http::{AccessLog, Look};
+use crate::types::Clock;
+
+use spool::Spool;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,15 +41,54 @@ pub(super) struct Lines {
     pub(super) audit: bool,
 }
 
-/// The log that was started.
+/// The log of a server.
 #[derive(Clone)]
-pub(super) struct Log(reload::Handle<Targets, Registry>);
+pub(super) struct Log {
+    filter: reload::Handle<Targets, Registry>,
+    look: Look,
+    access: Arc<AtomicBool>,
+    spool: Arc<Spool>,
+}
+
+/// The first of some access lines waits for so long at most. On a terminal none does.
+const GATHER: Duration = Duration::from_millis(250);
 
 impl Log {
     /// Writes other lines from now on.
     pub(super) fn set(&self, lines: Lines) {
+        self.access.store(lines.access, Ordering::Relaxed);
         // There is nothing to change when another log was started first (tests).
-        let _ = self.0.reload(filter(lines));
+        let _ = self.filter.reload(filter(lines));
+    }
+
+    /// Where access lines go.
+    pub(super) fn access(&self, clock: Arc<dyn Clock>) -> AccessLog {
+        let spool = Arc::clone(&self.spool);
+        AccessLog::new(self.look, Arc::clone(&self.access), clock, Box::new(move |line| spool.gather(line)))
+    }
+
+    /// Comes back when everything is written, but does not wait for ever.
+    pub(super) fn flush(&self) {
+        self.spool.flush();
+    }
+
+    /// The lines that stderr did not take, and that could not be kept.
+    pub(super) fn lines_lost(&self) -> u64 {
+        self.spool.lost()
+    }
+}
+
+/// What the other lines are written with: each is whole, and comes at once.
+struct Said(Arc<Spool>);
+
+impl Write for Said {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.say(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -53,18 +102,55 @@ fn filter(lines: Lines) -> Targets {
         .with_target("access", wanted(access))
 }
 
-/// Starts logging.
-pub(super) fn start(style: Style, lines: Lines) -> Log {
-    let terminal = std::io::stderr().is_terminal();
+/// Starts the log of a server: access lines are gathered, the others come at once, all in their order.
+///
+/// # Errors
+/// Those of the system, when there can be no thread that writes.
+pub(super) fn start(style: Style, lines: Lines) -> io::Result<Log> {
+    let is_terminal = io::stderr().is_terminal();
+    let gather = if is_terminal { Duration::ZERO } else { GATHER };
+    let lost = |lines| tracing::warn!(lines, "log lines were lost: stderr did not take them");
+    let spool = Spool::start(io::stderr(), gather, Box::new(lost))?;
+    let (access, said) = (Arc::new(AtomicBool::new(lines.access)), Arc::clone(&spool));
     let (filter, handle) = reload::Layer::new(filter(lines));
-    let json = style == Style::Json || (style == Style::Auto && !terminal);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true);
+    let look = look(style, is_terminal);
+    begin(filter, look, move || Said(Arc::clone(&said)));
+    tell_before_a_panic(Arc::clone(&spool));
+    Ok(Log { filter: handle, look, access, spool })
+}
+
+/// Starts the log of a command, which has no access lines.
+pub(super) fn start_plain(lines: Lines) {
+    begin(filter(lines), look(Style::Text, io::stderr().is_terminal()), io::stderr);
+}
+
+fn look(style: Style, is_terminal: bool) -> Look {
+    match (style, is_terminal) {
+        (Style::Json, _) | (Style::Auto, false) => Look::Json,
+        (Style::Text, false) => Look::Text,
+        (Style::Text | Style::Auto, true) => Look::Colour,
+    }
+}
+
+fn begin<W>(filter: impl Layer<Registry> + Send + Sync, look: Look, writer: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(true);
     let registry = tracing_subscriber::registry().with(filter);
     // A second start in one process (tests) keeps the first one's settings.
-    let _ = if json {
-        registry.with(lines.json().flatten_event(true)).try_init()
-    } else {
-        registry.with(lines.with_ansi(terminal)).try_init()
+    let _ = match look {
+        Look::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        Look::Text => registry.with(lines.with_ansi(false)).try_init(),
+        Look::Colour => registry.with(lines.with_ansi(true)).try_init(),
     };
-    Log(handle)
+}
+
+/// What is said of a panic goes past the log; what was before it stands before it.
+fn tell_before_a_panic(spool: Arc<Spool>) {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        spool.say(b"");
+        tell(panic);
+    }));
 }

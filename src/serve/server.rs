@@ -28,7 +28,8 @@ use super::certificates::Certificates;
 use super::data_dir::DataDir;
 use super::exposition::{self, Sources};
 use super::ledger::{self, DiskLedger};
-use super::machine::{MachineRandom, SystemClock, SystemStopwatch};
+use super::logging::Log;
+use super::machine::{IdRandom, MachineRandom, SystemClock, SystemStopwatch};
 use super::myself::{Myself, TESTS_MAX};
 use super::notifier::{self, Notifier};
 use super::reload::{self, Basis, Reloader, Upkeep};
@@ -47,6 +48,7 @@ pub(super) struct Server {
     pub(super) notifier: Notifier,
     /// How long the service manager waits for a sign of life.
     pub(super) watchdog: Option<Duration>,
+    pub(super) log: Log,
 }
 
 /// How the server came to its end.
@@ -190,6 +192,8 @@ impl Server {
             upstreams: Arc::clone(&built.upstreams),
             clock: Arc::clone(&built.clock),
             random: Arc::new(MachineRandom::new()),
+            ids: Arc::new(IdRandom::new(MachineRandom::new())),
+            log: Arc::new(self.log.access(Arc::clone(&built.clock))),
             store_ready: readiness(Arc::clone(&self.store)),
             metrics: Arc::clone(&built.metrics),
             conduct: Arc::clone(&built.conduct),
@@ -278,6 +282,7 @@ impl Server {
             upstreams: Arc::clone(&built.upstreams),
             registry: Arc::clone(&built.registry),
             store: Arc::clone(&self.store),
+            log: self.log.clone(),
             connections_max: self.config.server.connections_max,
             started_at: built.clock.now(),
         };

@@ -15,7 +15,7 @@ use crate::upstream::{self, Probe};
 
 use super::data_dir::{DataDir, DataDirError};
 use super::first_run::Output;
-use super::logging::{self, Lines, Style};
+use super::logging::{self, Lines, Log};
 use super::machine::{self, MachineRandom, SystemClock};
 use super::reload::{Basis, Part};
 use super::{OpenStore, ServeFault, Surroundings, compaction, settings, snapshot};
@@ -40,33 +40,36 @@ impl Machine {
 }
 
 /// Starts the log, and keeps what is needed to load the configuration again.
-fn basis(loaded: &Loaded, global: &Global, hangup_ends: bool) -> Basis {
+fn begin(loaded: &Loaded, global: &Global, hangup_ends: bool) -> Result<(Log, Basis), CliError> {
     let (quiet, verbose) = (global.quiet, global.verbose);
     let log = &loaded.config.log;
-    let started = logging::start(settings::style(log), lines(log, quiet, verbose));
-    let log: Part = Box::new(move |config| {
+    let log =
+        logging::start(settings::style(log), lines(log, quiet, verbose)).map_err(ServeFault::Process)?;
+    let started = log.clone();
+    let part: Part = Box::new(move |config| {
         let (started, lines) = (started.clone(), lines(&config.log, quiet, verbose));
         Ok(Box::new(move || started.set(lines)))
     });
-    Basis { kept: loaded.kept.clone(), said: loaded.said(), parts: vec![log], found: Vec::new(), hangup_ends }
+    let (kept, said) = (loaded.kept.clone(), loaded.said());
+    Ok((log, Basis { kept, said, parts: vec![part], found: Vec::new(), hangup_ends }))
 }
 
 impl Services for Machine {
     fn up(&self, loaded: Loaded, global: &Global, options: &UpOptions) -> Result<(), CliError> {
         let surroundings = self.surroundings();
-        let basis = basis(&loaded, global, surroundings.at_terminal);
+        let (log, basis) = begin(&loaded, global, surroundings.at_terminal)?;
         let output = match &options.out {
             Some(file) => Output::File(file.clone()),
             None if surroundings.output_is_kept => Output::Kept,
             None => Output::Seen,
         };
-        super::up(loaded.config, basis, output, surroundings).map_err(CliError::from)
+        super::up(loaded.config, basis, output, surroundings, &log).map_err(CliError::from)
     }
 
     fn serve(&self, loaded: Loaded, global: &Global, _: &ServeOptions) -> Result<(), CliError> {
         let surroundings = self.surroundings();
-        let basis = basis(&loaded, global, surroundings.at_terminal);
-        super::serve(loaded.config, basis, surroundings).map_err(CliError::from)
+        let (log, basis) = begin(&loaded, global, surroundings.at_terminal)?;
+        super::serve(loaded.config, basis, surroundings, &log).map_err(CliError::from)
     }
 
     fn open(&self, data: &Path, create: bool, rules: &Rules) -> Result<Opened, OpenError> {
@@ -102,7 +105,7 @@ impl Services for Machine {
     fn start_log(&self, verbose: u8) {
         let level = verbosity(verbose).unwrap_or(tracing::Level::WARN);
         // What was changed is said anyway, and kept in the store.
-        logging::start(Style::Text, Lines { level, access: false, audit: verbose > 0 });
+        logging::start_plain(Lines { level, access: false, audit: verbose > 0 });
     }
 
     fn clock(&self) -> &dyn Clock {

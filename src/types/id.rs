@@ -41,6 +41,16 @@ macro_rules! id {
                 &self.0
             }
 
+            /// Its text.
+            #[must_use]
+            pub fn text(&self) -> [u8; $prefix.len() + TEXT_LENGTH] {
+                let mut text = [0; $prefix.len() + TEXT_LENGTH];
+                let (word, digits) = text.split_at_mut($prefix.len());
+                word.copy_from_slice($prefix.as_bytes());
+                encode(&self.0, digits);
+                text
+            }
+
             /// The first and the last id whose text begins with `text`; none when no id's does.
             #[must_use]
             pub fn range_of_prefix(text: &str) -> Option<(Self, Self)> {
@@ -62,10 +72,8 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut text = String::with_capacity($prefix.len() + TEXT_LENGTH);
-                text.push_str($prefix);
-                encode(&self.0, &mut text);
-                f.pad(&text)
+                // It has nothing but letters and digits of ASCII.
+                f.pad(std::str::from_utf8(&self.text()).unwrap_or_default())
             }
         }
 
@@ -148,11 +156,17 @@ fn uuid_v7(now: Timestamp, random: &dyn Random) -> Result<[u8; 16], RandomUnavai
 }
 
 /// 128 bits as 26 digits of five bits, the first of which holds only three.
-fn encode(bytes: &[u8; 16], text: &mut String) {
-    let value = u128::from_be_bytes(*bytes);
-    for digit in (0..TEXT_LENGTH).rev() {
-        let index = (value >> (5 * digit)) & 31;
-        text.push(char::from(ALPHABET[index as usize]));
+fn encode(bytes: &[u8; 16], text: &mut [u8]) {
+    /// What fits into 64 bits: shifts of more are dear.
+    const AT_ONCE: usize = 12;
+    let mut value = u128::from_be_bytes(*bytes);
+    for part in text.rchunks_mut(AT_ONCE) {
+        let mut digits = value as u64;
+        for digit in part.iter_mut().rev() {
+            *digit = ALPHABET[(digits & 31) as usize];
+            digits >>= 5;
+        }
+        value >>= 5 * AT_ONCE;
     }
 }
 

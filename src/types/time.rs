@@ -10,6 +10,11 @@ use jiff::tz::TimeZone;
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
+
+    /// Now, in microseconds since 1970-01-01 UTC. Log lines have them.
+    fn now_micros(&self) -> u64 {
+        u64::try_from(self.now().as_millis()).unwrap_or_default().saturating_mul(1000)
+    }
 }
 
 /// Tells how time passes, whatever is done to the clock on the wall.

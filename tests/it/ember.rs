@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -110,13 +110,8 @@ impl Ember {
         let (lines, kept) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
-                if let Some((_, rest)) = line.split_once("listening on http") {
-                    let is_tls = rest.starts_with('s');
-                    let rest = rest.trim_start_matches('s').trim_start_matches("://");
-                    let end = rest
-                        .find(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c)))
-                        .unwrap_or(rest.len());
-                    let _ = found.send((rest[..end].parse::<SocketAddr>().unwrap(), is_tls));
+                if let Some(address) = listens_on(&line) {
+                    let _ = found.send(address);
                 }
                 let mut kept = kept.lock().unwrap();
                 kept.push_str(&line);
@@ -136,6 +131,22 @@ impl Ember {
             }
         });
         Self { child, address, trust, log, out }
+    }
+
+    /// Starts it, and reads no further once it says where it listens: stderr is the caller's.
+    pub fn start_unread(mut command: Command) -> (Self, BufReader<ChildStderr>) {
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        let (address, is_tls) = loop {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "it did not start");
+            if let Some(found) = listens_on(&line) {
+                break found;
+            }
+        };
+        let trust = is_tls.then(|| command.get_current_dir().unwrap().join(pipe::CERT_FILE));
+        (Self { child, address, trust, log: Arc::default(), out: Arc::default() }, log)
     }
 
     pub fn pid(&self) -> u32 {
@@ -225,6 +236,15 @@ impl Drop for Ember {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The address that a line of the log names, and whether TLS is spoken there.
+fn listens_on(line: &str) -> Option<(SocketAddr, bool)> {
+    let (_, rest) = line.split_once("listening on http")?;
+    let is_tls = rest.starts_with('s');
+    let rest = rest.trim_start_matches('s').trim_start_matches("://");
+    let end = rest.find(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c))).unwrap_or(rest.len());
+    Some((rest[..end].parse().unwrap(), is_tls))
 }
 
 /// A request that asks for the connection to be closed after it.

@@ -25,6 +25,7 @@ mod http2;
 mod https_upstream;
 mod ipv6;
 mod limits;
+mod logs;
 mod metrics;
 mod mishaps;
 mod model;

@@ -92,7 +92,7 @@ impl LimitJson {
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn untold(error: &dyn std::fmt::Display, access: &Access) -> ApiError {
-    tracing::error!(%error, request_id = access.request_id, "what a key has used could not be told");
+    tracing::error!(%error, request_id = access.request_id(), "what a key has used could not be told");
     ApiError::Store
 }
 
