@@ -28,8 +28,11 @@ use http::Method;
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const CHUNK: &str = r#"data: {"id":"chatcmpl-9f2c1d7ab3e84c55a1f0d6c2b7e49a10","object":"chat.completion.chunk","created":1800000000,"model":"bench","choices":[{"index":0,"delta":{"content":" gateway"},"logprobs":null,"finish_reason":null}]}"#;
 
+/// Calls measured together: enough for what happens once to vanish.
+const SAMPLE_CALLS: u32 = 1000;
+
 fn main() {
-    divan::main();
+    divan::Divan::from_args().sample_size(SAMPLE_CALLS).main();
 }
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceTrouble>> + Send + 'a>>;
