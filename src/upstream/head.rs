@@ -54,15 +54,16 @@ impl Head {
     }
 
     /// Every header: its name as it was written, its value.
-    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let of = |(from, to): (usize, usize)| &self.bytes[from..to];
-        // A name is ASCII, or it would not have been read.
-        self.lines.iter().map(move |line| (std::str::from_utf8(of(line.name)).unwrap_or(""), of(line.value)))
+        self.lines.iter().map(move |line| (of(line.name), of(line.value)))
     }
 
-    /// The values of one header; `name` in lower case.
+    /// The values of one header.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let is_named = |(known, _): &(&str, &[u8])| known.eq_ignore_ascii_case(name);
+        let is_named = |(known, _): &(&[u8], &[u8])| {
+            known.len() == name.len() && known.eq_ignore_ascii_case(name.as_bytes())
+        };
         self.headers().filter(is_named).map(|(_, value)| value)
     }
 

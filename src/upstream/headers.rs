@@ -64,16 +64,16 @@ pub(super) fn from_server(answer: &Head, server: &Server) -> HeaderMap {
     headers
 }
 
-fn allowed_back(name: &str) -> Option<HeaderName> {
-    let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str());
+fn allowed_back(name: &[u8]) -> Option<HeaderName> {
+    let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
     match name.len() {
         11 if is(&RETRY_AFTER) => Some(RETRY_AFTER),
         12 if is(&CONTENT_TYPE) => Some(CONTENT_TYPE),
         13 if is(&SERVER_TIMING) => Some(SERVER_TIMING),
         _ => {
-            let start = name.as_bytes().get(..VENDOR.len())?;
+            let start = name.get(..VENDOR.len())?;
             let is_vendors = start.eq_ignore_ascii_case(VENDOR.as_bytes());
-            is_vendors.then(|| HeaderName::from_bytes(name.as_bytes()).ok()).flatten()
+            is_vendors.then(|| HeaderName::from_bytes(name).ok()).flatten()
         }
     }
 }

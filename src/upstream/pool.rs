@@ -157,6 +157,7 @@ impl DerefMut for Lease {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+    use tokio::net::TcpStream;
 
     fn lease() -> (Lease, DuplexStream) {
         let (here, there) = duplex(64);
@@ -205,5 +206,34 @@ mod tests {
         assert_eq!(others[0].read(&mut [0; 8]).await.unwrap(), 0, "the oldest made room");
         drop(pool.take());
         assert_eq!(others[IDLE_COUNT_MAX].read(&mut [0; 8]).await.unwrap(), 0, "the newest was taken");
+    }
+
+    /// Keeps a connection of which the kernel knows that the server has hung up, and the runtime does not.
+    fn keep_left(pool: &Arc<Pool>, looks: u32) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        drop(listener.accept().unwrap());
+        assert_eq!(here.peek(&mut [0; 1]).unwrap(), 0);
+        here.set_nonblocking(true).unwrap();
+        let mut lease = Lease::new(Wire::Tcp(TcpStream::from_std(here).unwrap()));
+        lease.looks = looks;
+        pool.keep(lease);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_kernel_is_asked_until_that_is_earned_and_again_when_anything_was_odd_or_a_moment_has_passed()
+    {
+        let pool: Arc<Pool> = Arc::default();
+        keep_left(&pool, LOOKS_MIN - 1);
+        assert!(pool.take().is_none(), "it has not earned that");
+        keep_left(&pool, LOOKS_MIN);
+        assert!(pool.take().is_none(), "one was odd a moment ago");
+        pool.lock().wary_until = Some(Instant::now());
+        keep_left(&pool, LOOKS_MIN);
+        pool.lock().leases[0].0 = Instant::now() - HOT;
+        assert!(pool.take().is_none(), "a moment has passed");
+        pool.lock().wary_until = Some(Instant::now());
+        keep_left(&pool, LOOKS_MIN);
+        assert!(pool.take().is_some(), "the runtime has heard of nothing");
     }
 }

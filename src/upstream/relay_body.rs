@@ -287,6 +287,10 @@ impl Exchange {
     }
 
     fn settle(&mut self, ending: Ending) {
+        // Reading the tokens out of an answer is not for nothing.
+        if self.settlement.is_settled() {
+            return;
+        }
         let tokens = self.watcher.tokens(self.request_bytes / BYTES_PER_TOKEN);
         self.settlement.settle(tokens, ending);
     }

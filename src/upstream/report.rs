@@ -186,6 +186,11 @@ impl Settlement {
         &self.report
     }
 
+    /// Whether the last word was said.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// When the request came.
     pub(super) const fn started(&self) -> Instant {
         self.started
