@@ -1,5 +1,7 @@
 //! Every refusal on /v1, its status and its words, in OpenAI's shape: one exhaustive table. Never: when to refuse.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
@@ -250,7 +252,9 @@ impl ApiError {
 
     /// The body of the refusal.
     pub(super) fn json(&self) -> Bytes {
-        self.json_text().into()
+        // Whoever tries keys is refused for as little as can be.
+        static INVALID_KEY: LazyLock<Bytes> = LazyLock::new(|| ApiError::InvalidKey.json_text().into());
+        if *self == Self::InvalidKey { INVALID_KEY.clone() } else { self.json_text().into() }
     }
 
     /// The same as text: what an error event of a stream carries.

@@ -1,10 +1,9 @@
 //! What is known about one connection: its open requests, when which side last moved, what its bytes looked like.
 //! Shared by its socket, its requests and its supervisor. Never: reads or writes anything itself.
 
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -15,7 +14,6 @@ use super::ending::EndSignal;
 use super::framing::{Framing, FramingFault};
 use super::stop::StopWatch;
 use crate::gate::CutSignal;
-use crate::upstream::StopSignal;
 
 /// How long an answer that has to end gets to say so; then its connection is broken off.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -293,15 +291,6 @@ impl OpenRequest {
         if let Some(supervisor) = supervisor {
             supervisor.wake();
         }
-    }
-
-    /// Resolves when Ember's time to drain is over.
-    pub(super) fn stopped(&self, stop: StopWatch) -> StopSignal {
-        if self.pulse.has_streams() {
-            return Box::pin(stop.cutting());
-        }
-        // The supervisor, in the same task, hears of it.
-        Box::pin(poll_fn(move |_| if stop.is_cutting() { Poll::Ready(()) } else { Poll::Pending }))
     }
 
     /// The answer was broken off, and a proper close of the connection would hide it.

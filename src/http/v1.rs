@@ -141,7 +141,7 @@ pub(super) async fn relay(
         request_id: asked.id,
         body,
         facts,
-        stop: asked.open.stopped(asked.stop),
+        stop: Box::pin(asked.stop.cutting()),
         keepalive_after: limits.keepalive_after,
         report,
     };

@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use bytes::BytesMut;
-use memchr::{memmem::Finder, memrchr_iter};
+use memchr::memmem::{Finder, FinderRev};
+use memchr::memrchr_iter;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -53,6 +54,9 @@ impl AnswerTap {
         if self.cut {
             return last_usage(&self.kept);
         }
+        if let Some(usage) = outermost_usage(&self.kept) {
+            return usage.tokens();
+        }
         let answer: Answer<'_> = serde_json::from_slice(&self.kept).ok()?;
         tokens_of(answer.usage?)
     }
@@ -75,6 +79,28 @@ pub(super) fn has_usage_object(json: &[u8]) -> bool {
 fn object_of(json: &[u8], at: usize) -> Option<&[u8]> {
     let value = json[at + USAGE.needle().len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
     value.starts_with(b"{").then_some(value)
+}
+
+/// The `usage` of a whole answer, where it is clear from what stands behind it that it belongs to the outermost object.
+/// Servers write it last or nearly so: what stands before it need not be parsed.
+fn outermost_usage(json: &[u8]) -> Option<Usage> {
+    static LAST: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(br#""usage""#));
+    let json = json.trim_ascii();
+    let object = object_of(json, LAST.rfind(json).filter(|_| json.starts_with(b"{"))?)?;
+    let mut values = serde_json::Deserializer::from_slice(object).into_iter::<Usage>();
+    let usage = values.next()?.ok()?;
+    ends_object(&object[values.byte_offset()..]).then_some(usage)
+}
+
+/// Whether a text is the rest of exactly one object: more members, if any, and its end.
+fn ends_object(rest: &[u8]) -> bool {
+    const MEMBERS_BYTES_MAX: usize = 4 << 10;
+    let rest = rest.trim_ascii();
+    if rest == b"}" {
+        return true;
+    }
+    let is_short = rest.starts_with(b",") && rest.len() <= MEMBERS_BYTES_MAX;
+    is_short && serde_json::from_slice::<IgnoredAny>(&[br#"{"":0"#, rest].concat()).is_ok()
 }
 
 /// The counts that stand last in a JSON text whose beginning is missing. Looks at few places and little of each,
@@ -166,6 +192,12 @@ mod tests {
             (r#"{"usage":{"prompt_tokens":"5"}}"#, None),
             (r#"{"usage":[1]}"#, None),
             (r#"{"a":{"usage":{"prompt_tokens":5}}}"#, None),
+            (r#"{"a":[{"usage":{"prompt_tokens":5},"b":1}],"c":1}"#, None),
+            (r#"{"a":{"usage":{"prompt_tokens":5},"b":1}}"#, None),
+            (r#" {"usage":{"prompt_tokens":5},"a":null,"timings":{"ms":[1.5]}} "#, counted(5, 0, 0)),
+            (r#"{"usage":{"prompt_tokens":5},"a":{"usage":{"prompt_tokens":6}}}"#, counted(5, 0, 0)),
+            (r#"{"usage":{"prompt_tokens":5},"a"}"#, None),
+            (r#"[{"usage":{"prompt_tokens":5}]"#, None),
             (r#"{"usage":{"prompt_tokens":5}"#, None),
             ("", None),
             ("<html>", None),
