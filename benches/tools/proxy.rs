@@ -88,7 +88,7 @@ async fn relay(house: Rc<House>, request: Request<Incoming>) -> Result<Answer, F
     let mut sender = sender(&house).await?;
     let answer = sender.send_request(request).await?;
     let (head, body) = answer.into_parts();
-    Ok(Response::from_parts(head, Either::Left(Relayed { body, sender: Some(sender), house })))
+    Ok(Response::from_parts(head, Either::Left(Relayed { body, sender: Some(sender), ended: false, house })))
 }
 
 async fn sender(house: &House) -> Result<SendRequest<Incoming>, Failure> {
@@ -109,6 +109,8 @@ async fn sender(house: &House) -> Result<SendRequest<Incoming>, Failure> {
 struct Relayed {
     body: Incoming,
     sender: Option<SendRequest<Incoming>>,
+    /// Its end came by itself, as that of chunks does.
+    ended: bool,
     house: Rc<House>,
 }
 
@@ -120,7 +122,9 @@ impl Body for Relayed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        self.ended |= matches!(polled, Poll::Ready(None));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -135,7 +139,7 @@ impl Body for Relayed {
 impl Drop for Relayed {
     fn drop(&mut self) {
         if let Some(sender) = self.sender.take()
-            && self.body.is_end_stream()
+            && (self.ended || self.body.is_end_stream())
         {
             self.house.idle.borrow_mut().push(sender);
         }

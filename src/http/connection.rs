@@ -33,8 +33,6 @@ use super::transport::Transport;
 /// How much later than Ember hyper refuses a head.
 const HEAD_ROOM: usize = 32 * 1024;
 const HEADERS_ROOM: usize = 100;
-/// So many headers hyper takes by itself, with room for them on its stack.
-const HEADERS_USUAL: usize = 100;
 /// How much of what a refused client still sends is read, so that it gets to read the refusal.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(5);
@@ -132,11 +130,8 @@ async fn stay_awake(
     builder
         // The supervisor's timers tell an idle connection from a slow head.
         .header_read_timeout(None)
+        .max_headers(watch.limits().headers_max + HEADERS_ROOM)
         .max_buf_size(head_bytes(watch.limits()));
-    let headers_max = watch.limits().headers_max;
-    if headers_max > HEADERS_USUAL {
-        builder.max_headers(headers_max + HEADERS_ROOM);
-    }
     let mut connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
     let course = drive(Pin::new(&mut connection), http1::Connection::graceful_shutdown, watch).await;
     // Nothing is left unread in a quiet connection; were it, nothing after it could be understood.

@@ -152,6 +152,8 @@ impl Framing {
     fn judge(&mut self, head: &[u8]) {
         let (length, fault) = judge(head);
         self.judgement = Some(fault);
+        // What comes behind it in the same breath comes before its answer.
+        self.answered = false;
         self.must_close |= fault.is_some() || length == BodyLength::Chunked;
         self.state = State::Body(length);
     }
@@ -300,6 +302,19 @@ mod tests {
         }
         framing.read(b"GET / HTTP/1.1\n\n");
         assert_eq!(framing.take_judgement(), Some(FramingFault::BareLineFeed));
+    }
+
+    #[test]
+    fn bug_a_good_head_right_behind_a_bad_one_does_not_hide_it() {
+        for bad in ["GET / HTTP/1.1\nHost: a\r\n\r\n", "GET /healthz#x HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            let mut framing = Framing::new(1000);
+            framing.read(GET);
+            assert_eq!(framing.take_judgement(), None);
+            framing.answered();
+            framing.read(&[bad.as_bytes(), GET].concat());
+            assert!(framing.must_close());
+            assert!(framing.take_judgement().is_some(), "{bad:?}");
+        }
     }
 
     #[test]

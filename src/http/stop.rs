@@ -72,8 +72,9 @@ impl State {
     }
 
     fn comes_to(&self, phase: u8) {
-        self.phase.fetch_max(phase, Ordering::AcqRel);
-        self.ears.notify_waiters();
+        if self.phase.fetch_max(phase, Ordering::AcqRel) < phase {
+            self.ears.notify_waiters();
+        }
     }
 
     async fn reaches(&self, phase: u8) {

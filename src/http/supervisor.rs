@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::ReadBuf;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Limits;
@@ -169,11 +170,15 @@ impl Supervisor {
             if let Some(next) = next.filter(|next| *next < self.timer.deadline()) {
                 self.timer.as_mut().reset(next);
             }
-            let is_silent = self.is_set && !self.timer.is_elapsed();
-            if is_silent || self.timer.as_mut().poll(cx).is_pending() {
-                self.is_set = true;
+            if self.is_set && !self.timer.is_elapsed() {
                 return false;
             }
+            // Without a budget the timer looks at nothing, and does not know whom to wake.
+            self.is_set = has_budget_remaining();
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            self.is_set = false;
             let now = Instant::now();
             if ends.is_some_and(|ends| ends <= now) {
                 return true;

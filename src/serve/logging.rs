@@ -2,6 +2,7 @@
 
 mod spool;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,7 +116,7 @@ pub(super) fn start(style: Style, lines: Lines) -> io::Result<Log> {
     let (filter, handle) = reload::Layer::new(filter(lines));
     let look = look(style, is_terminal);
     begin(filter, look, move || Said(Arc::clone(&said)));
-    tell_before_a_panic(Arc::clone(&spool));
+    tell_of_panics(Arc::clone(&spool));
     Ok(Log { filter: handle, look, access, spool })
 }
 
@@ -146,11 +147,16 @@ where
     };
 }
 
-/// What is said of a panic goes past the log; what was before it stands before it.
-fn tell_before_a_panic(spool: Arc<Spool>) {
-    let tell = std::panic::take_hook();
+/// Says what the standard library says of a panic, in the log: on its own way to stderr a thread that serves could be
+/// held for ever by one who does not read.
+fn tell_of_panics(spool: Arc<Spool>) {
     std::panic::set_hook(Box::new(move |panic| {
-        spool.say(b"");
-        tell(panic);
+        let current = std::thread::current();
+        let mut text = format!("thread '{}' {panic}\n", current.name().unwrap_or("<unnamed>"));
+        let trace = Backtrace::capture();
+        if trace.status() == BacktraceStatus::Captured {
+            text.push_str(&format!("{trace}\n"));
+        }
+        spool.say(text.as_bytes());
     }));
 }
