@@ -32,7 +32,7 @@ pub(super) struct Access {
     pub(super) account: Option<AccountId>,
     /// When the secret that was brought stops, where a newer one is in its place.
     pub(super) old_until: Option<Timestamp>,
-    pub(super) model: Option<String>,
+    pub(super) model: Option<Arc<str>>,
     /// Whether the catalogue has that model. Only then may its name be a label of metrics.
     pub(super) model_is_known: bool,
     /// What the GenAI conventions call what is asked of a model.

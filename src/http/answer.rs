@@ -23,7 +23,7 @@ use super::pulse::OpenRequest;
 /// What an answer is made of.
 pub(super) enum Content {
     Full(Bytes),
-    Relay(Box<RelayBody>),
+    Relay(RelayBody),
 }
 
 /// The answer can't be finished; the connection has to be broken off.
@@ -105,7 +105,7 @@ impl Body for AnswerBody {
                     self.stage = Stage::Over;
                     return Poll::Ready((!bytes.is_empty()).then(|| Ok(self.say(bytes))));
                 }
-                Stage::Flowing(Content::Relay(relay)) => match Pin::new(relay.as_mut()).poll_frame(cx) {
+                Stage::Flowing(Content::Relay(relay)) => match Pin::new(relay).poll_frame(cx) {
                     Poll::Pending => {
                         self.open.clients_turn(false);
                         return Poll::Pending;

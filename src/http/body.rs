@@ -49,8 +49,7 @@ pub(super) async fn read(
     let mut held = Held { bytes: BytesMut::with_capacity(announced.unwrap_or(0)), share: None };
     loop {
         let earned = Duration::from_secs((held.bytes.len() / BYTES_PER_SECOND_MIN) as u64);
-        let until = (began + wait + earned).min(Instant::now() + wait);
-        let frame = Awaited { frame: body.frame(), until, alarm: Alarm::Off };
+        let frame = Awaited { frame: body.frame(), until: began + wait + earned, wait, alarm: Alarm::Off };
         let frame = frame.await.ok_or_else(|| bad("its body comes too slowly"))?;
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| ApiError::BodyBrokeOff)?;
@@ -60,6 +59,9 @@ pub(super) async fn read(
             return Err(ApiError::BodyTooLarge(bytes_max));
         }
         held.take(&data, announced, memory)?;
+        if body.is_end_stream() {
+            break;
+        }
     }
     Ok(Bytes::from_owner(held))
 }
@@ -69,7 +71,10 @@ pub(super) async fn read(
 /// hyper hands over what it has read already when it is asked, a moment later: only who still waits then sets a timer.
 struct Awaited<'a> {
     frame: Frame<'a, Incoming>,
+    /// When all of the body so far has to be there,
     until: Instant,
+    /// and how long its next part may take.
+    wait: Duration,
     alarm: Alarm,
 }
 
@@ -93,7 +98,8 @@ impl Future for Awaited<'_> {
                 Poll::Pending
             }
             Alarm::Asked => {
-                let mut alarm = Box::pin(sleep_until(self.until));
+                let until = self.until.min(Instant::now() + self.wait);
+                let mut alarm = Box::pin(sleep_until(until));
                 let rings = alarm.as_mut().poll(cx);
                 self.alarm = Alarm::Set(alarm);
                 rings.map(|()| None)

@@ -359,8 +359,9 @@ fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest, ve
     let own = own_share(&access, report.as_ref());
     access.overhead = own.filter(|_| report.is_some_and(|report| report.first_byte.is_some()));
     headers.insert(request::REQUEST_ID, id);
-    let millis = |own: Duration| HeaderValue::from(u64::try_from(own.as_millis()).unwrap_or(u64::MAX));
-    headers.extend(own.map(|own| (PROCESSING_MS, millis(own))));
+    if let Some(own) = own {
+        headers.insert(PROCESSING_MS, millis(own));
+    }
     if is_event_stream(&headers) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
         headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -372,6 +373,13 @@ fn seal(draft: Draft, id: HeaderValue, mut access: Access, open: OpenRequest, ve
     *answer.status_mut() = status;
     *answer.headers_mut() = headers;
     answer
+}
+
+fn millis(time: Duration) -> HeaderValue {
+    match time.as_millis() {
+        0 => HeaderValue::from_static("0"),
+        millis => HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)),
+    }
 }
 
 /// How long Ember itself was at work so far; none when a model server was waited for and nobody knows how long.

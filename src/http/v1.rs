@@ -3,7 +3,10 @@
 
 pub(super) mod key;
 
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -92,7 +95,7 @@ pub(super) fn model(
         .ok_or_else(|| ApiError::BadRequest("the escapes in its path are broken".to_string()))?;
     let entry = service.parts.upstreams.entry(caller.models(), &name);
     let entry = entry.map_err(|fault| ApiError::of_fault(fault, &shown(&name)))?;
-    access.model = Some(name);
+    access.model = Some(name.into());
     access.model_is_known = true;
     Ok(json(&entry))
 }
@@ -122,15 +125,14 @@ pub(super) async fn relay(
         return Err(ApiError::StateNotAllowed(member.as_str()));
     }
     let model = facts.model.clone();
-    let asked_for = shown(model.as_str());
-    access.model = Some(asked_for.clone());
+    let asked_for = if is_plain(model.as_str()) { model.shared() } else { shown(model.as_str()).into() };
+    access.model = Some(Arc::clone(&asked_for));
     access.model_is_known = service.parts.upstreams.serves(model.as_str());
     access.operation = Some(endpoint.operation());
     let tokens = tokens_at_most(endpoint, body.len(), &facts, limits.completion_tokens);
     let admitted = service.parts.gate.admit(caller, Asking { model, tokens }, service.parts.clock.now());
-    // A disk that hangs is waited for so long: budgets are written down before they are used.
-    let pass = timeout(ADMISSION_WAIT_MAX, admitted).await.map_err(|_| ApiError::Store)?;
-    let pass = pass.map_err(|refusal| ApiError::of_refusal(&refusal, &asked_for))?;
+    let pass =
+        in_time(pin!(admitted)).await?.map_err(|refusal| ApiError::of_refusal(&refusal, &asked_for))?;
     asked.open.ends_with(pass.caller().cut(), asked.stop.clone());
     let allowances = pass.allowances();
     let report = ReportHandle::counted(&service.parts.metrics);
@@ -148,7 +150,16 @@ pub(super) async fn relay(
     let outcome = service.parts.upstreams.relay(pass, request).await;
     let mut reply = outcome.map_err(|fault| ApiError::of_fault(fault, &asked_for))?;
     allowance::tell(allowances, &mut reply.headers);
-    Ok(Draft { status: reply.status, headers: reply.headers, content: Content::Relay(Box::new(reply.body)) })
+    Ok(Draft { status: reply.status, headers: reply.headers, content: Content::Relay(reply.body) })
+}
+
+/// A disk that hangs is waited for so long: budgets are written down before they are used. Most admissions wait for
+/// nothing, and set no timer.
+async fn in_time<T>(mut admitted: Pin<&mut impl Future<Output = T>>) -> Result<T, ApiError> {
+    if let Poll::Ready(ruling) = poll_fn(|cx| Poll::Ready(admitted.as_mut().poll(cx))).await {
+        return Ok(ruling);
+    }
+    timeout(ADMISSION_WAIT_MAX, admitted).await.map_err(|_| ApiError::Store)
 }
 
 /// The tokens that a request may take: its own, by their bytes, and those of the answer that it asks for at most.
@@ -169,13 +180,17 @@ fn json(value: &impl Serialize) -> Draft {
     Draft::json(StatusCode::OK, serde_json::to_vec(value).unwrap_or_default().into())
 }
 
+/// Whether a model's name may stand anywhere as it is.
+fn is_plain(name: &str) -> bool {
+    name.len() <= NAME_CHARS_MAX
+        && name.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        && !Key::may_be_in(name)
+}
+
 /// A model's name as it may stand in an answer or a log; a key, put there by mistake, may not.
 fn shown(name: &str) -> String {
     if Key::may_be_in(name) {
         return "(a key)".to_string();
-    }
-    if name.len() <= NAME_CHARS_MAX && name.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return name.to_string();
     }
     name.chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect()
 }
