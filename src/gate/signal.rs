@@ -93,8 +93,7 @@ impl Signal {
     }
 
     fn part(self: &Arc<Self>) -> MutexGuard<'_, Slab<Ear>> {
-        // What is allocated lies 16 bytes apart at least.
-        let part = &self.ears.0[(self.address() >> 4) % PARTS];
+        let part = &self.ears.0[part_of(self.address())];
         part.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -104,10 +103,16 @@ impl CutSignal {
         let mut ears = self.signal.part();
         let ear = Ear { signal: self.signal.address(), waker: waker.clone() };
         let known = self.place.as_ref().and_then(|place| ears.get_mut(place.number));
-        match known {
-            Some(known) => *known = ear,
-            None => self.place = Some(Place { number: ears.insert(ear), task }),
-        }
+        let before = match known {
+            Some(known) => Some(std::mem::replace(known, ear)),
+            None => {
+                self.place = Some(Place { number: ears.insert(ear), task });
+                None
+            }
+        };
+        // Its waker may be the last that holds a task, and that may be listed, too.
+        drop(ears);
+        drop(before);
         if let Some(place) = &mut self.place {
             place.task = task;
         }
@@ -148,6 +153,11 @@ impl Drop for CutSignal {
         drop(ears);
         drop(ear);
     }
+}
+
+/// What is allocated lies 16 bytes apart at least, and what is made alike often by the same distance.
+const fn part_of(address: usize) -> usize {
+    ((address >> 4) ^ (address >> 9)) % PARTS
 }
 
 fn number(cut: Option<Cut>) -> u8 {
@@ -225,6 +235,39 @@ mod tests {
         assert_eq!(ears.len(), 1);
         signal.give(Cut::Disabled);
         assert_eq!(rung.try_iter().collect::<Vec<_>>(), [3]);
+    }
+
+    /// A task that listens, too.
+    struct Listener(#[expect(dead_code, reason = "is dropped with the task")] Mutex<CutSignal>);
+
+    impl Wake for Listener {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn bug_a_task_whose_last_waker_is_replaced_may_be_listed_itself() {
+        let (sender, done) = mpsc::channel();
+        std::thread::spawn(move || {
+            let signal = Signal::new(None, &Arc::new(Ears::default()));
+            let (mut heard, mut other) = (signal.heard(), signal.heard());
+            assert!(Pin::new(&mut other).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            let listener = Waker::from(Arc::new(Listener(Mutex::new(other))));
+            assert!(Pin::new(&mut heard).poll(&mut Context::from_waker(&listener)).is_pending());
+            drop(listener);
+            assert!(Pin::new(&mut heard).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            assert_eq!(signal.ears.len(), 1);
+            sender.send(()).unwrap();
+        });
+        done.recv_timeout(LONG).unwrap();
+    }
+
+    #[test]
+    fn signals_that_lie_at_equal_distances_are_spread_over_the_lists() {
+        for distance in (32..=1024).step_by(16) {
+            let mut counts = [0; PARTS];
+            (0..1024).for_each(|number| counts[part_of(0x7f00_0000_0000 + number * distance)] += 1);
+            assert!(counts.iter().all(|count| *count <= 1024 / PARTS * 2), "{distance}: {counts:?}");
+        }
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Drop for Access {
     fn drop(&mut self) {
         let took = self.elapsed();
         match &self.report {
-            Some(report) => report.look(|report| self.ended(Some(report), took)),
+            Some(report) => self.ended(Some(&report.read()), took),
             None => self.ended(None, took),
         }
     }

@@ -116,14 +116,18 @@ impl Cases {
     /// the same.
     pub(super) fn with(&self, ended: &Ended<'_>, make: impl FnOnce() -> Case, call: impl FnOnce(&Case)) {
         let hash = hash(ended);
-        {
+        let is_full = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             if let Some((_, case)) = known.find(hash, |(_, case)| case.labels.are_of(ended)) {
                 return call(case);
             }
-        }
+            known.len() >= self.cases_max
+        };
         let case = make();
         call(&case);
+        if is_full {
+            return;
+        }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let is_new = known.find(hash, |(_, case)| case.labels.are_of(ended)).is_none();
         if is_new && known.len() < self.cases_max {

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use tokio::io::AsyncReadExt;
 
 use super::framing::{Body, Broken};
@@ -37,6 +38,8 @@ pub(super) struct Connection {
     body: Body,
     /// It may be used again after this answer.
     stays_open: bool,
+    /// The answer began before all of the request was written.
+    is_early: bool,
     /// For whoever waits for something from it.
     pub(super) alarm: Alarm,
 }
@@ -62,6 +65,7 @@ impl Connection {
             head: Head::default(),
             body: Body::Over,
             stays_open: true,
+            is_early: false,
             alarm: Alarm::default(),
         }
     }
@@ -70,14 +74,16 @@ impl Connection {
     pub(super) fn begin(&mut self, head: impl FnOnce(&mut Vec<u8>), pieces: Pieces) {
         self.outgoing.begin(head, pieces);
         self.head.clear();
+        self.is_early = false;
     }
 
     /// Ready when the head of the answer is there.
     ///
     /// An answer may come before all of the request was written; then the rest is written while the body is read.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unanswered>> {
+        let mut fails = false;
         loop {
-            let fails = self.poll_write(cx).is_err();
+            fails |= self.poll_write(cx).is_err();
             if fails && self.outgoing.is_untouched() && self.wire.fails_cleanly() {
                 return Poll::Ready(Err(Unanswered::Unsent));
             }
@@ -85,13 +91,13 @@ impl Connection {
                 // What it said before it stopped listening would be here.
                 Poll::Pending if fails => return Poll::Ready(Err(Unanswered::BrokeOff)),
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(true)) => self.is_early |= !self.outgoing.is_written(),
                 Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Err(self.end_without_head())),
             }
             match self.head.read(&mut self.read) {
                 Ok(None) => {}
                 Ok(Some(framing)) => {
-                    self.stays_open = framing.stays_open && self.outgoing.is_done();
+                    self.stays_open = framing.stays_open && self.outgoing.is_written();
                     self.body = framing.body;
                     return Poll::Ready(Ok(()));
                 }
@@ -136,7 +142,14 @@ impl Connection {
 
     /// Whether the next request may be sent over it, after an answer that was read whole.
     pub(super) fn is_reusable(&self) -> bool {
-        self.stays_open && self.is_whole() && self.read.is_empty() && self.outgoing.is_done()
+        self.stays_open && self.is_whole() && self.read.is_empty() && self.outgoing.is_written()
+    }
+
+    /// Whether a server that gave this answer has surely read all of the request. One that refuses may not have, and may
+    /// take the rest of it for the next one, which it answers, too.
+    pub(super) fn has_heard_all(&self) -> bool {
+        let status = self.head.status();
+        !self.is_early && status.is_success() && status != StatusCode::NO_CONTENT
     }
 
     /// Lets go of what is not needed while nothing is asked.
@@ -188,7 +201,7 @@ impl Connection {
     }
 
     fn end_without_head(&mut self) -> Unanswered {
-        if self.outgoing.is_untouched() {
+        if self.outgoing.is_untouched() && self.wire.fails_cleanly() {
             Unanswered::Unsent
         } else if self.head.is_hopeless(&self.read) {
             Unanswered::Invalid

@@ -187,12 +187,12 @@ fn trailers(read: &[u8]) -> Result<usize, Broken> {
     }
     let read = &read[..read.len().min(ASIDE_BYTES_MAX)];
     let is_bare = |at: usize| at == 0 || read[at - 1] != b'\r';
-    if memchr_iter(b'\n', read).any(is_bare) {
-        return Err(Broken);
-    }
     let mut headers = [EMPTY_HEADER; TRAILERS_MAX];
     match parse_headers(read, &mut headers) {
-        Ok(Status::Complete((passed, _))) => Ok(passed),
+        Ok(Status::Complete((passed, _))) => {
+            // What comes behind them is not theirs.
+            if memchr_iter(b'\n', &read[..passed]).any(is_bare) { Err(Broken) } else { Ok(passed) }
+        }
         Ok(Status::Partial) if read.len() < ASIDE_BYTES_MAX => Ok(0),
         Ok(Status::Partial) | Err(_) => Err(Broken),
     }

@@ -174,10 +174,12 @@ impl Framing {
                 _ => {}
             }
         }
+        let has_none = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        // Whether the server sends what it announces there, nobody knows.
+        stays_open &= !(has_none && (is_chunked || length.is_some_and(|length| length > 0)));
         let body = match (status, is_chunked, length) {
-            (StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, _, _) => {
-                Body::Over
-            }
+            _ if has_none => Body::Over,
+            (StatusCode::SWITCHING_PROTOCOLS, _, _) => Body::Over,
             // Where one says this and the other that, two readers see two answers.
             (_, true, Some(_)) => return Err(Invalid),
             (_, true, None) => Body::chunked(),

@@ -19,12 +19,14 @@ pub(super) struct Outgoing {
     pieces: Pieces,
     written: usize,
     length: usize,
+    /// No more of it is written.
     done: bool,
+    given_up: bool,
 }
 
 impl Outgoing {
     pub(super) const fn new() -> Self {
-        Self { head: Vec::new(), pieces: Pieces::None, written: 0, length: 0, done: true }
+        Self { head: Vec::new(), pieces: Pieces::None, written: 0, length: 0, done: true, given_up: false }
     }
 
     /// Takes the next request; `head` puts its head behind nothing.
@@ -33,7 +35,7 @@ impl Outgoing {
         head(&mut self.head);
         self.length = self.head.len() + pieces.len();
         self.pieces = pieces;
-        (self.written, self.done) = (0, false);
+        (self.written, self.done, self.given_up) = (0, false, false);
     }
 
     /// Whether not a byte of it was written.
@@ -46,8 +48,18 @@ impl Outgoing {
         self.done
     }
 
+    /// Whether all of it was written.
+    pub(super) const fn is_written(&self) -> bool {
+        self.done && !self.given_up
+    }
+
     /// The rest of it is not wanted any more.
     pub(super) fn give_up(&mut self) {
+        self.given_up = true;
+        self.end();
+    }
+
+    fn end(&mut self) {
         self.done = true;
         self.pieces = Pieces::None;
     }
@@ -63,7 +75,7 @@ impl Outgoing {
             }
         }
         ready!(Pin::new(wire).poll_flush(cx))?;
-        self.give_up();
+        self.end();
         Poll::Ready(Ok(()))
     }
 

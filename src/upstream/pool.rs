@@ -18,7 +18,7 @@ const IDLE_MAX: Duration = Duration::from_secs(3);
 /// How many are kept.
 const IDLE_COUNT_MAX: usize = 64;
 /// One that was used so lately is believed to be as it was, when it has earned that.
-const HOT: Duration = Duration::from_millis(1);
+const HOT: Duration = Duration::from_micros(250);
 /// So many times in a row the kernel knew of nothing.
 const LOOKS_MIN: u32 = 16;
 /// How long nothing is believed after a kept connection was not as it should be.
@@ -42,7 +42,7 @@ struct Idle {
 /// A connection in the hands of one request. Closes when dropped.
 pub(super) struct Lease {
     connection: Box<Connection>,
-    /// How many times the kernel knew of nothing when it was taken.
+    /// How many times in a row it was found quiet when it was taken, with no odd answer in between.
     looks: u32,
 }
 
@@ -51,8 +51,8 @@ impl Pool {
     ///
     /// What came since the last answer would be taken for the next one, and a connection that was closed loses a request;
     /// so the kernel is asked, which knows both. One that was used a moment ago is left to the runtime: but only when the
-    /// kernel had nothing to say of it many times, and not for a while after any connection of this server was found
-    /// otherwise.
+    /// kernel had nothing to say of it many times, not after an answer that may have come without the request being read,
+    /// and not for a while after any connection of this server was found otherwise.
     pub(super) fn take(&self) -> Option<Lease> {
         let now = Instant::now();
         loop {
@@ -66,7 +66,7 @@ impl Pool {
         }
     }
 
-    /// A kept connection was not as it should be.
+    /// A connection was not as it should be.
     pub(super) fn is_wary(&self) {
         self.lock().wary_until = Some(Instant::now() + WARY);
     }
@@ -75,6 +75,9 @@ impl Pool {
     pub(super) fn keep(self: &Arc<Self>, mut lease: Lease) {
         if !lease.is_reusable() {
             return;
+        }
+        if !lease.has_heard_all() {
+            lease.looks = 0;
         }
         lease.rest();
         let mut idle = self.lock();
@@ -95,6 +98,11 @@ impl Pool {
         let next = idle.leases.first().map(|(since, _)| *since + IDLE_MAX);
         idle.swept = next.is_some();
         next
+    }
+
+    #[cfg(test)]
+    pub(super) fn believes_nothing(&self) -> bool {
+        self.lock().wary_until.is_some_and(|until| Instant::now() < until)
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
@@ -156,7 +164,7 @@ impl DerefMut for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::net::TcpStream;
 
     fn lease() -> (Lease, DuplexStream) {
@@ -218,6 +226,20 @@ mod tests {
         let mut lease = Lease::new(Wire::Tcp(TcpStream::from_std(here).unwrap()));
         lease.looks = looks;
         pool.keep(lease);
+    }
+
+    #[tokio::test]
+    async fn a_connection_loses_what_it_has_earned_when_its_server_refuses() {
+        for (answer, looks) in [("200 OK", LOOKS_MIN + 1), ("404 No", 1)] {
+            let pool: Arc<Pool> = Arc::default();
+            let (mut lease, mut there) = lease();
+            lease.looks = LOOKS_MIN;
+            let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
+            there.write_all(answer.as_bytes()).await.unwrap();
+            lease.send(b"HEAD", Pieces::None).await.unwrap();
+            pool.keep(lease);
+            assert_eq!(pool.take().unwrap().looks, looks, "{answer}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

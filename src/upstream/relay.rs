@@ -112,6 +112,11 @@ struct Course {
 /// A server's answer that may be shown.
 struct Answered {
     slot: ServerSlot,
+    shown: Shown,
+}
+
+/// The answer itself.
+struct Shown {
     status: StatusCode,
     headers: HeaderMap,
     source: Source,
@@ -209,15 +214,16 @@ impl Course {
         let Chosen { slot, candidate } = chosen;
         self.settlement.report().sent_to(&candidate.server.label);
         self.settlement.progress().sent_to(Arc::clone(&candidate.server.label));
-        match self.ask(slot, &candidate.real).await {
-            Ok(answered) => {
+        match self.ask(slot.server(), &candidate.real).await {
+            Ok(shown) => {
                 self.settlement.report().answered_after(self.settlement.started().elapsed());
-                Ok(Some(answered))
+                Ok(Some(Answered { slot, shown }))
             }
             Err(Miss::Ended(fault)) => Err(fault),
             Err(Miss::Attempt(Attempt { fault, written, blame })) => {
                 // Before the slot goes to the next, who may know better then.
                 candidate.server.failed(fault, blame.unwrap_or(Blame::Either(self.asker.key)));
+                drop(slot);
                 if written {
                     return Err(fault);
                 }
@@ -227,8 +233,7 @@ impl Course {
         }
     }
 
-    async fn ask(&mut self, slot: ServerSlot, real: &ModelId) -> Result<Answered, Miss> {
-        let server = slot.server();
+    async fn ask(&mut self, server: &Server, real: &ModelId) -> Result<Shown, Miss> {
         let (pieces, strip_usage) = self.pieces(real);
         let lease = self.send(server, &pieces).await?;
         drop(pieces);
@@ -246,7 +251,7 @@ impl Course {
             Source::Live(answer)
         };
         learn(server, status, self.asker.key);
-        Ok(Answered { slot, status, headers, source, is_stream, strip_usage })
+        Ok(Shown { status, headers, source, is_stream, strip_usage })
     }
 
     /// The body as a server is to get it, and whether it asks for a usage chunk that the caller did not ask for.
@@ -296,15 +301,13 @@ impl Course {
             Ok(()) => return Ok(true),
             Err(why) => why,
         };
+        server.pool.is_wary();
         if why != Unanswered::BrokeOff {
             self.is_unanswered(false);
         }
         match why {
             Unanswered::Unsent => Ok(false),
-            Unanswered::BrokeOff => {
-                server.pool.is_wary();
-                Err(Attempt::written(RelayFault::BrokeOff).into())
-            }
+            Unanswered::BrokeOff => Err(Attempt::written(RelayFault::BrokeOff).into()),
             Unanswered::Invalid => Err(Attempt::written(RelayFault::Invalid).into()),
         }
     }
@@ -354,7 +357,8 @@ impl Course {
     }
 
     fn reply(mut self, answered: Answered) -> Reply {
-        let Answered { slot, status, headers, source, is_stream, strip_usage } = answered;
+        let Answered { slot, shown } = answered;
+        let Shown { status, headers, source, is_stream, strip_usage } = shown;
         let server = slot.server();
         self.settlement.answered(kind_of(status), is_stream);
         let watcher = match (is_stream, status.is_success()) {

@@ -190,13 +190,19 @@ impl Exchange {
                 return Poll::Ready(Ok(Some(bytes)));
             }
             // Most answers are whole with the first bytes, and nobody needs to be woken for those that come at once.
-            if !std::mem::take(&mut self.is_fresh)
-                && let Poll::Ready(fault) = self.signals.poll(cx)
-            {
+            let is_fresh = std::mem::take(&mut self.is_fresh);
+            if !is_fresh && let Poll::Ready(fault) = self.signals.poll(cx) {
                 return Poll::Ready(self.break_off(fault));
             }
             match self.source.poll_chunk(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
+                    // The caller may not take it, so nobody may ask for more.
+                    if is_fresh
+                        && !self.is_whole()
+                        && let Poll::Ready(fault) = self.signals.poll(cx)
+                    {
+                        return Poll::Ready(self.break_off(fault));
+                    }
                     self.patience.renew();
                     let next = self.watcher.look(chunk);
                     self.tell();
@@ -207,9 +213,7 @@ impl Exchange {
                 Poll::Ready(Some(Err(fault))) => return Poll::Ready(self.break_off(fault)),
                 Poll::Ready(None) => return Poll::Ready(self.finish()),
                 Poll::Pending => {
-                    if !self.signals.are_heard()
-                        && let Poll::Ready(fault) = self.signals.poll(cx)
-                    {
+                    if is_fresh && let Poll::Ready(fault) = self.signals.poll(cx) {
                         return Poll::Ready(self.break_off(fault));
                     }
                     let Some(alarm) = self.source.alarm() else { return Poll::Pending };

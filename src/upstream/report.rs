@@ -102,16 +102,6 @@ impl ReportHandle {
         Report { queued: draft.queued(), ..draft.report.clone() }
     }
 
-    /// Calls with the report as it stands. Until it comes back nothing is added to it.
-    pub fn look<T>(&self, call: impl FnOnce(&Report) -> T) -> T {
-        let mut draft = self.lock();
-        let queued = draft.queued();
-        let before = std::mem::replace(&mut draft.report.queued, queued);
-        let seen = call(&draft.report);
-        draft.report.queued = before;
-        seen
-    }
-
     /// How long it stood in line, so far.
     pub(super) fn queued(&self) -> Duration {
         self.lock().queued().unwrap_or_default()

@@ -75,8 +75,12 @@ pub(super) fn has_usage_object(json: &[u8]) -> bool {
     USAGE.find_iter(json).any(|at| object_of(json, at).is_some())
 }
 
-/// Everything from the `{` of the `usage` at `at` on. Quotes in JSON strings are escaped, so texts do not match.
+/// Everything from the `{` of the `usage` at `at` on. Quotes in JSON strings are escaped, so texts do not match, nor do
+/// names that end in it.
 fn object_of(json: &[u8], at: usize) -> Option<&[u8]> {
+    if json[..at].ends_with(b"\\") {
+        return None;
+    }
     let value = json[at + USAGE.needle().len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
     value.starts_with(b"{").then_some(value)
 }
@@ -187,6 +191,8 @@ mod tests {
             ),
             (r#"{"usage":{"prompt_tokens":5,"prompt_tokens_details":null}}"#, counted(5, 0, 0)),
             (r#"{"usage":null}"#, None),
+            (r#"{"a\"usage":{"prompt_tokens":5}}"#, None),
+            (r#"{"usage":{"prompt_tokens":5},"a\"usage":{"prompt_tokens":6}}"#, counted(5, 0, 0)),
             (r#"{"usage":{}}"#, None),
             (r#"{"usage":{"prompt_tokens":-1}}"#, None),
             (r#"{"usage":{"prompt_tokens":"5"}}"#, None),

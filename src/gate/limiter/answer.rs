@@ -63,8 +63,8 @@ pub struct Limited {
     pub allowances: Allowances,
 }
 
-/// The allowances with the least left, by unit, of those found before and these. What holds for requests under way only is left out: no header could say
-/// it.
+/// The allowances with the least left, by unit, of those found before and these. What holds for requests under way only is
+/// left out: no header could say it.
 pub(super) fn nearest(mut found: Allowances, standings: impl Iterator<Item = LimitStanding>) -> Allowances {
     for LimitStanding { kind, allowance } in standings {
         let place = match kind.measure() {

@@ -121,7 +121,11 @@ fn heads() -> Vec<(String, Outcome)> {
         ("HTTP/1.1 200 OK\ncontent-length: 2\n\nok".into(), good(200, "ok", KEPT)),
         ("HTTP/1.1 500 \r\ncontent-length: 0\r\n\r\n".into(), good(500, "", KEPT)),
         ("HTTP/1.1 204 No Content\r\n\r\n".into(), good(204, "", KEPT)),
-        ("HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n".into(), good(304, "", KEPT)),
+        ("HTTP/1.1 304 Not Modified\r\n\r\n".into(), good(304, "", KEPT)),
+        ("HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n".into(), good(304, "", !KEPT)),
+        ("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n".into(), good(204, "", KEPT)),
+        ("HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\n".into(), good(204, "", !KEPT)),
+        ("HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n".into(), good(204, "", !KEPT)),
         ("HTTP/1.1 101 Switching\r\n\r\nwords".into(), good(101, "", !KEPT)),
         ("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok".into(), good(200, "ok", !KEPT)),
         ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok".into(), good(200, "ok", !KEPT)),
@@ -168,6 +172,7 @@ fn chunks() -> Vec<(String, Outcome)> {
         case(&format!("{wiki}0\r\nx: y\n\r\n"), broken("Wiki")),
         case(&format!("{wiki}0\r\n\n"), broken("Wiki")),
         case(&format!("{wiki}0\r\n\r\nmore"), good(200, "Wiki", !KEPT)),
+        case(&format!("{wiki}0\r\nx: y\r\n\r\nno\nmore"), good(200, "Wiki", !KEPT)),
         case(&format!("{wiki}0\r\n"), broken("Wiki")),
         case(wiki, broken("Wiki")),
         case("4\r\nWi", broken("Wi")),
@@ -361,4 +366,105 @@ fn one_connection_takes_one_answer_after_the_other_and_its_memory_does_not_grow(
         client.rest();
         assert!(client.read.capacity() <= 2 * READ_BYTES);
     }
+}
+
+fn head(client: &mut Connection) -> Poll<Result<(), Unanswered>> {
+    client.poll_head(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn bug_a_connection_over_which_only_half_a_request_went_is_not_used_again() {
+    let (here, mut server) = duplex(64);
+    let mut client = Connection::new(Wire::Echo(here));
+    client.begin(|head| head.extend_from_slice(b"HEAD"), Pieces::One(vec![b'x'; 500].into()));
+    assert!(head(&mut client).is_pending());
+    now(server.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).unwrap();
+    drop(server);
+    assert_eq!(head(&mut client), Poll::Ready(Ok(())));
+    assert!(client.is_whole() && !client.is_reusable());
+}
+
+#[tokio::test]
+async fn bug_a_server_that_stopped_listening_is_not_waited_for_after_an_interim_answer() {
+    let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
+    here.set_nonblocking(true).unwrap();
+    let mut client = Connection::new(Wire::Unix(tokio::net::UnixStream::from_std(here).unwrap()));
+    client.begin(|head| head.extend_from_slice(b"HEAD"), Pieces::One(vec![b'x'; 8 << 20].into()));
+    std::future::poll_fn(|cx| {
+        assert!(client.poll_head(cx).is_pending());
+        if client.outgoing.is_untouched() { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    io::Write::write_all(&mut &there, b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+    there.shutdown(std::net::Shutdown::Read).unwrap();
+    io::copy(&mut &there, &mut io::sink()).unwrap();
+    let heard = std::future::poll_fn(|cx| client.poll_head(cx));
+    let heard = tokio::time::timeout(std::time::Duration::from_secs(10), heard).await;
+    assert_eq!(heard, Ok(Err(Unanswered::BrokeOff)));
+}
+
+#[test]
+fn only_a_good_answer_to_a_whole_request_says_that_it_was_heard() {
+    for (status, request, has_heard) in [
+        ("200 OK", 1, true),
+        ("201 Created", 1, true),
+        ("200 OK", 500, false),
+        ("204 No Content", 1, false),
+        ("304 Not Modified", 1, false),
+        ("413 Big", 1, false),
+        ("500 Oh", 1, false),
+    ] {
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+        let (client, _server) = answered(64, Pieces::One(vec![b'x'; request].into()), &answer);
+        assert_eq!(client.has_heard_all(), has_heard, "{status} to {request}");
+    }
+}
+
+#[test]
+fn an_answer_that_began_before_the_request_was_written_is_early_wherever_its_head_ends() {
+    let (mut client, mut server) = {
+        let (here, server) = duplex(64);
+        (Connection::new(Wire::Echo(here)), server)
+    };
+    client.begin(|head| head.extend_from_slice(b"HEAD"), Pieces::One(vec![b'x'; 100].into()));
+    now(server.write_all(b"HTTP/1.1 200 OK\r\n")).unwrap();
+    while !client.outgoing.is_written() {
+        assert!(head(&mut client).is_pending());
+        heard(&mut server);
+    }
+    now(server.write_all(b"content-length: 0\r\n\r\n")).unwrap();
+    assert_eq!(head(&mut client), Poll::Ready(Ok(())));
+    assert!(!client.has_heard_all());
+}
+
+#[tokio::test]
+async fn bug_over_tls_a_request_whose_writing_failed_may_have_been_heard() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
+    let trust = crate::tls::Trust::from_pem("ca.pem", made.cert.pem().as_bytes()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(std::sync::Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(vec![made.cert.der().clone()], key)
+    .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let there = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config)).accept(stream).await.unwrap()
+    };
+    let here = async {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+        tokio_rustls::TlsConnector::from(trust.client(&[])).connect(name, stream).await.unwrap()
+    };
+    let (there, here) = tokio::join!(there, here);
+    rustix::net::sockopt::set_socket_linger(there.get_ref().0, Some(std::time::Duration::ZERO)).unwrap();
+    drop(there);
+    let mut client = Connection::new(Wire::Tls(Box::new(here)));
+    client.begin(|head| head.extend_from_slice(b"HEAD"), Pieces::None);
+    assert_eq!(std::future::poll_fn(|cx| client.poll_head(cx)).await, Err(Unanswered::BrokeOff));
 }

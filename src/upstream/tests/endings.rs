@@ -1,5 +1,8 @@
 //! Answers that began: how they end, and what is left behind.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+
 use tokio::sync::oneshot;
 
 use super::*;
@@ -51,6 +54,46 @@ async fn breaks(begun: Begun, rest: &str, fault: RelayFault, at_boundary: bool) 
     assert_eq!(relay.door.meter.totals().unfinished, 1);
     drop(stop);
     peer
+}
+
+/// Whoever asks for bytes, told apart from all others.
+#[derive(Default)]
+struct Asker(AtomicBool);
+
+impl Wake for Asker {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A client that takes nothing lets nobody ask for more than the first bytes, or for anything while none are there.
+#[tokio::test]
+async fn law_3_whoever_asked_once_is_woken_by_a_cut() {
+    for rest in ["{\"a\":", ""] {
+        for head in
+            ["content-type: application/json\r\ncontent-length: 1000000", "content-type: text/event-stream"]
+        {
+            let model = Model::start().await;
+            let relay = Relay::to(vec![model.settings()]);
+            let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{rest}");
+            let script = async {
+                let mut peer = model.accept().await;
+                peer.request().await;
+                peer.say(&answer).await;
+                peer
+            };
+            let (reply, _peer) = tokio::join!(relay.ask(ASK_STREAM), script);
+            let mut body = reply.unwrap().body;
+            let asker: Arc<Asker> = Arc::default();
+            let waker = Waker::from(Arc::clone(&asker));
+            let first = Pin::new(&mut body).poll_frame(&mut Context::from_waker(&waker));
+            assert_eq!(first.is_ready(), !rest.is_empty());
+            assert!(!asker.0.load(Ordering::SeqCst));
+            relay.door.revoke();
+            assert!(asker.0.load(Ordering::SeqCst), "{head}: {rest}");
+            assert!(matches!(next(&mut body).await, Some(Err(Broken { fault: RelayFault::Cut(_), .. }))));
+        }
+    }
 }
 
 #[tokio::test]

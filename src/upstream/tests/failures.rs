@@ -41,6 +41,31 @@ async fn garbage_redirects_upgrades_and_compression_are_invalid() {
 }
 
 #[tokio::test]
+async fn after_any_connection_that_was_not_as_it_should_be_the_kernel_is_asked() {
+    for answer in ["SSH-2.0-OpenSSH_9\r\n", ""] {
+        let model = Model::start().await;
+        let relay = Relay::to(vec![model.settings()]);
+        let server = Arc::clone(&relay.upstreams.catalogue.servers()[0]);
+        let script = async {
+            let mut peer = model.accept().await;
+            peer.request().await;
+            peer.say(&json_answer("{}")).await;
+            peer
+        };
+        let (reply, mut peer) = tokio::join!(relay.ask(ASK), script);
+        all(reply.unwrap().body).await;
+        assert!(!server.pool.believes_nothing());
+        let script = async {
+            peer.request().await;
+            peer.say(answer).await;
+            drop(peer);
+        };
+        let (reply, ()) = tokio::join!(relay.ask(ASK), script);
+        assert!(reply.is_err() && server.pool.believes_nothing(), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_of_embers_own_key_is_told_apart() {
     for status in ["401 Unauthorized", "403 Forbidden", "407 Proxy"] {
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}");
