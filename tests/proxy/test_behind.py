@@ -13,6 +13,7 @@ import pytest
 from conftest import PASSWORD
 from fake_model import GAP, PIECES
 from proxies import NAME
+from stack import until
 
 CHAT = "/v1/chat/completions"
 # How much later than it was sent a piece may come, in seconds. One that is held back comes with the next, GAP later.
@@ -105,7 +106,9 @@ def test_the_client_is_the_client_whatever_he_says_he_is(stage):
     for claim in [{}, {"x-forwarded-for": "203.0.113.9"}]:
         allowed = stage.client("127.0.0.2").post(CHAT, headers=bearer(key, **claim), json=ask("hello"))
         assert allowed.status_code == 200, claim
-    said = stage.ember.child.output()
+    # Lines are gathered for a moment and written in their order.
+    last = allowed.headers["x-request-id"]
+    said = until(lambda: last in (said := stage.ember.child.output()) and said, f"the access line of {last}", 10)
     assert '"peer":"127.0.0.2"' in said and '"peer":"127.0.0.3"' in said and "203.0.113.9" not in said
 
 
