@@ -464,6 +464,10 @@ async fn bug_over_tls_a_request_whose_writing_failed_may_have_been_heard() {
     let (there, here) = tokio::join!(there, here);
     rustix::net::sockopt::set_socket_linger(there.get_ref().0, Some(std::time::Duration::ZERO)).unwrap();
     drop(there);
+    // Until the runtime has heard of it, too.
+    while !here.get_ref().0.ready(tokio::io::Interest::READABLE).await.unwrap().is_read_closed() {
+        tokio::task::yield_now().await;
+    }
     let mut client = Connection::new(Wire::Tls(Box::new(here)));
     client.begin(|head| head.extend_from_slice(b"HEAD"), Pieces::None);
     assert_eq!(std::future::poll_fn(|cx| client.poll_head(cx)).await, Err(Unanswered::BrokeOff));
