@@ -211,8 +211,7 @@ fn request_facts(bencher: Bencher<'_, '_>, prompt: usize) {
 fn tap_chunk(bencher: Bencher<'_, '_>, strip_usage: bool) {
     let mut tap = SseTap::new(Dialect::Chat, strip_usage);
     let chunk = Bytes::from(format!("{CHUNK}\n\n"));
-    bencher
-        .bench_local(|| tap.push(black_box(chunk.clone())).into_iter().map(|part| part.len()).sum::<usize>());
+    bencher.bench_local(|| tap.push(black_box(chunk.clone())).map(|part| part.len()).sum::<usize>());
 }
 
 /// The same event in two pieces.
@@ -222,7 +221,7 @@ fn tap_split_chunk(bencher: Bencher<'_, '_>) {
     let mut first = Bytes::from(format!("{CHUNK}\n\n"));
     let second = first.split_off(100);
     bencher.bench_local(|| {
-        let parts = tap.push(black_box(first.clone())).into_iter().chain(tap.push(black_box(second.clone())));
+        let parts = tap.push(black_box(first.clone())).chain(tap.push(black_box(second.clone())));
         parts.map(|part| part.len()).sum::<usize>()
     });
 }
