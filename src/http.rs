@@ -10,6 +10,7 @@ mod browser;
 mod conduct;
 mod connection;
 mod dashboard;
+mod draft;
 mod ending;
 mod error;
 mod framing;

@@ -9,8 +9,8 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::answer::Content;
+use super::draft::Draft;
 use super::route::{Authority, Found};
-use super::service::Draft;
 
 /// The origins whose pages may use keys that allow it: scheme, host and port, as browsers write them.
 #[derive(Debug, Clone, Default)]

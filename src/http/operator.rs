@@ -19,9 +19,10 @@ use super::access::Access;
 use super::admin::{AdminDoor, Answered, failure, refusal};
 use super::answer::Content;
 use super::dashboard::{Jar, is_same_origin, is_token};
+use super::draft::Draft;
 use super::error::ApiError;
 use super::pages::RESOURCE_POLICY;
-use super::service::{Draft, Peer, Service};
+use super::service::{Peer, Service};
 use super::v1::Asked;
 use super::{body, request};
 

@@ -13,8 +13,9 @@ use crate::registry::{Held, RegistryError};
 use crate::types::{Key, Timestamp};
 
 use super::access::Access;
+use super::draft::Draft;
 use super::error::ApiError;
-use super::service::{Draft, Service};
+use super::service::Service;
 use super::v1::Asked;
 use super::{body, request};
 

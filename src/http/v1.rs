@@ -24,9 +24,10 @@ use super::allowance;
 use super::answer::Content;
 use super::browser::Cors;
 use super::conduct::Conduct;
+use super::draft::Draft;
 use super::error::ApiError;
 use super::pulse::OpenRequest;
-use super::service::{Draft, Service};
+use super::service::Service;
 use super::stop::StopWatch;
 use super::{body, request, route};
 

@@ -11,8 +11,9 @@ use crate::meter::Sums;
 use crate::types::Tokens;
 
 use super::super::access::Access;
+use super::super::draft::Draft;
 use super::super::error::ApiError;
-use super::super::service::{Draft, Service};
+use super::super::service::Service;
 use super::json;
 
 #[derive(Serialize)]
