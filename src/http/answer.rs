@@ -58,6 +58,8 @@ impl AnswerBody {
     pub(super) fn new(content: Content, access: Access, open: OpenRequest, version: Version) -> Self {
         let mut body = Self { stage: Stage::Flowing(content), access, open, ends_with_connection: false };
         body.ends_with_connection = version < Version::HTTP_11 && body.size_hint().exact().is_none();
+        // Before its head goes out: on HTTP/2 the supervisor may not look again after that.
+        body.open.clients_turn(true);
         body
     }
 
