@@ -4,9 +4,10 @@
 //!   cargo run --release --example observe 1000   the same with so many models, and the text of all metrics
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ember_gateway::metrics::{Ended, Metrics, Model, Moment, Pace};
+use ember_gateway::metrics::{Ended, Metrics, Model, Moment, Pace, Request};
 use ember_gateway::types::{Ending, Tokens, TokensSource};
 
 const ROUNDS: usize = 11;
@@ -48,7 +49,7 @@ fn refused<'a>() -> Ended<'a> {
 }
 
 /// Nanoseconds each on every one of so many threads, with the gauge of requests under way: the median.
-fn measure<'a>(metrics: &Metrics, threads: usize, request: impl Fn(u32) -> Ended<'a> + Sync) -> u128 {
+fn measure<'a>(metrics: &Arc<Metrics>, threads: usize, request: impl Fn(u32) -> Ended<'a> + Sync) -> u128 {
     let mut rounds: Vec<u128> = (0..ROUNDS)
         .map(|_| {
             let began = Instant::now();
@@ -56,8 +57,7 @@ fn measure<'a>(metrics: &Metrics, threads: usize, request: impl Fn(u32) -> Ended
                 for _ in 0..threads {
                     scope.spawn(|| {
                         for number in 0..REQUESTS {
-                            let _underway = metrics.request_began();
-                            metrics.request_ended(&request(number));
+                            Request::begin(metrics).ended(&request(number));
                         }
                     });
                 }
@@ -72,7 +72,7 @@ fn measure<'a>(metrics: &Metrics, threads: usize, request: impl Fn(u32) -> Ended
 fn main() -> std::io::Result<()> {
     let models = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_u32).max(1);
     let names: Vec<_> = (0..models).map(|number| format!("organisation/model-{number}-instruct")).collect();
-    let metrics = Metrics::default();
+    let metrics = Arc::new(Metrics::default());
     let mut out = std::io::stdout().lock();
     for threads in [1, 2] {
         let stream = measure(&metrics, threads, |number| ended(&names[(number % models) as usize]));

@@ -12,6 +12,7 @@ mod connection;
 mod dashboard;
 mod draft;
 mod ending;
+mod envelope;
 mod error;
 mod framing;
 mod handshake;

@@ -63,6 +63,30 @@ impl Drop for Underway {
     }
 }
 
+/// A request that is under way as long as this lives.
+#[derive(Debug)]
+pub struct Request(Arc<Metrics>);
+
+impl Request {
+    /// One begins.
+    #[must_use]
+    pub fn begin(metrics: &Arc<Metrics>) -> Self {
+        metrics.in_flight.inc();
+        Self(Arc::clone(metrics))
+    }
+
+    /// It has ended, in this way.
+    pub fn ended(&self, ended: &Ended<'_>) {
+        self.0.request_ended(ended);
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
+    }
+}
+
 /// Figures for people.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -106,12 +130,6 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A request began. It is under way until what is given is dropped.
-    #[must_use]
-    pub fn request_began(&self) -> Underway {
-        Underway::new(&self.in_flight)
-    }
-
     /// A request stands in line, until what is given is dropped.
     #[must_use]
     pub fn stands_in_line(&self) -> Underway {

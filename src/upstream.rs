@@ -52,6 +52,7 @@ use watch::deadline;
 pub use catalogue::ModelEntry;
 pub use endpoint::Endpoint;
 pub use fault::RelayFault;
+pub use headers::Back;
 pub use probe::{Probe, probe};
 pub use reading::{Discovered, USUAL_PORTS, discover};
 pub use relay::{RelayRequest, Reply};

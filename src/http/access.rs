@@ -4,14 +4,16 @@
 mod line;
 mod log;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::metrics::{Ended, Metrics, Model, Underway};
+use crate::metrics::{Ended, Model, Request};
 use crate::types::{AccountId, Ending, KeyId, Timestamp};
 use crate::upstream::{Report, ReportHandle};
 
@@ -48,10 +50,9 @@ pub(super) struct Access {
     /// Ember's own share of the time until the answer began, where it was relayed.
     pub(super) overhead: Option<Duration>,
     /// How long its body was waited for: that is the caller's doing.
-    pub(super) body_took: Duration,
-    metrics: Arc<Metrics>,
+    body_took: Duration,
     log: Arc<AccessLog>,
-    _underway: Underway,
+    counted: Request,
 }
 
 impl Access {
@@ -60,8 +61,8 @@ impl Access {
         method: Method,
         peer: std::net::IpAddr,
         parts: &Parts,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             began: Instant::now(),
             request_id,
             method,
@@ -81,87 +82,106 @@ impl Access {
             ending: Ending::ClientGone,
             overhead: None,
             body_took: Duration::ZERO,
-            metrics: Arc::clone(&parts.metrics),
             log: Arc::clone(&parts.log),
-            _underway: parts.metrics.request_began(),
-        }
+            counted: Request::begin(&parts.metrics),
+        })
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// Waits for the request's body.
+    /// Waits for the request's body. One that is there already takes no time.
     pub(super) async fn reading<T>(&mut self, body: impl Future<Output = T>) -> T {
+        let mut body = pin!(body);
+        if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(body.as_mut().poll(cx))).await {
+            return read;
+        }
         let began = Instant::now();
         let read = body.await;
         self.body_took += began.elapsed();
         read
     }
 
+    /// An answer goes out. Gives how long Ember itself was at work so far; none when a model server was waited for and
+    /// nobody knows how long.
+    pub(super) fn answered(&mut self, status: StatusCode) -> Option<Duration> {
+        self.status = Some(status);
+        let (waited, is_relayed) = match &self.report {
+            None => (Some(Duration::ZERO), false),
+            Some(report) => report.with(|report, queued| match (report.first_byte, &report.upstream) {
+                (Some(waited), _) => (Some(waited), true),
+                (None, Some(_)) => (None, false),
+                (None, None) => (Some(queued.unwrap_or_default()), false),
+            }),
+        };
+        let own = self.began.elapsed().saturating_sub(self.body_took);
+        let own = waited.map(|waited| own.saturating_sub(waited));
+        self.overhead = own.filter(|_| is_relayed);
+        own
+    }
+
     /// The id as text.
     pub(super) fn request_id(&self) -> &str {
-        // Only letters and digits pass as an id.
+        // Only letters, digits, dots and dashes pass as an id.
         self.request_id.to_str().unwrap_or_default()
     }
 
     /// The line, and the same in the metrics.
-    fn ended(&self, report: Option<&Report>, took: Duration) {
+    fn ended(&self, report: Option<&Report>, queued: Option<Duration>) {
         let ending = report.map_or(self.ending, |report| report.ending);
-        self.count(report, ending, took);
+        let took = self.began.elapsed();
+        let upstream = report.and_then(|report| report.upstream.as_deref());
+        let tokens = report.and_then(|report| report.tokens);
+        let status = self.status.map(|status| status.as_u16());
+        self.counted.ended(&Ended {
+            route: self.route,
+            operation: self.operation,
+            model: self.asked(),
+            upstream,
+            status,
+            code: self.code,
+            ending,
+            took,
+            overhead: self.overhead,
+            queued,
+            stream: report.and_then(|report| report.pace),
+            tokens,
+        });
         if !self.log.is_on() {
             return;
         }
         self.log.write(&Line {
-            request_id: self.request_id(),
+            request_id: self.request_id.as_bytes(),
             peer: self.peer,
             method: known(&self.method),
             route: self.route,
-            status: self.status.map(|status| status.as_u16()),
+            status,
             code: self.code,
             key: self.key,
             account: self.account,
             model: self.model.as_deref(),
-            upstream: report.and_then(|report| report.upstream.as_deref()),
+            upstream,
             bytes_in: self.bytes_in as u64,
             bytes_out: self.bytes_out,
-            tokens: report.and_then(|report| report.tokens),
-            queued_ms: report.and_then(|report| report.queued).map(millis),
+            tokens,
+            queued_ms: queued.map(millis),
             first_byte_ms: report.and_then(|report| report.first_byte).map(millis),
             duration_ms: millis(took),
             ending,
         });
     }
 
-    fn count(&self, report: Option<&Report>, ending: Ending, took: Duration) {
-        let model = match &self.model {
+    fn asked(&self) -> Model<'_> {
+        match &self.model {
             None => Model::None,
             Some(name) if self.model_is_known => Model::Known(name),
             Some(_) => Model::Unknown,
-        };
-        self.metrics.request_ended(&Ended {
-            route: self.route,
-            operation: self.operation,
-            model,
-            upstream: report.and_then(|report| report.upstream.as_deref()),
-            status: self.status.map(|status| status.as_u16()),
-            code: self.code,
-            ending,
-            took,
-            overhead: self.overhead,
-            queued: report.and_then(|report| report.queued),
-            stream: report.and_then(|report| report.pace),
-            tokens: report.and_then(|report| report.tokens),
-        });
+        }
     }
 }
 
 impl Drop for Access {
     fn drop(&mut self) {
-        let took = self.elapsed();
         match &self.report {
-            Some(report) => self.ended(Some(&report.read()), took),
-            None => self.ended(None, took),
+            Some(report) => report.with(|report, queued| self.ended(Some(report), queued)),
+            None => self.ended(None, None),
         }
     }
 }

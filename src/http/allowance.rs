@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use crate::gate::{Allowance, Allowances};
 
@@ -23,80 +23,102 @@ static NAMES: [[HeaderName; 3]; 2] = [
 /// The texts of all values: numbers of twenty digits, and spans of 23 characters.
 const TEXT_BYTES: usize = 2 * (20 + 20 + 23);
 
-/// Says what is left (OpenAI's `x-ratelimit-*`), where there is a limit.
-pub(super) fn tell(allowances: Allowances, headers: &mut HeaderMap) {
+/// The names of what is told (OpenAI's `x-ratelimit-*`), in their order, where there is a limit of requests and one of
+/// tokens.
+pub(super) fn names(is_limited: [bool; 2]) -> impl Iterator<Item = HeaderName> {
+    let limited = NAMES.iter().zip(is_limited).filter(|(_, is_limited)| *is_limited);
+    limited.flat_map(|(names, _)| names.iter().cloned())
+}
+
+/// Says what is left, in the places of those names.
+pub(super) fn fill<'a>(allowances: Allowances, mut places: impl Iterator<Item = &'a mut HeaderValue>) {
     let both = [allowances.requests, allowances.tokens];
-    if both.iter().all(Option::is_none) {
+    let count = 3 * both.iter().flatten().count();
+    if count == 0 {
         return;
     }
-    // All values are parts of one text: one allocation, not six.
-    let mut text = Vec::with_capacity(TEXT_BYTES);
-    let mut write = |Allowance { max, left, reset }| {
-        number(max, &mut text);
-        let max = text.len();
-        number(left, &mut text);
-        let left = text.len();
+    let mut text = Text { bytes: [0; TEXT_BYTES], length: 0 };
+    let mut ends = [0; 6];
+    for (ends, Allowance { max, left, reset }) in ends.chunks_exact_mut(3).zip(both.into_iter().flatten()) {
+        text.number(max);
+        ends[0] = text.length;
+        text.number(left);
+        ends[1] = text.length;
         if let Some(reset) = reset {
-            write_span(reset, &mut text);
+            text.span(reset);
         }
-        [max, left, text.len()]
-    };
-    let ends = both.map(|allowance| allowance.map(&mut write));
-    let text = Bytes::from(text);
+        ends[2] = text.length;
+    }
+    // All values are parts of one text: one allocation, not six.
+    let mut text = Bytes::from_owner(text.bytes);
     let mut begin = 0;
-    for (names, ends) in NAMES.iter().zip(ends) {
-        let Some(ends) = ends else { continue };
-        for (name, end) in names.iter().zip(ends) {
-            let value = std::mem::replace(&mut begin, end)..end;
-            if !value.is_empty()
-                && let Ok(value) = HeaderValue::from_maybe_shared(text.slice(value))
-            {
-                headers.insert(name, value);
-            }
+    for end in ends.into_iter().take(count) {
+        let value = text.split_to(end - std::mem::replace(&mut begin, end));
+        if let (Some(place), Ok(value)) = (places.next(), HeaderValue::from_maybe_shared(value)) {
+            *place = value;
         }
     }
 }
 
-fn number(number: u64, to: &mut Vec<u8>) {
-    to.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+/// The names of what can't be told although there is a limit: what never comes back has no time for it.
+pub(super) fn untold(allowances: Allowances) -> impl Iterator<Item = &'static HeaderName> {
+    let both = NAMES.iter().zip([allowances.requests, allowances.tokens]);
+    both.filter(|(_, allowance)| allowance.is_some_and(|allowance| allowance.reset.is_none()))
+        .map(|([_, _, reset], _)| reset)
 }
 
 /// A time as OpenAI writes it: `12ms`, `1.5s`, `6m0s`, `23h59m59s`. Rounded up, so that it is not too early.
 pub(super) fn span(time: Duration) -> String {
-    let mut text = Vec::new();
-    write_span(time, &mut text);
-    String::from_utf8(text).unwrap_or_default()
+    let mut text = Text { bytes: [0; TEXT_BYTES], length: 0 };
+    text.span(time);
+    String::from_utf8_lossy(&text.bytes[..text.length]).into_owned()
 }
 
-fn write_span(time: Duration, to: &mut Vec<u8>) {
-    let part = u64::from(time.subsec_nanos().div_ceil(1_000_000));
-    let millis = time.as_secs().saturating_mul(1000).saturating_add(part);
-    let (seconds, rest) = (millis / 1000, millis % 1000);
-    match seconds {
-        0 => {
-            number(millis, to);
-            to.extend_from_slice(b"ms");
-        }
-        1..60 => {
-            number(seconds, to);
-            if rest > 0 {
-                let digits = [rest / 100, rest / 10 % 10, rest % 10];
-                let shown = digits.iter().rposition(|digit| *digit > 0).map_or(0, |last| last + 1);
-                to.push(b'.');
-                to.extend(digits[..shown].iter().map(|digit| b'0' + *digit as u8));
+struct Text {
+    bytes: [u8; TEXT_BYTES],
+    length: usize,
+}
+
+impl Text {
+    fn put(&mut self, part: &[u8]) {
+        self.bytes[self.length..][..part.len()].copy_from_slice(part);
+        self.length += part.len();
+    }
+
+    fn number(&mut self, number: u64) {
+        self.put(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    fn span(&mut self, time: Duration) {
+        let part = u64::from(time.subsec_nanos().div_ceil(1_000_000));
+        let millis = time.as_secs().saturating_mul(1000).saturating_add(part);
+        let (seconds, rest) = (millis / 1000, millis % 1000);
+        match seconds {
+            0 => {
+                self.number(millis);
+                self.put(b"ms");
             }
-            to.push(b's');
-        }
-        _ => {
-            let seconds = millis.div_ceil(1000);
-            if seconds >= 3600 {
-                number(seconds / 3600, to);
-                to.push(b'h');
+            1..60 => {
+                self.number(seconds);
+                if rest > 0 {
+                    let digits = [rest / 100, rest / 10 % 10, rest % 10];
+                    let shown = digits.iter().rposition(|digit| *digit > 0).map_or(0, |last| last + 1);
+                    self.put(b".");
+                    self.put(&digits.map(|digit| b'0' + digit as u8)[..shown]);
+                }
+                self.put(b"s");
             }
-            number(seconds / 60 % 60, to);
-            to.push(b'm');
-            number(seconds % 60, to);
-            to.push(b's');
+            _ => {
+                let seconds = millis.div_ceil(1000);
+                if seconds >= 3600 {
+                    self.number(seconds / 3600);
+                    self.put(b"h");
+                }
+                self.number(seconds / 60 % 60);
+                self.put(b"m");
+                self.number(seconds % 60);
+                self.put(b"s");
+            }
         }
     }
 }
@@ -125,32 +147,39 @@ mod tests {
         }
         assert_eq!(span(Duration::from_nanos(1)), "1ms");
     }
+
     #[test]
-    fn only_what_is_limited_is_told_and_each_under_its_name() {
+    fn only_what_is_limited_is_told_and_each_in_its_place() {
         let told = |requests, tokens| {
-            let mut headers = HeaderMap::new();
-            headers.insert("x-ratelimit-limit-tokens", HeaderValue::from_static("a model server's"));
-            tell(Allowances { requests, tokens }, &mut headers);
-            let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_string());
-            NAMES.clone().map(|names| names.map(|name| text(name.as_str())))
+            let allowances = Allowances { requests, tokens };
+            let names: Vec<_> = names([requests.is_some(), tokens.is_some()]).collect();
+            let mut values = vec![HeaderValue::from_static(""); names.len()];
+            fill(allowances, values.iter_mut());
+            let untold: Vec<_> = untold(allowances).collect();
+            let pairs = names.iter().zip(&values).filter(|(name, _)| !untold.contains(name));
+            let pair =
+                |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+            pairs.map(pair).collect::<Vec<_>>()
         };
-        let some = |values: [&str; 3]| values.map(|value| Some(value.to_string()));
         let allowance = |max, left, reset| Some(Allowance { max, left, reset });
         let most = allowance(u64::MAX, u64::MAX, Some(Duration::MAX));
-        let longest = "5124095576030h25m52s";
         assert_eq!(
             told(most, allowance(40, 0, Some(Duration::from_secs(61)))),
-            [some(["18446744073709551615", "18446744073709551615", longest]), some(["40", "0", "1m1s"])]
+            [
+                "x-ratelimit-limit-requests: 18446744073709551615",
+                "x-ratelimit-remaining-requests: 18446744073709551615",
+                "x-ratelimit-reset-requests: 5124095576030h25m52s",
+                "x-ratelimit-limit-tokens: 40",
+                "x-ratelimit-remaining-tokens: 0",
+                "x-ratelimit-reset-tokens: 1m1s",
+            ]
         );
-        let server = Some("a model server's".to_string());
-        assert_eq!(
-            told(allowance(7, 6, None), None),
-            [[Some("7".to_string()), Some("6".to_string()), None], [server.clone(), None, None]]
-        );
-        assert_eq!(
-            told(None, allowance(2, 1, Some(Duration::ZERO))),
-            [[None, None, None], some(["2", "1", "0ms"])]
-        );
-        assert_eq!(told(None, None), [[None, None, None], [server, None, None]]);
+        let requests = ["x-ratelimit-limit-requests: 7", "x-ratelimit-remaining-requests: 6"];
+        assert_eq!(told(allowance(7, 6, None), None), requests);
+        let tokens = ["x-ratelimit-limit-tokens: 2", "x-ratelimit-remaining-tokens: 1"];
+        let both = [&requests[..], &tokens, &["x-ratelimit-reset-tokens: 0ms"]].concat();
+        assert_eq!(told(allowance(7, 6, None), allowance(2, 1, Some(Duration::ZERO))), both);
+        assert_eq!(told(None, allowance(2, 1, None)), tokens);
+        assert!(told(None, None).is_empty());
     }
 }

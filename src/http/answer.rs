@@ -46,7 +46,7 @@ enum Stage {
 /// A body that keeps its request open until its end.
 pub(super) struct AnswerBody {
     stage: Stage,
-    access: Access,
+    access: Box<Access>,
     // Dropped last: the request is open until everything else is settled.
     open: OpenRequest,
     /// Only the connection's close tells the client where this answer ends.
@@ -55,7 +55,7 @@ pub(super) struct AnswerBody {
 
 impl AnswerBody {
     /// `version` is the caller's.
-    pub(super) fn new(content: Content, access: Access, open: OpenRequest, version: Version) -> Self {
+    pub(super) fn new(content: Content, access: Box<Access>, open: OpenRequest, version: Version) -> Self {
         let mut body = Self { stage: Stage::Flowing(content), access, open, ends_with_connection: false };
         body.ends_with_connection = version < Version::HTTP_11 && body.size_hint().exact().is_none();
         // Before its head goes out: on HTTP/2 the supervisor may not look again after that.

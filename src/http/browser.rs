@@ -91,11 +91,7 @@ impl Cors {
         answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked_headers(headers));
         answer.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE_SECONDS);
         answer.insert(VARY, VARY_BY_PREFLIGHT);
-        Some(Draft {
-            status: StatusCode::NO_CONTENT,
-            headers: answer,
-            content: Content::Full(bytes::Bytes::new()),
-        })
+        Some(Draft::new(StatusCode::NO_CONTENT, answer, Content::Full(bytes::Bytes::new())))
     }
 
     /// Lets the page that asked read the answer, whatever it is.

@@ -4,42 +4,62 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
-use crate::gate::Limited;
+use crate::gate::{Allowances, Limited};
 use crate::types::{Ending, Measure};
-use crate::upstream::{Report, ReportHandle};
+use crate::upstream::{Back, Reply};
 
 use super::access::Access;
 use super::answer::{AnswerBody, Content};
+use super::envelope;
 use super::error::ApiError;
 use super::pulse::OpenRequest;
 use super::service::Answer;
-use super::{allowance, request};
 
 /// An answer before its envelope: request id, timing, connection.
 pub(super) struct Draft {
     pub(super) status: StatusCode,
+    /// From [`envelope`], which fills in the rest at the end.
     pub(super) headers: HeaderMap,
-    pub(super) content: Content,
+    content: Content,
+    is_stream: bool,
 }
 
-const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// When one of the requests under way ends is not known; this is soon enough to look.
 const SLOT_WAIT: Duration = Duration::from_secs(1);
 /// Nobody's code should wait for longer by itself; the SDKs would not.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(60);
 
 impl Draft {
+    /// An answer of Ember's own, with these headers.
+    pub(super) fn new(status: StatusCode, headers: HeaderMap, content: Content) -> Self {
+        let mut all = envelope::bare();
+        all.extend(headers);
+        Self { status, headers: all, content, is_stream: false }
+    }
+
     pub(super) fn json(status: StatusCode, json: Bytes) -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, JSON);
-        Self { status, headers, content: Content::Full(json) }
+        Self::of_json(status, json, envelope::of(Some(envelope::JSON), Allowances::default()))
+    }
+
+    fn of_json(status: StatusCode, json: Bytes, headers: HeaderMap) -> Self {
+        Self { status, headers, content: Content::Full(json), is_stream: false }
+    }
+
+    /// A model server's answer, and what is left of the key's limits.
+    pub(super) fn relayed(reply: Reply, allowances: Allowances) -> Self {
+        let Reply { status, headers: Back { media_type, others }, body } = reply;
+        let is_stream = media_type.as_ref().is_some_and(is_event_stream);
+        let mut headers = envelope::of(media_type, allowances);
+        for (name, value) in others.iter().filter(|(name, _)| **name != envelope::PROCESSING_MS) {
+            headers.append(name, value.clone());
+        }
+        Self { status, headers, content: Content::Relay(body), is_stream }
     }
 }
 
@@ -51,10 +71,14 @@ pub(super) fn refusal(error: &ApiError, access: &mut Access) -> Draft {
         access.report = None;
     }
     access.code = Some(error.code());
-    let mut draft = Draft::json(error.status(), error.json());
-    if draft.status == StatusCode::UNAUTHORIZED {
-        draft.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
+    let headers = match (error.status(), error.limited()) {
+        (StatusCode::UNAUTHORIZED, _) => envelope::unauthorized(),
+        (_, limited) => {
+            let allowances = limited.map_or_else(Allowances::default, |limited| limited.allowances);
+            envelope::of(Some(envelope::JSON), allowances)
+        }
+    };
+    let mut draft = Draft::of_json(error.status(), error.json(), headers);
     if let Some(seconds) = error.retry_after() {
         draft.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -72,7 +96,6 @@ pub(super) fn refusal(error: &ApiError, access: &mut Access) -> Draft {
 
 /// How long to wait, and whether that helps: the SDKs try again by themselves unless they are told not to.
 fn tell_limit(limited: &Limited, is_spent: bool, headers: &mut HeaderMap) {
-    allowance::tell(limited.allowances, headers);
     let wait = match (limited.fits, limited.wait) {
         (true, Some(wait)) => Some(wait),
         (true, None) if limited.kind.measure() == Measure::Open => Some(SLOT_WAIT),
@@ -93,20 +116,14 @@ fn tell_limit(limited: &Limited, is_spent: bool, headers: &mut HeaderMap) {
 pub(super) fn seal(
     draft: Draft,
     id: HeaderValue,
-    mut access: Access,
+    mut access: Box<Access>,
     open: OpenRequest,
     version: Version,
 ) -> Answer {
-    let Draft { status, mut headers, content } = draft;
-    access.status = Some(status);
-    let report = access.report.as_ref().map(ReportHandle::read);
-    let own = own_share(&access, report.as_ref());
-    access.overhead = own.filter(|_| report.is_some_and(|report| report.first_byte.is_some()));
-    headers.insert(request::REQUEST_ID, id);
-    if let Some(own) = own {
-        headers.insert(PROCESSING_MS, millis(own));
-    }
-    if is_event_stream(&headers) {
+    let Draft { status, mut headers, content, is_stream } = draft;
+    let own = access.answered(status);
+    envelope::seal(&mut headers, id, own.map(millis));
+    if is_stream {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
         headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     }
@@ -126,19 +143,8 @@ fn millis(time: Duration) -> HeaderValue {
     }
 }
 
-/// How long Ember itself was at work so far; none when a model server was waited for and nobody knows how long.
-fn own_share(access: &Access, report: Option<&Report>) -> Option<Duration> {
-    let waited = match report {
-        Some(Report { first_byte: Some(waited), .. }) => *waited,
-        Some(Report { upstream: Some(_), .. }) => return None,
-        Some(Report { queued, .. }) => queued.unwrap_or_default(),
-        None => Duration::ZERO,
-    };
-    Some(access.elapsed().saturating_sub(access.body_took).saturating_sub(waited))
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
+fn is_event_stream(media_type: &HeaderValue) -> bool {
     const KIND: &[u8] = b"text/event-stream";
-    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    kind.get(..KIND.len()).is_some_and(|start| start.eq_ignore_ascii_case(KIND))
+    let start = media_type.as_bytes().get(..KIND.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(KIND))
 }

@@ -163,7 +163,7 @@ fn draft(answered: Answered) -> Draft {
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     let Answered::Text { status, media_type, text, allow, retry_after } = answered else {
         // Only the machine's own socket gives copies of the store.
-        return Draft { status: StatusCode::FORBIDDEN, headers, content: Content::Full(Bytes::new()) };
+        return Draft::new(StatusCode::FORBIDDEN, headers, Content::Full(Bytes::new()));
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.extend(allow.and_then(|allow| Some((ALLOW, HeaderValue::from_str(&allow).ok()?))));
@@ -171,5 +171,5 @@ fn draft(answered: Answered) -> Draft {
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    Draft { status, headers, content: Content::Full(text) }
+    Draft::new(status, headers, Content::Full(text))
 }

@@ -136,7 +136,7 @@ pub(super) fn asset(name: &str) -> Result<Draft, ApiError> {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     let content = Content::Full(Bytes::from_static(asset.content));
-    Ok(Draft { status: StatusCode::OK, headers, content })
+    Ok(Draft::new(StatusCode::OK, headers, content))
 }
 
 async fn read_form(
@@ -204,5 +204,5 @@ fn draft(page: PageAnswer) -> Draft {
     if let Some(seconds) = page.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    Draft { status: page.status, headers, content: Content::Full(page.html.into()) }
+    Draft::new(page.status, headers, Content::Full(page.html.into()))
 }

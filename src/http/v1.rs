@@ -20,8 +20,6 @@ use crate::upstream::body::{BodyFault, RequestFacts};
 use crate::upstream::{BYTES_PER_TOKEN, Endpoint, RelayRequest, ReportHandle};
 
 use super::access::Access;
-use super::allowance;
-use super::answer::Content;
 use super::browser::Cors;
 use super::conduct::Conduct;
 use super::draft::Draft;
@@ -149,9 +147,8 @@ pub(super) async fn relay(
         report,
     };
     let outcome = service.parts.upstreams.relay(pass, request).await;
-    let mut reply = outcome.map_err(|fault| ApiError::of_fault(fault, &asked_for))?;
-    allowance::tell(allowances, &mut reply.headers);
-    Ok(Draft { status: reply.status, headers: reply.headers, content: Content::Relay(reply.body) })
+    let reply = outcome.map_err(|fault| ApiError::of_fault(fault, &asked_for))?;
+    Ok(Draft::relayed(reply, allowances))
 }
 
 /// A disk that hangs is waited for so long: budgets are written down before they are used. Most admissions wait for

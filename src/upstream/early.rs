@@ -7,14 +7,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderValue, StatusCode};
 use http_body::Body;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::RelayFault;
+use super::headers::Back;
 use super::relay::Reply;
 use super::relay_body::RelayBody;
 use super::tap::error_event;
@@ -59,7 +59,7 @@ pub(super) enum Step {
 impl Reply {
     /// A stream that begins with comments, one now and one after each `every`, until the `rest` is done.
     pub(super) fn early(rest: Rest, every: Duration) -> Self {
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, EVENT_STREAM)]);
+        let headers = Back { media_type: Some(EVENT_STREAM), ..Back::default() };
         let stream = Box::pin(as_stream(rest));
         let early = Early { stream, every, begun: false, next: Box::pin(sleep(every)) };
         Self { status: StatusCode::OK, headers, body: RelayBody::early(early) }

@@ -12,9 +12,20 @@ use crate::types::Key;
 const VENDOR: &str = "openai-";
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// What almost every answer is.
-const USUAL_TYPES: [&str; 3] = ["application/json", "text/event-stream", "text/event-stream; charset=utf-8"];
-/// With the vendor's, and those that Ember puts in.
-const HEADERS_BACK: usize = 12;
+static USUAL_TYPES: [HeaderValue; 3] = [
+    HeaderValue::from_static("application/json"),
+    HeaderValue::from_static("text/event-stream"),
+    HeaderValue::from_static("text/event-stream; charset=utf-8"),
+];
+
+/// The headers of a server's answer that go back to the caller. Most have but the one.
+#[derive(Debug, Clone, Default)]
+pub struct Back {
+    /// The first `content-type`.
+    pub media_type: Option<HeaderValue>,
+    /// All others.
+    pub others: HeaderMap,
+}
 
 /// The beginning of a request's head: its line, and whom it is for.
 pub(super) fn begin(method: &str, target: &Uri, host: &HeaderValue) -> Vec<u8> {
@@ -53,23 +64,25 @@ fn is_allowed_in(name: &str) -> bool {
 }
 
 /// The headers of the server's answer that go back to the caller.
-pub(super) fn from_server(answer: &Head, server: &Server) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(HEADERS_BACK);
+pub(super) fn from_server(answer: &Head, server: &Server) -> Back {
+    let mut back = Back::default();
     for (name, value) in answer.headers() {
         let Some(name) = allowed_back(name) else { continue };
-        if let Some(shared) = shared(answer, value).filter(|_| !server.leaks_in(value)) {
-            headers.append(name, shared);
+        let Some(shared) = shared(answer, value).filter(|_| !server.leaks_in(value)) else { continue };
+        if name == CONTENT_TYPE && back.media_type.is_none() {
+            back.media_type = Some(shared);
+        } else {
+            back.others.append(name, shared);
         }
     }
-    headers
+    back
 }
 
 fn allowed_back(name: &[u8]) -> Option<HeaderName> {
-    let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
     match name.len() {
-        11 if is(&RETRY_AFTER) => Some(RETRY_AFTER),
-        12 if is(&CONTENT_TYPE) => Some(CONTENT_TYPE),
-        13 if is(&SERVER_TIMING) => Some(SERVER_TIMING),
+        11 if is(name, b"retry-after") => Some(RETRY_AFTER),
+        12 if is(name, b"content-type") => Some(CONTENT_TYPE),
+        13 if is(name, b"server-timing") => Some(SERVER_TIMING),
         _ => {
             let start = name.get(..VENDOR.len())?;
             let is_vendors = start.eq_ignore_ascii_case(VENDOR.as_bytes());
@@ -78,13 +91,18 @@ fn allowed_back(name: &[u8]) -> Option<HeaderName> {
     }
 }
 
+/// Whether a name, all of whose bytes may be in one, is this, however its letters are written.
+fn is(name: &[u8], known: &[u8]) -> bool {
+    // Without a way out in the middle, so that many bytes are compared in one step. Of the bytes that are in names only
+    // a capital becomes a small letter by this bit, and no other byte becomes a dash.
+    let differs = |(byte, known): (&u8, &u8)| (byte | 0x20) ^ known;
+    name.len() == known.len() && name.iter().zip(known).map(differs).fold(0, |all, one| all | one) == 0
+}
+
 /// A value of the head that is not copied, and keeps nothing of it where that is not needed.
 fn shared(answer: &Head, value: &[u8]) -> Option<HeaderValue> {
     let usual = USUAL_TYPES.iter().find(|usual| usual.as_bytes() == value);
-    usual.map_or_else(
-        || HeaderValue::from_maybe_shared(answer.share(value)).ok(),
-        |usual| Some(HeaderValue::from_static(usual)),
-    )
+    usual.cloned().or_else(|| HeaderValue::from_maybe_shared(answer.share(value)).ok())
 }
 
 /// Whether the answer's body is not written plainly, although that was asked for.
@@ -98,8 +116,8 @@ pub(super) fn is_event_stream(answer: &Head) -> bool {
 }
 
 /// Whether a body is JSON, by its headers.
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| is_of_type(value.as_bytes(), b"application/json"))
+pub(super) fn is_json(headers: &Back) -> bool {
+    headers.media_type.as_ref().is_some_and(|value| is_of_type(value.as_bytes(), b"application/json"))
 }
 
 fn is_of_type(value: &[u8], wanted: &[u8]) -> bool {

@@ -16,7 +16,7 @@ use super::choice::{Choice, Chosen};
 use super::connect::connect;
 use super::connection::Unanswered;
 use super::early::Rest;
-use super::headers;
+use super::headers::{self, Back};
 use super::pieces::Pieces;
 use super::pool::Lease;
 use super::relay_body::{Exchange, RelayBody, Source, Watcher};
@@ -57,7 +57,7 @@ pub struct Reply {
     /// As the server said.
     pub status: StatusCode,
     /// The headers that may go back.
-    pub headers: HeaderMap,
+    pub headers: Back,
     /// The answer itself. Holds the request's slot and settles its pass.
     pub body: RelayBody,
 }
@@ -118,7 +118,7 @@ struct Answered {
 /// The answer itself.
 struct Shown {
     status: StatusCode,
-    headers: HeaderMap,
+    headers: Back,
     source: Source,
     is_stream: bool,
     strip_usage: bool,

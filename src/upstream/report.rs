@@ -102,6 +102,12 @@ impl ReportHandle {
         Report { queued: draft.queued(), ..draft.report.clone() }
     }
 
+    /// Reads the report as it stands without a copy of it, and how long the request stood in line, so far.
+    pub fn with<T>(&self, read: impl FnOnce(&Report, Option<Duration>) -> T) -> T {
+        let draft = self.lock();
+        read(&draft.report, draft.queued())
+    }
+
     /// How long it stood in line, so far.
     pub(super) fn queued(&self) -> Duration {
         self.lock().queued().unwrap_or_default()

@@ -267,14 +267,14 @@ async fn closed_port() -> u16 {
 #[derive(Debug)]
 struct Reply {
     status: StatusCode,
-    headers: HeaderMap,
+    headers: super::Back,
     body: RelayBody,
     report: ReportHandle,
 }
 
 impl Reply {
     fn is_stream(&self) -> bool {
-        self.headers["content-type"] == "text/event-stream"
+        self.headers.media_type.as_ref().is_some_and(|kind| kind == "text/event-stream")
     }
 }
 

@@ -19,7 +19,8 @@ pub enum Look {
 
 /// What stands in a line. A field that does not apply is absent.
 pub(super) struct Line<'a> {
-    pub(super) request_id: &'a str,
+    /// Letters, digits, dots and dashes.
+    pub(super) request_id: &'a [u8],
     pub(super) peer: IpAddr,
     pub(super) method: &'static str,
     pub(super) route: &'static str,
@@ -38,8 +39,15 @@ pub(super) struct Line<'a> {
     pub(super) ending: Ending,
 }
 
+/// A point in time, as in `2027-01-31T12:00:00.000000Z`.
+pub(super) type Moment = [u8; 27];
+
 /// What stands before a value, by look.
 type Name = [&'static str; 3];
+
+const JSON: usize = Look::Json as usize;
+const TEXT: usize = Look::Text as usize;
+const COLOUR: usize = Look::Colour as usize;
 
 /// The name of what is no text.
 macro_rules! bare {
@@ -73,13 +81,20 @@ const HEAD: Name = [
 const END: Name = [",\"target\":\"access\"}\n", "\n", "\n"];
 
 impl Line<'_> {
-    /// Writes it behind what is there. `timestamp` is RFC 3339.
-    pub(super) fn write(&self, look: Look, timestamp: &[u8], to: &mut Vec<u8>) {
-        let mut ink = Ink { look, to };
+    /// Writes it behind what is there.
+    pub(super) fn write(&self, look: Look, timestamp: &Moment, to: &mut Vec<u8>) {
+        match look {
+            Look::Json => self.write_as(timestamp, &mut Ink::<JSON>(to)),
+            Look::Text => self.write_as(timestamp, &mut Ink::<TEXT>(to)),
+            Look::Colour => self.write_as(timestamp, &mut Ink::<COLOUR>(to)),
+        }
+    }
+
+    fn write_as<const LOOK: usize>(&self, timestamp: &Moment, ink: &mut Ink<'_, LOOK>) {
         ink.fixed(&TIMESTAMP);
-        ink.to.extend_from_slice(timestamp);
+        ink.0.extend_from_slice(timestamp);
         ink.fixed(&HEAD);
-        ink.text(&text!("request_id"), self.request_id);
+        ink.word(&text!("request_id"), self.request_id);
         ink.address(self.peer);
         ink.word(&text!("method"), self.method.as_bytes());
         ink.word(&text!("route"), self.route.as_bytes());
@@ -87,7 +102,7 @@ impl Line<'_> {
         if let Some(code) = self.code {
             ink.word(&text!("code"), code.as_bytes());
         }
-        self.write_who(&mut ink);
+        self.write_who(ink);
         ink.number(&bare!("bytes_in"), Some(self.bytes_in));
         ink.number(&bare!("bytes_out"), Some(self.bytes_out));
         if let Some((tokens, source)) = self.tokens {
@@ -103,7 +118,7 @@ impl Line<'_> {
         ink.fixed(&END);
     }
 
-    fn write_who(&self, ink: &mut Ink<'_>) {
+    fn write_who<const LOOK: usize>(&self, ink: &mut Ink<'_, LOOK>) {
         if let Some(key) = self.key {
             ink.word(&text!("key"), &key.text());
         }
@@ -119,43 +134,44 @@ impl Line<'_> {
     }
 }
 
-struct Ink<'a> {
-    look: Look,
-    to: &'a mut Vec<u8>,
-}
+/// Writes in one look, so that the compiler knows each of the fixed texts and their lengths.
+struct Ink<'a, const LOOK: usize>(&'a mut Vec<u8>);
 
-impl Ink<'_> {
+impl<const LOOK: usize> Ink<'_, LOOK> {
+    #[inline]
     fn fixed(&mut self, name: &Name) {
-        self.to.extend_from_slice(self.in_look(name).as_bytes());
+        self.0.extend_from_slice(name[LOOK].as_bytes());
     }
 
-    const fn in_look(&self, name: &Name) -> &'static str {
-        name[self.look as usize]
-    }
-
+    #[inline]
     fn number(&mut self, name: &Name, number: Option<u64>) {
         let Some(number) = number else { return };
         self.fixed(name);
-        self.to.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        match number {
+            0..10 => self.0.push(b'0' + number as u8),
+            _ => self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        }
     }
 
     /// A word in which nothing has to be escaped.
+    #[inline]
     fn word(&mut self, name: &Name, word: &[u8]) {
         self.fixed(name);
-        self.to.extend_from_slice(word);
-        self.to.push(b'"');
+        self.0.extend_from_slice(word);
+        self.0.push(b'"');
     }
 
     /// Anything.
+    #[inline]
     fn text(&mut self, name: &Name, text: &str) {
         if is_plain(text.as_bytes()) {
             return self.word(name, text.as_bytes());
         }
-        self.to.extend_from_slice(self.in_look(name).trim_end_matches('"').as_bytes());
+        self.0.extend_from_slice(name[LOOK].trim_end_matches('"').as_bytes());
         // A vector takes everything, and a text can always be written as JSON.
-        let _ = match self.look {
-            Look::Json => serde_json::to_writer(&mut *self.to, text).is_ok(),
-            Look::Text | Look::Colour => write!(self.to, "{text:?}").is_ok(),
+        let _ = match LOOK {
+            JSON => serde_json::to_writer(&mut *self.0, text).is_ok(),
+            _ => write!(self.0, "{text:?}").is_ok(),
         };
     }
 
@@ -165,16 +181,26 @@ impl Ink<'_> {
             IpAddr::V4(peer) => {
                 for (place, part) in peer.octets().into_iter().enumerate() {
                     if place > 0 {
-                        self.to.push(b'.');
+                        self.0.push(b'.');
                     }
-                    self.to.extend_from_slice(itoa::Buffer::new().format(part).as_bytes());
+                    self.octet(part);
                 }
             }
-            IpAddr::V6(peer) => drop(write!(self.to, "{peer}")),
+            IpAddr::V6(peer) => drop(write!(self.0, "{peer}")),
         }
-        if self.look == Look::Json {
-            self.to.push(b'"');
+        if LOOK == JSON {
+            self.0.push(b'"');
         }
+    }
+
+    fn octet(&mut self, octet: u8) {
+        if octet >= 100 {
+            self.0.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            self.0.push(b'0' + octet / 10 % 10);
+        }
+        self.0.push(b'0' + octet % 10);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::types::{Clock, Timestamp};
 
-use super::line::{Line, Look};
+use super::line::{Line, Look, Moment};
 
 /// Takes a whole line, the line feed with it. Does not wait for whoever reads it.
 pub type TakeLine = Box<dyn Fn(&[u8]) + Send + Sync>;
@@ -58,8 +58,7 @@ impl AccessLog {
 struct Pen {
     line: Vec<u8>,
     second: u64,
-    /// As in `2027-01-31T12:00:00.000000Z`.
-    timestamp: [u8; 27],
+    timestamp: Moment,
 }
 
 /// Where the fraction stands.

@@ -26,7 +26,7 @@ fn tell(line: &Line<'_>) {
     let tokens = line.tokens.map(|(tokens, _)| tokens);
     tracing::info!(
         target: "access",
-        request_id = line.request_id,
+        request_id = std::str::from_utf8(line.request_id).unwrap(),
         peer = %line.peer,
         method = line.method,
         route = line.route,
@@ -69,7 +69,7 @@ fn formatted(line: &Line<'_>, look: Look) -> String {
 
 fn written(line: &Line<'_>, look: Look, timestamp: &str) -> String {
     let mut text = Vec::new();
-    line.write(look, timestamp.as_bytes(), &mut text);
+    line.write(look, timestamp.as_bytes().try_into().unwrap(), &mut text);
     String::from_utf8(text).unwrap()
 }
 
@@ -82,7 +82,7 @@ fn assert_is_as_formatted(line: &Line<'_>) {
 
 fn sparse() -> Line<'static> {
     Line {
-        request_id: "req_1",
+        request_id: b"req_1",
         peer: [127, 0, 0, 1].into(),
         method: "GET",
         route: "-",
