@@ -61,7 +61,7 @@ pub use report::{BYTES_PER_TOKEN, Report, ReportHandle};
 pub use secure::Secure;
 pub use settings::{Address, ServerSettings, SettingsFault};
 pub use trial::{ServerTest, Step};
-pub use watch::StopSignal;
+pub use watch::{StopSignal, StopSource};
 
 /// All model servers, and the catalogue of their models.
 pub struct Upstreams {

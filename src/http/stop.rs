@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::upstream::{StopSignal, StopSource};
+
 /// How far stopping has come: 0 is not at all.
 const DRAINING: u8 = 1;
 const CUTTING: u8 = 2;
@@ -60,9 +62,20 @@ impl StopWatch {
         self.0.reaches(DRAINING).await;
     }
 
+    /// The same, for those that ask only when they take a while.
+    pub(super) fn source(self) -> Arc<dyn StopSource> {
+        self.0
+    }
+
     /// Resolves when what is under way has to break off.
     pub(super) async fn cutting(self) {
         self.0.reaches(CUTTING).await;
+    }
+}
+
+impl StopSource for State {
+    fn stopped(self: Arc<Self>) -> StopSignal {
+        Box::pin(StopWatch(self).cutting())
     }
 }
 

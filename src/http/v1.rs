@@ -142,7 +142,7 @@ pub(super) async fn relay(
         request_id: asked.id,
         body,
         facts,
-        stop: Box::pin(asked.stop.cutting()),
+        stop: asked.stop.source(),
         keepalive_after: limits.keepalive_after,
         report,
     };

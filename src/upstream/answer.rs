@@ -11,7 +11,7 @@ use http_body::SizeHint;
 
 use super::RelayFault;
 use super::pool::{Lease, Pool};
-use super::watch::Alarm;
+use super::watch::{Alarm, Now};
 
 /// The body of an answer, with the connection that it comes over.
 pub(super) struct Answer {
@@ -36,17 +36,17 @@ impl Answer {
                 Some(Err(RelayFault::BrokeOff))
             }
             None => {
-                self.go_home();
+                self.go_home(&mut Now::default());
                 None
             }
         })
     }
 
     /// Whether nothing more can come; the connection is free then.
-    pub(super) fn is_whole(&mut self) -> bool {
+    pub(super) fn is_whole(&mut self, now: &mut Now) -> bool {
         let whole = self.lease.as_ref().is_none_or(|lease| lease.is_whole());
         if whole {
-            self.go_home();
+            self.go_home(now);
         }
         whole
     }
@@ -78,9 +78,9 @@ impl Answer {
         Ok(all.freeze())
     }
 
-    fn go_home(&mut self) {
+    fn go_home(&mut self, now: &mut Now) {
         if let (Some(lease), Some(home)) = (self.lease.take(), self.home.take()) {
-            home.keep(lease);
+            home.keep(lease, now);
         }
     }
 }

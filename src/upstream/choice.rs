@@ -10,9 +10,9 @@ use tokio::time::{Instant, timeout_at};
 use super::RelayFault;
 use super::catalogue::{Candidate, Catalogue, Route};
 use super::report::{InLine, ReportHandle};
-use super::server::{Server, ServerSlot, Standing};
+use super::server::{Server, Standing};
 use super::slots::{Asker, Slot, Wait};
-use super::watch::deadline;
+use super::watch::{Now, deadline};
 
 /// What a caller is told to wait, at least and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -37,7 +37,7 @@ pub(super) struct Choice {
 
 /// A server with a slot for the request, and what the model is called there.
 pub(super) struct Chosen {
-    pub(super) slot: ServerSlot,
+    pub(super) slot: Slot,
     pub(super) candidate: Candidate,
 }
 
@@ -110,9 +110,9 @@ impl Choice {
     }
 
     /// One that has a slot now. As long as some are well, it is one of them, and of the best priority.
-    pub(super) fn free(&mut self) -> Option<Chosen> {
+    pub(super) fn free(&mut self, now: &mut Now) -> Option<Chosen> {
         if !self.is_listed
-            && let Some(chosen) = self.only()
+            && let Some(chosen) = self.only(now)
         {
             self.is_listed = true;
             return Some(chosen);
@@ -124,14 +124,14 @@ impl Choice {
     }
 
     /// The only one that there is, when it has a slot and all is well with it: then there is nothing to compare.
-    fn only(&self) -> Option<Chosen> {
+    fn only(&self, now: &mut Now) -> Option<Chosen> {
         let [only] = self.route.candidates.as_slice() else { return None };
         if !only.server.is_plainly_well() {
             return None;
         }
-        let slot = only.server.slots.take(self.asker)?;
+        let slot = only.server.slots.take_at(self.asker, now)?;
         only.server.takes_turn(only.server.turn());
-        Some(Chosen { slot: ServerSlot::new(Arc::clone(&only.server), slot), candidate: only.clone() })
+        Some(Chosen { slot, candidate: only.clone() })
     }
 
     /// One that has a slot, as soon as it has: in line at all that are well and of the best priority. Where there is no
@@ -164,7 +164,7 @@ impl Choice {
                         past = None;
                     }
                     // A better place than where he stands may have come free.
-                    if let Some(chosen) = self.free() {
+                    if let Some(chosen) = self.free(&mut Now::default()) {
                         return Ok(chosen);
                     }
                 }
@@ -254,7 +254,7 @@ impl Choice {
         let most = equals.map(|one| one.server.turn()).max().unwrap_or_default();
         let candidate = self.left.remove(at);
         candidate.server.takes_turn(most);
-        Chosen { slot: ServerSlot::new(Arc::clone(&candidate.server), slot), candidate }
+        Chosen { slot, candidate }
     }
 
     /// When it makes sense to ask again.

@@ -163,15 +163,18 @@ impl Chunks {
     }
 
     fn size(&mut self, read: &[u8]) -> Result<usize, Broken> {
-        if read.first().is_some_and(|first| !first.is_ascii_hexdigit()) {
-            return Err(Broken);
+        match read.first() {
+            None => return Ok(0),
+            Some(first) if !first.is_ascii_hexdigit() => return Err(Broken),
+            Some(_) => {}
         }
         let Some(end) = memchr(b'\n', &read[..read.len().min(SIZE_LINE_MAX)]) else {
             return if read.len() < SIZE_LINE_MAX { Ok(0) } else { Err(Broken) };
         };
         let line = &read[..=end];
         let Ok(Status::Complete((passed, size))) = parse_chunk_size(line) else { return Err(Broken) };
-        self.extensions += memchr(b';', line).map_or(0, |at| line.len() - at);
+        // Mostly there are none, and the line is shorter than any clever search is worth.
+        self.extensions += line.iter().position(|byte| *byte == b';').map_or(0, |at| line.len() - at);
         if passed != line.len() || self.extensions >= ASIDE_BYTES_MAX {
             return Err(Broken);
         }

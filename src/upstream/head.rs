@@ -28,6 +28,9 @@ pub(super) struct Head {
     bytes: Bytes,
     /// Kept from answer to answer.
     lines: Vec<Line>,
+    /// Which line is the first `Content-Type`.
+    content_type: Option<usize>,
+    has_encoding: bool,
     /// The bytes of interim heads before it.
     interim: usize,
     /// How much was looked at without finding its end.
@@ -65,6 +68,17 @@ impl Head {
             known.len() == name.len() && known.eq_ignore_ascii_case(name.as_bytes())
         };
         self.headers().filter(is_named).map(|(_, value)| value)
+    }
+
+    /// The value of its first `Content-Type`.
+    pub(super) fn content_type(&self) -> Option<&[u8]> {
+        let line = self.lines.get(self.content_type?)?;
+        Some(&self.bytes[line.value.0..line.value.1])
+    }
+
+    /// Whether it has any `Content-Encoding`.
+    pub(super) const fn has_encoding(&self) -> bool {
+        self.has_encoding
     }
 
     /// One of the values, to be kept.
@@ -129,10 +143,18 @@ impl Head {
             let from = text.as_ptr().addr() - base;
             (from, from + text.len())
         };
-        let line =
-            |header: &Header<'_>| Line { name: place(header.name.as_bytes()), value: place(header.value) };
         self.lines.clear();
-        self.lines.extend(answer.headers.iter().map(line));
+        (self.content_type, self.has_encoding) = (None, false);
+        for (number, header) in answer.headers.iter().enumerate() {
+            match header.name.len() {
+                12 if is(header, ["content-type", "Content-Type"]) => {
+                    self.content_type.get_or_insert(number);
+                }
+                16 => self.has_encoding |= is(header, ["content-encoding", "Content-Encoding"]),
+                _ => {}
+            }
+            self.lines.push(Line { name: place(header.name.as_bytes()), value: place(header.value) });
+        }
         let is_new = answer.version == Some(1);
         Ok(Some((length, Some(Framing::of(self.status, is_new, answer.headers)?))))
     }
@@ -154,10 +176,9 @@ impl Framing {
         let mut stays_open = is_new && status != StatusCode::SWITCHING_PROTOCOLS;
         let (mut length, mut is_chunked) = (None, false);
         for header in headers {
-            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
             match header.name.len() {
-                10 if is("connection") => stays_open &= !lists_close(header.value),
-                14 if is("content-length") => {
+                10 if is(header, ["connection", "Connection"]) => stays_open &= !lists_close(header.value),
+                14 if is(header, ["content-length", "Content-Length"]) => {
                     let stated = length_of(header.value)?;
                     if length.is_some_and(|known| known != stated) {
                         return Err(Invalid);
@@ -165,7 +186,7 @@ impl Framing {
                     length = Some(stated);
                 }
                 // Nothing else was asked for (RFC 9112, 7.4); twice would be something else, too.
-                17 if is("transfer-encoding") => {
+                17 if is(header, ["transfer-encoding", "Transfer-Encoding"]) => {
                     if is_chunked || !is_new || !header.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                         return Err(Invalid);
                     }
@@ -190,6 +211,12 @@ impl Framing {
     }
 }
 
+/// Whether a header has this name, which is mostly written in one of two ways.
+#[inline]
+fn is(header: &Header<'_>, [lower, title]: [&str; 2]) -> bool {
+    header.name == title || header.name == lower || header.name.eq_ignore_ascii_case(lower)
+}
+
 /// Whether `close` is one of the words of a list.
 fn lists_close(value: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"))
@@ -197,12 +224,16 @@ fn lists_close(value: &[u8]) -> bool {
 
 /// A length; several that are the same are one.
 fn length_of(value: &[u8]) -> Result<u64, Invalid> {
-    let digits = |word: &[u8]| {
-        let word = word.trim_ascii();
-        let is_number = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
-        is_number.then(|| std::str::from_utf8(word).ok()?.parse().ok()).flatten()
-    };
-    let mut words = value.split(|byte| *byte == b',').map(digits);
+    let mut words = value.split(|byte| *byte == b',').map(|word| number(word.trim_ascii()));
     let first: u64 = words.next().flatten().ok_or(Invalid)?;
     if words.all(|word| word == Some(first)) { Ok(first) } else { Err(Invalid) }
+}
+
+/// A number in digits and nothing else.
+fn number(digits: &[u8]) -> Option<u64> {
+    let add = |sum: u64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }

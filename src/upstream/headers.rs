@@ -107,12 +107,13 @@ fn shared(answer: &Head, value: &[u8]) -> Option<HeaderValue> {
 
 /// Whether the answer's body is not written plainly, although that was asked for.
 pub(super) fn is_encoded(answer: &Head) -> bool {
-    answer.all("content-encoding").any(|value| !value.eq_ignore_ascii_case(b"identity"))
+    answer.has_encoding()
+        && answer.all("content-encoding").any(|value| !value.eq_ignore_ascii_case(b"identity"))
 }
 
 /// Whether the answer is a stream of server-sent events.
 pub(super) fn is_event_stream(answer: &Head) -> bool {
-    answer.all("content-type").next().is_some_and(|value| is_of_type(value, b"text/event-stream"))
+    answer.content_type().is_some_and(|value| is_of_type(value, b"text/event-stream"))
 }
 
 /// Whether a body is JSON, by its headers.
@@ -121,6 +122,6 @@ pub(super) fn is_json(headers: &Back) -> bool {
 }
 
 fn is_of_type(value: &[u8], wanted: &[u8]) -> bool {
-    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(wanted)
+    let Some((essence, rest)) = value.trim_ascii_start().split_at_checked(wanted.len()) else { return false };
+    essence.eq_ignore_ascii_case(wanted) && matches!(rest.trim_ascii_start(), [] | [b';', ..])
 }

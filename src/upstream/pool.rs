@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::RelayFault;
 use super::connection::{Connection, Unanswered};
 use super::pieces::Pieces;
+use super::watch::Now;
 use super::wire::{Look, Wire};
 
 /// How long a connection is kept without a request: uvicorn closes its own after 5 s.
@@ -53,10 +54,9 @@ impl Pool {
     /// so the kernel is asked, which knows both. One that was used a moment ago is left to the runtime: but only when the
     /// kernel had nothing to say of it many times, not after an answer that may have come without the request being read,
     /// and not for a while after any connection of this server was found otherwise.
-    pub(super) fn take(&self) -> Option<Lease> {
-        let now = Instant::now();
+    pub(super) fn take(&self, now: &mut Now) -> Option<Lease> {
         loop {
-            let (is_hot, mut lease) = self.lock().pop(now)?;
+            let (is_hot, mut lease) = self.lock().pop(now.get())?;
             let look = if is_hot && lease.looks >= LOOKS_MIN { Look::Runtime } else { Look::Kernel };
             if lease.is_quiet(look) {
                 lease.looks = lease.looks.saturating_add(1);
@@ -72,7 +72,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose answer was read whole, if it can be used again.
-    pub(super) fn keep(self: &Arc<Self>, mut lease: Lease) {
+    pub(super) fn keep(self: &Arc<Self>, mut lease: Lease, now: &mut Now) {
         if !lease.is_reusable() {
             return;
         }
@@ -84,7 +84,7 @@ impl Pool {
         if idle.leases.len() == IDLE_COUNT_MAX {
             idle.leases.remove(0);
         }
-        idle.leases.push((Instant::now(), lease));
+        idle.leases.push((now.get(), lease));
         if !std::mem::replace(&mut idle.swept, true) {
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
@@ -178,7 +178,7 @@ mod tests {
         for _ in 0..2 {
             let (lease, mut there) = lease();
             let begin = Instant::now();
-            pool.keep(lease);
+            pool.keep(lease, &mut Now::default());
             assert_eq!(there.read(&mut [0; 8]).await.unwrap(), 0);
             assert!((IDLE_MAX..IDLE_MAX * 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
         }
@@ -188,9 +188,9 @@ mod tests {
     async fn a_connection_that_closed_or_is_too_old_is_not_given_out() {
         let pool: Arc<Pool> = Arc::default();
         let (closed, there) = lease();
-        pool.keep(closed);
+        pool.keep(closed, &mut Now::default());
         drop(there);
-        assert!(pool.take().is_none());
+        assert!(pool.take(&mut Now::default()).is_none());
 
         let (_there, old) = {
             let (lease, there) = lease();
@@ -198,7 +198,7 @@ mod tests {
         };
         pool.lock().leases.push((Instant::now(), old));
         tokio::time::advance(IDLE_MAX).await;
-        assert!(pool.take().is_none());
+        assert!(pool.take(&mut Now::default()).is_none());
     }
 
     #[tokio::test]
@@ -207,12 +207,12 @@ mod tests {
         let mut others = Vec::new();
         for _ in 0..=IDLE_COUNT_MAX {
             let (lease, there) = lease();
-            pool.keep(lease);
+            pool.keep(lease, &mut Now::default());
             others.push(there);
         }
         assert_eq!(pool.lock().leases.len(), IDLE_COUNT_MAX);
         assert_eq!(others[0].read(&mut [0; 8]).await.unwrap(), 0, "the oldest made room");
-        drop(pool.take());
+        drop(pool.take(&mut Now::default()));
         assert_eq!(others[IDLE_COUNT_MAX].read(&mut [0; 8]).await.unwrap(), 0, "the newest was taken");
     }
 
@@ -225,7 +225,7 @@ mod tests {
         here.set_nonblocking(true).unwrap();
         let mut lease = Lease::new(Wire::Tcp(TcpStream::from_std(here).unwrap()));
         lease.looks = looks;
-        pool.keep(lease);
+        pool.keep(lease, &mut Now::default());
     }
 
     #[tokio::test]
@@ -237,8 +237,8 @@ mod tests {
             let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
             there.write_all(answer.as_bytes()).await.unwrap();
             lease.send(b"HEAD", Pieces::None).await.unwrap();
-            pool.keep(lease);
-            assert_eq!(pool.take().unwrap().looks, looks, "{answer}");
+            pool.keep(lease, &mut Now::default());
+            assert_eq!(pool.take(&mut Now::default()).unwrap().looks, looks, "{answer}");
         }
     }
 
@@ -247,15 +247,15 @@ mod tests {
     {
         let pool: Arc<Pool> = Arc::default();
         keep_left(&pool, LOOKS_MIN - 1);
-        assert!(pool.take().is_none(), "it has not earned that");
+        assert!(pool.take(&mut Now::default()).is_none(), "it has not earned that");
         keep_left(&pool, LOOKS_MIN);
-        assert!(pool.take().is_none(), "one was odd a moment ago");
+        assert!(pool.take(&mut Now::default()).is_none(), "one was odd a moment ago");
         pool.lock().wary_until = Some(Instant::now());
         keep_left(&pool, LOOKS_MIN);
         pool.lock().leases[0].0 = Instant::now() - HOT;
-        assert!(pool.take().is_none(), "a moment has passed");
+        assert!(pool.take(&mut Now::default()).is_none(), "a moment has passed");
         pool.lock().wary_until = Some(Instant::now());
         keep_left(&pool, LOOKS_MIN);
-        assert!(pool.take().is_some(), "the runtime has heard of nothing");
+        assert!(pool.take(&mut Now::default()).is_some(), "the runtime has heard of nothing");
     }
 }

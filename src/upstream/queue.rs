@@ -6,8 +6,7 @@
 //! smallest start is next, and now is the start of whoever got a slot last. So whoever has nothing here yet comes
 //! before the second request of anybody else.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::Hash;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The virtual time that a request of weight 1 takes.
 const UNIT: u64 = 1 << 20;
@@ -27,7 +26,7 @@ pub(super) struct FairQueue<K, W> {
     latest: u64,
     /// Numbers for places and for turns.
     count: u64,
-    askers: HashMap<K, Asker<W>>,
+    askers: BTreeMap<K, Asker<W>>,
     /// With so many it is time to forget some.
     askers_max: usize,
     /// The first of each asker who waits, by virtual start.
@@ -82,7 +81,7 @@ impl<W> Asker<W> {
     }
 }
 
-impl<K: Copy + Ord + Hash, W> FairQueue<K, W> {
+impl<K: Copy + Ord, W> FairQueue<K, W> {
     /// At least one slot; none may wait when `waiting_max` is 0.
     pub(super) fn new(slots_max: usize, waiting_max: usize) -> Self {
         Self {
@@ -93,7 +92,7 @@ impl<K: Copy + Ord + Hash, W> FairQueue<K, W> {
             now: 0,
             latest: 0,
             count: 0,
-            askers: HashMap::new(),
+            askers: BTreeMap::new(),
             askers_max: REMEMBERED,
             turns: BTreeMap::new(),
             loads: BTreeSet::new(),

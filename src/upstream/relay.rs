@@ -25,7 +25,7 @@ use super::server::{Blame, Server, ServerSlot};
 use super::slots::Asker;
 use super::tap::SseTap;
 use super::verdict::{Attempt, judge, learn, searched};
-use super::watch::{DEAF, Patience, Signals, StopSignal, deadline};
+use super::watch::{DEAF, Now, Patience, Signals, StopSource, deadline};
 use super::{Endpoint, RelayFault, Upstreams};
 use crate::gate::Pass;
 use crate::types::{AnswerKind, ModelId, Tokens};
@@ -42,8 +42,8 @@ pub struct RelayRequest {
     pub body: Bytes,
     /// What [`RequestFacts::read`] found in `body`.
     pub facts: RequestFacts,
-    /// Resolves when Ember's time to drain is over.
-    pub stop: StopSignal,
+    /// Knows when Ember's time to drain is over.
+    pub stop: Arc<dyn StopSource>,
     /// How long one who asked for a stream stands in line for a server before it begins, with comments that keep it
     /// alive; and how often one comes.
     pub keepalive_after: Duration,
@@ -76,16 +76,17 @@ impl Upstreams {
         request: RelayRequest,
     ) -> impl Future<Output = Result<Reply, RelayFault>> + Send + '_ {
         // Made here, so that the future has it once, and not as its arguments as well.
-        let mut course = Course::new(pass, request);
+        let begins = Instant::now();
+        let mut course = Course::new(pass, request, begins);
         async move {
-            let model = course.settlement.pass().model().as_str();
+            let model = course.exchange.settlement.pass().model().as_str();
             let mut choice = match Choice::among(&self.catalogue, model, course.asker) {
                 Ok(choice) => choice,
                 Err(fault) => return Err(course.refuse(fault)),
             };
-            course.settlement.progress().is_for(Arc::clone(choice.model()));
-            match course.at_once(&mut choice).await {
-                Ok(Some(answered)) => Ok(course.reply(answered)),
+            course.exchange.settlement.progress().is_for(Arc::clone(choice.model()));
+            match course.at_once(&mut choice, Now::at(begins)).await {
+                Ok(Some(status)) => Ok(course.reply(status)),
                 Ok(None) => Box::pin(course.after_waiting(choice)).await,
                 Err(fault) => Err(course.refuse(fault)),
             }
@@ -105,23 +106,20 @@ struct Course {
     /// How long it stood in line: that is no server's fault.
     queued: Duration,
     asker: Asker,
-    signals: Signals,
-    settlement: Settlement,
+    /// The headers of the answer that go back.
+    back: Back,
+    /// What outlives it.
+    exchange: Box<Exchange>,
 }
 
 /// A server's answer that may be shown.
-struct Answered {
-    slot: ServerSlot,
-    shown: Shown,
-}
-
-/// The answer itself.
 struct Shown {
     status: StatusCode,
-    headers: Back,
     source: Source,
     is_stream: bool,
     strip_usage: bool,
+    /// When its head came.
+    came: Instant,
 }
 
 /// Why there is no answer.
@@ -139,8 +137,11 @@ impl From<Attempt> for Miss {
 }
 
 impl Course {
-    fn new(pass: Pass, request: RelayRequest) -> Self {
+    fn new(pass: Pass, request: RelayRequest, begins: Instant) -> Self {
         let asker = Asker { key: pass.caller().key(), weight: pass.caller().weight() };
+        let signals = Signals::new(pass.caller().cut(), request.stop);
+        let settlement = Settlement::new(pass, request.report, begins);
+        let request_bytes = request.body.len() as u64;
         Self {
             endpoint: request.endpoint,
             headers: request.headers,
@@ -150,18 +151,19 @@ impl Course {
             keepalive_after: request.keepalive_after,
             queued: Duration::ZERO,
             asker,
-            signals: Signals::new(pass.caller().cut(), request.stop),
-            settlement: Settlement::new(pass, request.report, Instant::now()),
+            back: Back::default(),
+            exchange: Box::new(Exchange::new(signals, settlement, request_bytes, asker.key)),
         }
     }
 
-    /// The answer of a server that has a slot now; none when all that are left are busy.
-    async fn at_once(&mut self, choice: &mut Choice) -> Result<Option<Answered>, RelayFault> {
-        while let Some(chosen) = choice.free() {
-            let answered = self.attempt(chosen, choice).await?;
+    /// The status of a server's answer, one that has a slot now; none when all that are left are busy.
+    async fn at_once(&mut self, choice: &mut Choice, mut now: Now) -> Result<Option<StatusCode>, RelayFault> {
+        while let Some(chosen) = choice.free(&mut now) {
+            let answered = self.attempt(chosen, choice, now).await?;
             if answered.is_some() {
                 return Ok(answered);
             }
+            now = Now::default();
         }
         Ok(None)
     }
@@ -172,7 +174,7 @@ impl Course {
         if !(self.facts.stream && self.endpoint.answers_text()) {
             return self.in_line(choice).await;
         }
-        let (report, keepalive_after) = (self.settlement.report().clone(), self.keepalive_after);
+        let (report, keepalive_after) = (self.exchange.settlement.report().clone(), self.keepalive_after);
         let mut rest: Rest = Box::pin(self.in_line(choice));
         tokio::select! {
             biased;
@@ -183,75 +185,83 @@ impl Course {
 
     async fn in_line(mut self, mut choice: Choice) -> Result<Reply, RelayFault> {
         match self.in_turn(&mut choice).await {
-            Ok(answered) => Ok(self.reply(answered)),
+            Ok(status) => Ok(self.reply(status)),
             Err(fault) => Err(self.refuse(fault)),
         }
     }
 
-    async fn in_turn(&mut self, choice: &mut Choice) -> Result<Answered, RelayFault> {
+    async fn in_turn(&mut self, choice: &mut Choice) -> Result<StatusCode, RelayFault> {
         loop {
-            let Self { signals, settlement, .. } = self;
+            let Exchange { signals, settlement, .. } = &mut *self.exchange;
             let chosen = signals.or(choice.wait(settlement.report())).await?;
-            self.queued = self.settlement.report().queued();
+            self.queued = settlement.report().queued();
             match chosen {
                 Ok(chosen) => {
-                    if let Some(answered) = self.attempt(chosen, choice).await? {
-                        return Ok(answered);
+                    if let Some(status) = self.attempt(chosen, choice, Now::default()).await? {
+                        return Ok(status);
                     }
                 }
                 // It may have found nobody where somebody came meanwhile.
                 Err(fault) if !choice.renew() => return Err(fault),
                 Err(_) => {}
             }
-            if let Some(answered) = self.at_once(choice).await? {
-                return Ok(answered);
+            if let Some(status) = self.at_once(choice, Now::default()).await? {
+                return Ok(status);
             }
         }
     }
 
-    /// The answer of this server; none when it saw nothing of the request and others are left.
-    async fn attempt(&mut self, chosen: Chosen, choice: &mut Choice) -> Result<Option<Answered>, RelayFault> {
+    /// The status of this server's answer; none when it saw nothing of the request and others are left.
+    async fn attempt(
+        &mut self,
+        chosen: Chosen,
+        choice: &mut Choice,
+        now: Now,
+    ) -> Result<Option<StatusCode>, RelayFault> {
         let Chosen { slot, candidate } = chosen;
-        self.settlement.report().sent_to(&candidate.server.label);
-        self.settlement.progress().sent_to(Arc::clone(&candidate.server.label));
-        match self.ask(slot.server(), &candidate.real).await {
-            Ok(shown) => {
-                self.settlement.report().answered_after(self.settlement.started().elapsed());
-                Ok(Some(Answered { slot, shown }))
+        let slot = ServerSlot::new(candidate.server, slot);
+        self.exchange.settlement.sent_to(&slot.server().label);
+        match self.ask(slot.server(), &candidate.real, now).await {
+            Ok(status) => {
+                self.exchange.slot = Some(slot);
+                Ok(Some(status))
             }
             Err(Miss::Ended(fault)) => Err(fault),
             Err(Miss::Attempt(Attempt { fault, written, blame })) => {
+                let server = Arc::clone(slot.server());
                 // Before the slot goes to the next, who may know better then.
-                candidate.server.failed(fault, blame.unwrap_or(Blame::Either(self.asker.key)));
+                server.failed(fault, blame.unwrap_or(Blame::Either(self.asker.key)));
                 drop(slot);
                 if written {
                     return Err(fault);
                 }
-                choice.tried(candidate.server);
+                choice.tried(server);
                 if choice.is_empty() && !choice.renew() { Err(fault) } else { Ok(None) }
             }
         }
     }
 
-    async fn ask(&mut self, server: &Server, real: &ModelId) -> Result<Shown, Miss> {
-        let (pieces, strip_usage) = self.pieces(real);
-        let lease = self.send(server, &pieces).await?;
-        drop(pieces);
+    /// The status of an answer that may be shown.
+    async fn ask(&mut self, server: &Server, real: &ModelId, now: Now) -> Result<StatusCode, Miss> {
+        let (lease, strip_usage) = self.send(server, real, now).await?;
+        let came = Instant::now();
+        let settlement = &mut self.exchange.settlement;
         let head = lease.head();
-        judge(server, head).inspect_err(|_| self.settlement.report().unanswered(None))?;
+        judge(server, head).inspect_err(|_| settlement.unanswered(None))?;
         let status = head.status();
         let is_stream = status.is_success() && headers::is_event_stream(head);
-        let headers = headers::from_server(head, server);
+        self.back = headers::from_server(head, server);
         let answer = Answer::new(lease, Some(Arc::clone(&server.pool)));
         let source = if !status.is_success() && server.has_key() {
-            self.settlement.report().unanswered(None);
-            let searched = Box::pin(self.signals.or(searched(server, answer)));
+            settlement.unanswered(None);
+            let searched = Box::pin(self.exchange.signals.or(searched(server, answer)));
             searched.await.map_err(Miss::Ended)??
         } else {
             Source::Live(answer)
         };
-        learn(server, status, self.asker.key);
-        Ok(Shown { status, headers, source, is_stream, strip_usage })
+        learn(server, status, self.asker.key, came);
+        self.show(server, Shown { status, source, is_stream, strip_usage, came });
+        Ok(status)
     }
 
     /// The body as a server is to get it, and whether it asks for a usage chunk that the caller did not ask for.
@@ -266,65 +276,76 @@ impl Course {
         (Pieces::from(apply(&self.body, splices)), asks)
     }
 
-    /// Over a kept connection if there is one that lives, else over a new one. The head of the answer is there then.
-    async fn send(&mut self, server: &Server, pieces: &Pieces) -> Result<Lease, Miss> {
+    /// Over a kept connection if there is one that lives, else over a new one. The head of the answer is there then;
+    /// says also whether a usage chunk was asked for that the caller did not ask for.
+    async fn send(&mut self, server: &Server, real: &ModelId, mut now: Now) -> Result<(Lease, bool), Miss> {
         loop {
-            let (mut lease, is_kept) = match server.pool.take() {
+            let (mut lease, is_kept) = match server.pool.take(&mut now) {
                 Some(kept) => (kept, true),
-                None => (Box::pin(self.connect(server)).await?, false),
+                None => {
+                    let new = Box::pin(self.connect(server)).await?;
+                    now = Now::default();
+                    (new, false)
+                }
             };
-            if self.head(server, &mut lease, pieces).await? {
-                return Ok(lease);
-            }
+            let strip_usage = self.begin(server, real, &mut lease);
+            let Err(why) = self.wait_for_head(server, &mut lease, now.get()).await? else {
+                return Ok((lease, strip_usage));
+            };
+            self.has_no_head(server, why)?;
             if !is_kept {
                 return Err(Attempt::unwritten(RelayFault::BrokeOff).into());
             }
+            now = Now::default();
         }
     }
 
     async fn connect(&mut self, server: &Server) -> Result<Lease, Miss> {
         let connecting = connect(&server.address, server.connect_timeout);
-        let wire = self.signals.or(connecting).await.map_err(Miss::Ended)?;
+        let wire = self.exchange.signals.or(connecting).await.map_err(Miss::Ended)?;
         Ok(Lease::new(wire.map_err(Attempt::unwritten)?))
     }
 
-    /// Sends the request; false when nothing of it was written.
-    async fn head(&mut self, server: &Server, lease: &mut Lease, pieces: &Pieces) -> Result<bool, Miss> {
+    /// Gives the connection the request; says whether it asks for a usage chunk that the caller did not ask for.
+    fn begin(&mut self, server: &Server, real: &ModelId, lease: &mut Lease) -> bool {
         self.is_unanswered(true);
+        let (pieces, asks_for_usage) = self.pieces(real);
+        let length = pieces.len();
         let head = |out: &mut Vec<u8>| {
             out.extend_from_slice(server.head(self.endpoint));
             headers::to_server(&self.headers, &self.request_id, out);
-            headers::end(out, pieces.len());
+            headers::end(out, length);
         };
-        lease.begin(head, pieces.clone());
-        let why = match self.wait_for_head(server, lease).await? {
-            Ok(()) => return Ok(true),
-            Err(why) => why,
-        };
+        lease.begin(head, pieces);
+        asks_for_usage
+    }
+
+    /// What that says, unless nothing of the request was written.
+    fn has_no_head(&mut self, server: &Server, why: Unanswered) -> Result<(), Attempt> {
         server.pool.is_wary();
         if why != Unanswered::BrokeOff {
             self.is_unanswered(false);
         }
         match why {
-            Unanswered::Unsent => Ok(false),
-            Unanswered::BrokeOff => Err(Attempt::written(RelayFault::BrokeOff).into()),
-            Unanswered::Invalid => Err(Attempt::written(RelayFault::Invalid).into()),
+            Unanswered::Unsent => Ok(()),
+            Unanswered::BrokeOff => Err(Attempt::written(RelayFault::BrokeOff)),
+            Unanswered::Invalid => Err(Attempt::written(RelayFault::Invalid)),
         }
     }
 
     /// A request that does not ask for a stream gets its head when all the work is done: the total counts, too.
-    async fn wait_for_head(
+    fn wait_for_head(
         &mut self,
         server: &Server,
         lease: &mut Lease,
-    ) -> Result<Result<(), Unanswered>, Miss> {
-        let now = Instant::now();
+        now: Instant,
+    ) -> impl Future<Output = Result<Result<(), Unanswered>, Miss>> {
         let mut until = deadline(now, server.first_byte_timeout);
         if !self.facts.stream {
             until = until.min(deadline(self.counted_from(), server.total_timeout));
         }
-        let (signals, listens_at) = (&mut self.signals, now + DEAF);
-        poll_fn(|cx| {
+        let (signals, listens_at) = (&mut self.exchange.signals, now + DEAF);
+        poll_fn(move |cx| {
             if let Poll::Ready(outcome) = lease.poll_head(cx) {
                 return Poll::Ready(Ok(outcome));
             }
@@ -336,52 +357,45 @@ impl Course {
             }
             lease.alarm.poll(cx, until).map(|()| Err(Attempt::written(RelayFault::Timeout).into()))
         })
-        .await
     }
 
     /// The time that a server may take counts from here: what was spent in line is not its fault.
     fn counted_from(&self) -> Instant {
-        self.settlement.started() + self.queued
+        self.exchange.settlement.started() + self.queued
     }
 
     /// Whether a server has the request and may be working on it.
-    fn is_unanswered(&self, is_so: bool) {
+    fn is_unanswered(&mut self, is_so: bool) {
         let bytes = is_so.then_some(self.body.len() as u64);
-        self.settlement.report().unanswered(bytes);
-        self.settlement.progress().used(bytes.map_or(Tokens::default(), prompt_estimate));
+        let settlement = &mut self.exchange.settlement;
+        settlement.unanswered(bytes);
+        settlement.progress().used(bytes.map_or(Tokens::default(), prompt_estimate));
     }
 
     fn refuse(mut self, fault: RelayFault) -> RelayFault {
-        self.settlement.settle_unanswered(fault.ending());
+        self.exchange.settlement.settle_unanswered(fault.ending());
         fault
     }
 
-    fn reply(mut self, answered: Answered) -> Reply {
-        let Answered { slot, shown } = answered;
-        let Shown { status, headers, source, is_stream, strip_usage } = shown;
-        let server = slot.server();
-        self.settlement.answered(kind_of(status), is_stream);
-        let watcher = match (is_stream, status.is_success()) {
+    /// Makes ready for the answer's body.
+    fn show(&mut self, server: &Server, shown: Shown) {
+        let Shown { status, source, is_stream, strip_usage, came } = shown;
+        let end = (!is_stream).then(|| deadline(self.counted_from(), server.total_timeout));
+        let exchange = &mut *self.exchange;
+        exchange.settlement.answered(kind_of(status), is_stream, came);
+        exchange.watcher = match (is_stream, status.is_success()) {
             (true, _) => Watcher::stream(SseTap::new(self.endpoint.dialect(), strip_usage)),
             (false, true) => Watcher::answer(self.endpoint.answers_text()),
             (false, false) => Watcher::Nobody,
         };
-        let end = (!is_stream).then(|| deadline(self.counted_from(), server.total_timeout));
-        let patience = Patience::new(server.idle_timeout, end);
-        let json_of_any_length = source.size_hint().exact().is_none() && headers::is_json(&headers);
-        let body = RelayBody::new(Exchange {
-            source,
-            watcher,
-            signals: self.signals,
-            patience,
-            settlement: self.settlement,
-            json_of_any_length,
-            is_fresh: true,
-            request_bytes: self.body.len() as u64,
-            key: self.asker.key,
-            slot,
-        });
-        Reply { status, headers, body }
+        exchange.patience = Patience::new(server.idle_timeout, end);
+        exchange.json_of_any_length = source.size_hint().exact().is_none() && headers::is_json(&self.back);
+        exchange.source = source;
+        exchange.fresh = Some(came);
+    }
+
+    fn reply(self, status: StatusCode) -> Reply {
+        Reply { status, headers: self.back, body: RelayBody::new(self.exchange) }
     }
 }
 

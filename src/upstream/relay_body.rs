@@ -2,9 +2,11 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::RelayFault;
 use super::answer::Answer;
@@ -13,7 +15,7 @@ use super::report::{BYTES_PER_TOKEN, Settlement};
 use super::server::{Blame, ServerSlot};
 use super::tap::{Forward, SseTap};
 use super::usage::AnswerTap;
-use super::watch::{Alarm, Patience, Signals};
+use super::watch::{Alarm, Ear, Now, Patience, Signals};
 use crate::types::{Ending, KeyId, Tokens, TokensSource};
 
 /// An answer's body: chunk by chunk as they come, each looked at and none collected.
@@ -44,7 +46,7 @@ pub struct Broken {
     pub is_stream: bool,
 }
 
-/// An answer under way, with all that hangs on it.
+/// A request under way, with all that lasts as long as its answer. Made when the request begins, and never moved.
 pub(super) struct Exchange {
     pub(super) source: Source,
     pub(super) watcher: Watcher,
@@ -53,14 +55,16 @@ pub(super) struct Exchange {
     pub(super) settlement: Settlement,
     /// It is JSON whose length the server did not say, so its end must be seen in it.
     pub(super) json_of_any_length: bool,
-    /// Nothing was asked of it yet.
-    pub(super) is_fresh: bool,
+    /// When the head of the answer came, as long as nothing was asked of the body.
+    pub(super) fresh: Option<Instant>,
     /// The bytes of the request.
-    pub(super) request_bytes: u64,
+    request_bytes: u64,
     /// Whose request it is.
-    pub(super) key: KeyId,
-    /// Given back with the exchange.
-    pub(super) slot: ServerSlot,
+    key: KeyId,
+    /// Of the server that answers; given back with the exchange.
+    pub(super) slot: Option<ServerSlot>,
+    /// Hears of all that is waited for; none of an answer that comes at once.
+    ear: Option<Box<Ear>>,
 }
 
 /// Where the bytes come from.
@@ -82,12 +86,14 @@ pub(super) enum Watcher {
 }
 
 impl RelayBody {
-    pub(super) fn new(mut exchange: Exchange) -> Self {
-        if exchange.is_whole() {
-            exchange.settle(Ending::Done);
+    /// Of a server that answers.
+    pub(super) fn new(mut exchange: Box<Exchange>) -> Self {
+        let mut now = exchange.fresh.map_or_else(Now::default, Now::at);
+        if exchange.is_whole(&mut now) {
+            exchange.settle(Ending::Done, &mut now);
             return Self(Stage::Over);
         }
-        Self(Stage::Flowing(Box::new(exchange)))
+        Self(Stage::Flowing(exchange))
     }
 
     pub(super) fn early(early: Early) -> Self {
@@ -102,15 +108,16 @@ impl RelayBody {
     /// The server's answer is of no use.
     pub(super) fn give_up(self, fault: RelayFault) {
         if let Stage::Flowing(mut exchange) = self.0 {
-            exchange.settle(fault.ending());
+            exchange.settle(fault.ending(), &mut Now::default());
         }
     }
 
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         let Stage::Flowing(exchange) = &mut self.0 else { return Poll::Ready(None) };
-        let next = ready!(exchange.poll_next(cx));
+        let mut now = exchange.fresh.map_or_else(Now::default, Now::at);
+        let next = ready!(exchange.poll(cx, &mut now));
         let ending = match &next {
-            Ok(Some(_)) if !exchange.is_whole() => None,
+            Ok(Some(_)) if !exchange.is_whole(&mut now) => None,
             Ok(_) => Some(Ending::Done),
             Err(broken) => {
                 exchange.blame(broken.fault);
@@ -118,7 +125,7 @@ impl RelayBody {
             }
         };
         if let Some(ending) = ending {
-            exchange.settle(ending);
+            exchange.settle(ending, &mut now);
             self.0 = Stage::Over;
         }
         Poll::Ready(next.transpose())
@@ -183,14 +190,49 @@ impl std::fmt::Debug for RelayBody {
 }
 
 impl Exchange {
-    /// The next bytes to send on; none at a clean end.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+    /// Of a request that begins.
+    pub(super) fn new(signals: Signals, settlement: Settlement, request_bytes: u64, key: KeyId) -> Self {
+        Self {
+            source: Source::Whole(None),
+            watcher: Watcher::Nobody,
+            signals,
+            patience: Patience::new(Duration::ZERO, None),
+            settlement,
+            json_of_any_length: false,
+            fresh: None,
+            request_bytes,
+            key,
+            slot: None,
+            ear: None,
+        }
+    }
+
+    /// The next bytes to send on; none at a clean end. hyper asks several times for each that come.
+    fn poll(&mut self, cx: &mut Context<'_>, now: &mut Now) -> Poll<Result<Option<Bytes>, Broken>> {
+        // Most answers are whole with their head, and nobody needs to be woken for those that come at once.
+        if self.fresh.take().is_some()
+            && let Poll::Ready(next) = self.poll_next(cx, true, now)
+        {
+            return Poll::Ready(next);
+        }
+        let mut ear = self.ear.take().unwrap_or_else(|| Box::new(Ear::new(cx.waker())));
+        let polled = ear.poll(cx, |cx| self.poll_next(cx, false, now));
+        self.ear = Some(ear);
+        polled
+    }
+
+    /// The next bytes to send on; none at a clean end. As long as it `is_fresh` it is asked again when there are none.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut is_fresh: bool,
+        now: &mut Now,
+    ) -> Poll<Result<Option<Bytes>, Broken>> {
         loop {
             if let Some(bytes) = self.watcher.next() {
                 return Poll::Ready(Ok(Some(bytes)));
             }
-            // Most answers are whole with the first bytes, and nobody needs to be woken for those that come at once.
-            let is_fresh = std::mem::take(&mut self.is_fresh);
+            let is_fresh = std::mem::take(&mut is_fresh);
             if !is_fresh && let Poll::Ready(fault) = self.signals.poll(cx) {
                 return Poll::Ready(self.break_off(fault));
             }
@@ -198,24 +240,22 @@ impl Exchange {
                 Poll::Ready(Some(Ok(chunk))) => {
                     // The caller may not take it, so nobody may ask for more.
                     if is_fresh
-                        && !self.is_whole()
+                        && !self.is_whole(now)
                         && let Poll::Ready(fault) = self.signals.poll(cx)
                     {
                         return Poll::Ready(self.break_off(fault));
                     }
                     self.patience.renew();
                     let next = self.watcher.look(chunk);
-                    self.tell();
+                    self.tell(now);
                     if let Some(bytes) = next {
                         return Poll::Ready(Ok(Some(bytes)));
                     }
                 }
                 Poll::Ready(Some(Err(fault))) => return Poll::Ready(self.break_off(fault)),
                 Poll::Ready(None) => return Poll::Ready(self.finish()),
+                Poll::Pending if is_fresh => return Poll::Pending,
                 Poll::Pending => {
-                    if is_fresh && let Poll::Ready(fault) = self.signals.poll(cx) {
-                        return Poll::Ready(self.break_off(fault));
-                    }
                     let Some(alarm) = self.source.alarm() else { return Poll::Pending };
                     ready!(self.patience.poll(cx, alarm));
                     return Poll::Ready(self.break_off(RelayFault::Timeout));
@@ -225,12 +265,12 @@ impl Exchange {
     }
 
     /// Whether the bytes just given out were the last. hyper does not ask again after as many as were announced.
-    fn is_whole(&mut self) -> bool {
+    fn is_whole(&mut self, now: &mut Now) -> bool {
         match (&mut self.source, &self.watcher) {
             (_, Watcher::Stream(..)) => false,
             // Whether it is, is seen in what came.
             _ if self.json_of_any_length => false,
-            (Source::Live(answer), Watcher::Answer(..) | Watcher::Nobody) => answer.is_whole(),
+            (Source::Live(answer), Watcher::Answer(..) | Watcher::Nobody) => answer.is_whole(now),
             (Source::Whole(rest), Watcher::Answer(..) | Watcher::Nobody) => rest.is_none(),
         }
     }
@@ -266,13 +306,15 @@ impl Exchange {
 
     /// Remembers it when the server is at fault.
     fn blame(&self, fault: RelayFault) {
-        if matches!(fault, RelayFault::BrokeOff | RelayFault::Timeout) {
-            self.slot.server().failed(fault, Blame::Either(self.key));
+        if matches!(fault, RelayFault::BrokeOff | RelayFault::Timeout)
+            && let Some(slot) = &self.slot
+        {
+            slot.server().failed(fault, Blame::Either(self.key));
         }
     }
 
     /// Tells what was used so far. An answer is not read for it: that it is once, at its end.
-    fn tell(&mut self) {
+    fn tell(&mut self, now: &mut Now) {
         let estimate =
             |completion| Tokens { prompt: self.request_bytes / BYTES_PER_TOKEN, completion, cached: 0 };
         let so_far = match &self.watcher {
@@ -287,16 +329,19 @@ impl Exchange {
             Watcher::Nobody => return,
         };
         self.settlement.progress().used(so_far);
-        self.settlement.began();
+        self.settlement.began(now);
     }
 
-    fn settle(&mut self, ending: Ending) {
+    fn settle(&mut self, ending: Ending, now: &mut Now) {
         // Reading the tokens out of an answer is not for nothing.
         if self.settlement.is_settled() {
             return;
         }
         let tokens = self.watcher.tokens(self.request_bytes / BYTES_PER_TOKEN);
-        self.settlement.settle(tokens, ending);
+        self.settlement.settle(tokens, ending, now.get());
+        if let Some(slot) = &mut self.slot {
+            slot.ends(now.get());
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -310,8 +355,12 @@ impl Exchange {
 impl Drop for Exchange {
     /// Nobody reads on. One who has read the end mark has what he asked for.
     fn drop(&mut self) {
+        if self.slot.is_none() {
+            // There was no answer: the settlement knows what that means.
+            return;
+        }
         let ended = matches!(&self.watcher, Watcher::Stream(tap, _) if tap.ended());
-        self.settle(if ended { Ending::Done } else { Ending::ClientGone });
+        self.settle(if ended { Ending::Done } else { Ending::ClientGone }, &mut Now::default());
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::watch::Now;
 use crate::gate::Pass;
 use crate::meter::{Course, Progress};
 use crate::metrics::{Metrics, Pace, Underway};
@@ -37,8 +38,6 @@ pub struct ReportHandle(Arc<Mutex<Draft>>);
 #[derive(Debug)]
 struct Draft {
     report: Report,
-    /// The bytes of the request while a server has it and no head of an answer came.
-    unanswered: Option<u64>,
     /// Since when it stands in line.
     in_line_since: Option<Instant>,
     /// Where it is counted while it does.
@@ -69,20 +68,7 @@ impl Draft {
 
 impl Default for ReportHandle {
     fn default() -> Self {
-        let blank = Report {
-            upstream: None,
-            ending: Ending::ClientGone,
-            tokens: None,
-            first_byte: None,
-            queued: None,
-            pace: None,
-        };
-        Self(Arc::new(Mutex::new(Draft {
-            report: blank,
-            unanswered: None,
-            in_line_since: None,
-            metrics: None,
-        })))
+        Self::of(None)
     }
 }
 
@@ -90,9 +76,19 @@ impl ReportHandle {
     /// One of a request that is counted while it stands in line.
     #[must_use]
     pub fn counted(metrics: &Arc<Metrics>) -> Self {
-        let report = Self::default();
-        report.lock().metrics = Some(Arc::clone(metrics));
-        report
+        Self::of(Some(Arc::clone(metrics)))
+    }
+
+    fn of(metrics: Option<Arc<Metrics>>) -> Self {
+        let report = Report {
+            upstream: None,
+            ending: Ending::ClientGone,
+            tokens: None,
+            first_byte: None,
+            queued: None,
+            pace: None,
+        };
+        Self(Arc::new(Mutex::new(Draft { report, in_line_since: None, metrics })))
     }
 
     /// The report as it stands.
@@ -132,20 +128,13 @@ impl ReportHandle {
         }
     }
 
-    pub(super) fn sent_to(&self, server: &Arc<str>) {
+    fn sent_to(&self, server: &Arc<str>) {
         self.lock().report.upstream = Some(Arc::clone(server));
     }
 
     /// The answer has begun, and may be shown.
-    pub(super) fn answered_after(&self, wait: Duration) {
-        let mut draft = self.lock();
-        draft.report.first_byte = Some(wait);
-        draft.unanswered = None;
-    }
-
-    /// A request of so many bytes is on its way to a server; none: it was not written after all, or was answered.
-    pub(super) fn unanswered(&self, bytes: Option<u64>) {
-        self.lock().unanswered = bytes;
+    fn answered_after(&self, wait: Duration) {
+        self.lock().report.first_byte = Some(wait);
     }
 
     fn lock(&self) -> MutexGuard<'_, Draft> {
@@ -163,6 +152,8 @@ pub(super) struct Settlement {
     pass: Pass,
     report: ReportHandle,
     started: Instant,
+    /// The bytes of the request while a server has it and no head of an answer came.
+    unanswered: Option<u64>,
     answer: Option<AnswerKind>,
     first_token: Option<Duration>,
     is_stream: bool,
@@ -171,7 +162,8 @@ pub(super) struct Settlement {
 
 impl Settlement {
     pub(super) fn new(pass: Pass, report: ReportHandle, started: Instant) -> Self {
-        Self { pass, report, started, answer: None, first_token: None, is_stream: false, settled: false }
+        let (unanswered, answer, first_token) = (None, None, None);
+        Self { pass, report, started, unanswered, answer, first_token, is_stream: false, settled: false }
     }
 
     pub(super) fn pass(&self) -> &Pass {
@@ -197,31 +189,47 @@ impl Settlement {
         self.pass.open().progress()
     }
 
-    /// A server answers, in this way.
-    pub(super) fn answered(&mut self, answer: AnswerKind, is_stream: bool) {
+    /// It goes to this server.
+    pub(super) fn sent_to(&self, server: &Arc<str>) {
+        self.report.sent_to(server);
+        self.progress().sent_to(Arc::clone(server));
+    }
+
+    /// A request of so many bytes is on its way to a server; none: it was not written after all, or was answered.
+    pub(super) fn unanswered(&mut self, bytes: Option<u64>) {
+        self.unanswered = bytes;
+    }
+
+    /// A server answers, in this way; the head of its answer came then.
+    pub(super) fn answered(&mut self, answer: AnswerKind, is_stream: bool, came: Instant) {
+        self.unanswered = None;
         self.answer = Some(answer);
         self.is_stream = is_stream;
+        self.report.answered_after(came - self.started);
     }
 
     /// Something of the answer is here; the first word counts.
-    pub(super) fn began(&mut self) {
+    pub(super) fn began(&mut self, now: &mut Now) {
         if self.first_token.is_none() {
-            self.first_token = Some(self.started.elapsed());
+            self.first_token = Some(now.get() - self.started);
         }
     }
 
     /// There will be no answer. The server has worked on a prompt that it got, so that is estimated.
     pub(super) fn settle_unanswered(&mut self, ending: Ending) {
-        let bytes = self.report.lock().unanswered;
-        self.settle(bytes.map(|bytes| (prompt_estimate(bytes), TokensSource::Estimated)), ending);
+        if self.settled {
+            return;
+        }
+        let tokens = self.unanswered.map(|bytes| (prompt_estimate(bytes), TokensSource::Estimated));
+        self.settle(tokens, ending, Instant::now());
     }
 
     /// Only the first word counts.
-    pub(super) fn settle(&mut self, tokens: Option<(Tokens, TokensSource)>, ending: Ending) {
+    pub(super) fn settle(&mut self, tokens: Option<(Tokens, TokensSource)>, ending: Ending, now: Instant) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        let (answer, first_token, duration) = (self.answer, self.first_token, self.started.elapsed());
+        let (answer, first_token, duration) = (self.answer, self.first_token, now - self.started);
         let pace = first_token.map(|first_token| Pace { first_token, end: duration });
         {
             let report = &mut self.report.lock().report;

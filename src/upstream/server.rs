@@ -144,7 +144,7 @@ impl Condition {
 /// The right to one request at a server; given back when dropped.
 pub(super) struct ServerSlot {
     server: Arc<Server>,
-    _slot: Slot,
+    slot: Slot,
 }
 
 impl Server {
@@ -355,12 +355,12 @@ impl Server {
     }
 
     /// A request to it was answered.
-    pub(super) fn answered(&self) {
+    pub(super) fn answered(&self, now: Instant) {
         let (was_up, was_open) = self.change(|condition| {
             let was_open = condition.breaker.is_tripped();
             condition.breaker.answered();
             condition.refused_key = false;
-            condition.answered_at = Some(Instant::now());
+            condition.answered_at = Some(now);
             (condition.up, was_open)
         });
         if was_open {
@@ -450,7 +450,12 @@ fn own_head(method: &str, target: &Uri, host: &HeaderValue, authorization: Optio
 
 impl ServerSlot {
     pub(super) fn new(server: Arc<Server>, slot: Slot) -> Self {
-        Self { server, _slot: slot }
+        Self { server, slot }
+    }
+
+    /// What it was for is over; it is about to be dropped.
+    pub(super) fn ends(&mut self, now: Instant) {
+        self.slot.ends(now);
     }
 
     /// Whose it is.

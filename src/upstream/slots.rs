@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::queue::{Entered, FairQueue, Place};
+use super::watch::Now;
 use crate::types::KeyId;
 
 /// Whose request it is, and what his turns weigh: 1 to 100.
@@ -41,6 +42,8 @@ struct Desk {
 pub(super) struct Slot {
     of: Arc<Slots>,
     since: Instant,
+    /// When it was of no use any more; none when that is when it is dropped.
+    until: Option<Instant>,
 }
 
 /// There was no place in line, or it had to be given up for somebody else.
@@ -89,10 +92,15 @@ impl Slots {
 
     /// Takes a slot if one is free.
     pub(super) fn take(self: &Arc<Self>, asker: Asker) -> Option<Slot> {
+        self.take_at(asker, &mut Now::default())
+    }
+
+    /// The same at that time.
+    pub(super) fn take_at(self: &Arc<Self>, asker: Asker, now: &mut Now) -> Option<Slot> {
         let mut desk = self.desk();
         let taken = !desk.is_closed() && desk.queue.take(asker.key, asker.weight);
         drop(desk);
-        taken.then(|| self.slot())
+        taken.then(|| self.slot_since(now.get()))
     }
 
     /// How many there are.
@@ -183,7 +191,11 @@ impl Slots {
     }
 
     fn slot(self: &Arc<Self>) -> Slot {
-        Slot { of: Arc::clone(self), since: Instant::now() }
+        self.slot_since(Instant::now())
+    }
+
+    fn slot_since(self: &Arc<Self>, since: Instant) -> Slot {
+        Slot { of: Arc::clone(self), since, until: None }
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -207,11 +219,16 @@ impl Slot {
     pub(super) fn is_of(&self, slots: &Arc<Slots>) -> bool {
         Arc::ptr_eq(&self.of, slots)
     }
+
+    /// What it was for is over; it is about to be dropped.
+    pub(super) fn ends(&mut self, now: Instant) {
+        self.until = Some(now);
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let held = self.since.elapsed();
+        let held = self.until.unwrap_or_else(Instant::now) - self.since;
         let mut woken = None;
         let mut desk = self.of.desk();
         desk.learn(held);

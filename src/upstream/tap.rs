@@ -10,7 +10,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
-use self::event::{Seen, mark_len, names_response_end};
+use self::event::{Seen, mark_len, names_response_end, only_line};
 use crate::types::Tokens;
 
 /// Which API's events flow.
@@ -91,6 +91,20 @@ impl SseTap {
                 }
                 continue;
             }
+            if at == event
+                && self.is_between_events()
+                && let Some((length, data)) = only_line(&chunk[at..])
+            {
+                let end = at + length;
+                self.first = false;
+                let usage_chunk = self.seen.judge_data(self.dialect, b"", data);
+                if usage_chunk && self.strip_usage {
+                    out.push(chunk.slice(sent..at));
+                    sent = end;
+                }
+                (at, event) = (end, end);
+                continue;
+            }
             let Some((next, ended)) = self.line.advance(&chunk, at) else { break };
             at = next;
             if ended {
@@ -139,6 +153,12 @@ impl SseTap {
     #[must_use]
     pub fn completion_estimate(&self) -> u64 {
         self.seen.contents
+    }
+
+    /// Whether nothing of the next event has come, nor is the line end of the last one open.
+    fn is_between_events(&self) -> bool {
+        let Line { empty, fields, after_cr } = self.line;
+        self.held.is_empty() && !self.oversized && empty && !fields && after_cr.is_none()
     }
 
     /// Deals with the event that ends where `tail`, its part of this chunk, does; says whether it was stripped.

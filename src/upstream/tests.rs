@@ -328,7 +328,7 @@ fn request(body: &str) -> RelayRequest {
         request_id: HeaderValue::from_static("req_1"),
         body: Bytes::copy_from_slice(body.as_bytes()),
         facts: RequestFacts::read(body.as_bytes()).unwrap(),
-        stop: Box::pin(std::future::pending()),
+        stop: stops(std::future::pending()),
         keepalive_after: SOON,
         report: ReportHandle::default(),
     }
@@ -364,6 +364,19 @@ async fn all(mut body: RelayBody) -> (String, Option<Broken>) {
         }
     }
     (String::from_utf8(bytes).unwrap(), None)
+}
+
+/// The source of one signal.
+struct Once(std::sync::Mutex<Option<StopSignal>>);
+
+impl StopSource for Once {
+    fn stopped(self: Arc<Self>) -> StopSignal {
+        self.0.lock().unwrap().take().unwrap()
+    }
+}
+
+pub(super) fn stops(signal: impl Future<Output = ()> + Send + 'static) -> Arc<dyn StopSource> {
+    Arc::new(Once(std::sync::Mutex::new(Some(Box::pin(signal)))))
 }
 
 /// The signal of a key that stands.

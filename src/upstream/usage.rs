@@ -72,7 +72,14 @@ static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""usag
 
 /// Whether `json` has a member `usage` that is an object, at any depth: the cheap look that comes before parsing.
 pub(super) fn has_usage_object(json: &[u8]) -> bool {
-    USAGE.find_iter(json).any(|at| object_of(json, at).is_some())
+    let mut from = 0;
+    while let Some(at) = USAGE.find(&json[from..]) {
+        if object_of(json, from + at).is_some() {
+            return true;
+        }
+        from += at + USAGE.needle().len();
+    }
+    false
 }
 
 /// Everything from the `{` of the `usage` at `at` on. Quotes in JSON strings are escaped, so texts do not match, nor do

@@ -1,7 +1,7 @@
 //! What an answer's head, and an error's body, say of the request and of the server. Never: where else it may go.
 
 use http::StatusCode;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::RelayFault;
 use super::answer::Answer;
@@ -80,7 +80,7 @@ pub(super) async fn searched(server: &Server, answer: Answer) -> Result<Source, 
 }
 
 /// What the server's status for a request of that key says of it, is known from now on.
-pub(super) fn learn(server: &Server, status: StatusCode, key: KeyId) {
+pub(super) fn learn(server: &Server, status: StatusCode, key: KeyId, now: Instant) {
     match status {
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
             server.unable(key);
@@ -88,6 +88,6 @@ pub(super) fn learn(server: &Server, status: StatusCode, key: KeyId) {
         // Neither says whether it could have answered another one.
         StatusCode::TOO_MANY_REQUESTS | StatusCode::NOT_IMPLEMENTED => {}
         status if status.is_server_error() => server.erred(key),
-        _ => server.answered(),
+        _ => server.answered(now),
     }
 }

@@ -15,6 +15,12 @@ use crate::gate::CutSignal;
 /// Resolves when the time to drain is over.
 pub type StopSignal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Who knows when the time to drain is over.
+pub trait StopSource: Send + Sync {
+    /// To be waited for, by a request that takes a while: most never ask.
+    fn stopped(self: Arc<Self>) -> StopSignal;
+}
+
 /// The point `wait` after `from`, or one that nobody lives to see.
 pub(super) fn deadline(from: Instant, wait: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
@@ -28,15 +34,20 @@ pub(super) const DEAF: Duration = Duration::from_millis(200);
 /// The two signals that end any request. Not to be asked again after one was heard.
 pub(super) struct Signals {
     cut: CutSignal,
-    stop: StopSignal,
-    /// Told of the stop's news; none before it was asked for the first time.
-    bell: Option<Ear>,
+    stopping: Arc<dyn StopSource>,
+    /// The stop, and who listens to both; none before they were asked for the first time.
+    stop: Option<(StopSignal, Ear)>,
 }
 
-/// One who listens to a signal.
-struct Ear {
+/// Listens for one who is asked more often than there is news: what he waits for is asked only when it rang.
+pub(super) struct Ear {
     bell: Arc<Bell>,
-    waker: Waker,
+    /// Rings it.
+    ring: Waker,
+    /// The task that it wakes.
+    task: Waker,
+    /// What was asked last had nothing to say.
+    waits: bool,
 }
 
 /// Rings when there may be news, and wakes the task that waits for them.
@@ -46,30 +57,24 @@ struct Bell {
 }
 
 impl Signals {
-    pub(super) fn new(cut: CutSignal, stop: StopSignal) -> Self {
-        Self { cut, stop, bell: None }
+    pub(super) fn new(cut: CutSignal, stopping: Arc<dyn StopSource>) -> Self {
+        Self { cut, stopping, stop: None }
     }
 
     /// Whether they wake whoever waits.
     pub(super) const fn are_heard(&self) -> bool {
-        self.bell.is_some()
+        self.stop.is_some()
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RelayFault> {
-        if let Poll::Ready(cut) = Pin::new(&mut self.cut).poll(cx) {
-            return Poll::Ready(RelayFault::Cut(cut));
-        }
-        let bell = match &mut self.bell {
-            Some(ear) => {
-                if ear.has_no_news(cx.waker()) {
-                    return Poll::Pending;
-                }
-                &ear.bell
+        let listen = || (Arc::clone(&self.stopping).stopped(), Ear::new(cx.waker()));
+        let (stop, ear) = self.stop.get_or_insert_with(listen);
+        ear.poll(cx, |cx| {
+            if let Poll::Ready(cut) = Pin::new(&mut self.cut).poll(cx) {
+                return Poll::Ready(RelayFault::Cut(cut));
             }
-            none => &none.insert(Ear::new(cx.waker())).bell,
-        };
-        let waker = Waker::from(Arc::clone(bell));
-        self.stop.as_mut().poll(&mut Context::from_waker(&waker)).map(|()| RelayFault::Stopped)
+            stop.as_mut().poll(cx).map(|()| RelayFault::Stopped)
+        })
     }
 
     pub(super) async fn heard(&mut self) -> RelayFault {
@@ -87,22 +92,36 @@ impl Signals {
 }
 
 impl Ear {
-    fn new(waker: &Waker) -> Self {
-        let bell = Bell { has_rung: AtomicBool::new(false), task: Mutex::new(waker.clone()) };
-        Self { bell: Arc::new(bell), waker: waker.clone() }
+    pub(super) fn new(task: &Waker) -> Self {
+        let bell = Arc::new(Bell { has_rung: AtomicBool::new(false), task: Mutex::new(task.clone()) });
+        Self { ring: Waker::from(Arc::clone(&bell)), bell, task: task.clone(), waits: false }
     }
 
-    /// Whether the signal said nothing since it was asked, and will wake this task when it does.
-    fn has_no_news(&mut self, waker: &Waker) -> bool {
-        if !self.waker.will_wake(waker) {
-            self.waker.clone_from(waker);
-            self.bell.task().clone_from(waker);
+    /// What `ask` says, which is asked only if it may say something else than the last time.
+    pub(super) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if !self.task.will_wake(cx.waker()) {
+            self.task.clone_from(cx.waker());
+            self.bell.task().clone_from(cx.waker());
         }
-        !self.bell.has_rung.swap(false, Ordering::AcqRel)
+        if !self.bell.is_rung() && self.waits {
+            return Poll::Pending;
+        }
+        let outcome = ask(&mut Context::from_waker(&self.ring));
+        self.waits = outcome.is_pending();
+        outcome
     }
 }
 
 impl Bell {
+    /// Whether it has rung since it was asked.
+    fn is_rung(&self) -> bool {
+        self.has_rung.load(Ordering::Relaxed) && self.has_rung.swap(false, Ordering::AcqRel)
+    }
+
     fn task(&self) -> MutexGuard<'_, Waker> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,24 +136,43 @@ impl Wake for Bell {
 }
 
 /// Rings at a time that is mostly later than the one before: it is moved only when it rings too early, so a timer is
-/// seldom touched.
+/// seldom touched, whoever waits for it.
 #[derive(Default)]
-pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
+pub(super) struct Alarm(Option<(Pin<Box<Sleep>>, Ear)>);
 
 impl Alarm {
     /// Ready `at` that time.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        let set = || (Box::pin(sleep_until(at)), Ear::new(cx.waker()));
+        let (sleep, ear) = self.0.get_or_insert_with(set);
         if at < sleep.deadline() {
             sleep.as_mut().reset(at);
+            ear.waits = false;
         }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            if sleep.deadline() >= at {
-                return Poll::Ready(());
+        ear.poll(cx, |cx| {
+            loop {
+                ready!(sleep.as_mut().poll(cx));
+                if sleep.deadline() >= at {
+                    return Poll::Ready(());
+                }
+                sleep.as_mut().reset(at);
             }
-            sleep.as_mut().reset(at);
-        }
+        })
+    }
+}
+
+/// The time of one step, read when it is asked for the first time.
+#[derive(Default)]
+pub(super) struct Now(Option<Instant>);
+
+impl Now {
+    /// One that was read already.
+    pub(super) const fn at(now: Instant) -> Self {
+        Self(Some(now))
+    }
+
+    pub(super) fn get(&mut self) -> Instant {
+        *self.0.get_or_insert_with(Instant::now)
     }
 }
 
@@ -216,6 +254,39 @@ mod tests {
         assert_eq!(begin.elapsed().as_secs(), 8);
     }
 
+    #[derive(Default)]
+    struct Task(AtomicBool);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn what_had_nothing_to_say_is_asked_again_when_it_rang_and_the_task_that_asked_last_is_woken() {
+        let tasks: [Arc<Task>; 2] = Default::default();
+        let wakers = [0, 1].map(|number| Waker::from(Arc::clone(&tasks[number])));
+        let mut ear = Ear::new(&wakers[0]);
+        let mut ask = |number: usize, says: Poll<()>| {
+            let mut ring = None;
+            let said = ear.poll(&mut Context::from_waker(&wakers[number]), |cx| {
+                ring = Some(cx.waker().clone());
+                says
+            });
+            (said, ring)
+        };
+        let (said, ring) = ask(0, Poll::Pending);
+        assert!(said.is_pending());
+        let (said, asked) = ask(1, Poll::Ready(()));
+        assert!(said.is_pending() && asked.is_none(), "it did not ring");
+        ring.unwrap().wake();
+        assert_eq!(tasks.each_ref().map(|task| task.0.load(Ordering::SeqCst)), [false, true]);
+        assert!(ask(1, Poll::Ready(())).0.is_ready());
+        assert!(ask(1, Poll::Pending).1.is_some(), "it may have more to say");
+        assert!(ask(1, Poll::Pending).1.is_none());
+    }
+
     /// Counts how often it is asked.
     struct Stopping(Arc<Mutex<(bool, u32, Option<Waker>)>>);
 
@@ -233,7 +304,7 @@ mod tests {
     async fn a_stop_is_asked_once_and_again_when_it_rang_and_wakes_the_task_that_waits_last() {
         let state = Arc::new(Mutex::new((false, 0, None)));
         let cut = crate::upstream::tests::never_cut().await;
-        let mut signals = Signals::new(cut, Box::pin(Stopping(Arc::clone(&state))));
+        let mut signals = Signals::new(cut, crate::upstream::tests::stops(Stopping(Arc::clone(&state))));
         let mut asked = tokio::spawn(async move {
             for _ in 0..3 {
                 assert!(poll_fn(|cx| Poll::Ready(signals.poll(cx))).await.is_pending());

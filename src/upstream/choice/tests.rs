@@ -57,7 +57,7 @@ fn choice(all: &[Candidate]) -> Choice {
 
 /// Who gets a request now.
 fn free(all: &[Candidate]) -> Option<Chosen> {
-    choice(all).free()
+    choice(all).free(&mut Now::default())
 }
 
 fn name(chosen: &Chosen) -> &str {
@@ -169,7 +169,7 @@ async fn only_one_trial_goes_to_a_server_whose_time_is_over() {
     assert_eq!(shares(&all, 10, 1), [0, 10]);
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(shares(&all, 10, 1), [1, 9]);
-    all[0].server.answered();
+    all[0].server.answered(Instant::now());
     assert!([5, 6].contains(&shares(&all, 10, 1)[0]), "it is one of two again");
 }
 
@@ -285,7 +285,10 @@ async fn bug_a_line_moves_when_a_server_comes_back() {
     type Change = fn(&Server);
     let ways: [(Change, Change); 3] = [
         (|server| server.drain(true), |server| server.drain(false)),
-        (|server| server.failed(RelayFault::Unreachable, Blame::Server), |server| server.answered()),
+        (
+            |server| server.failed(RelayFault::Unreachable, Blame::Server),
+            |server| server.answered(Instant::now()),
+        ),
         (
             |server| assert!(server.was_checked(Some(RelayFault::Unreachable), Duration::ZERO)),
             |server| assert!(server.was_checked(None, Duration::ZERO)),
@@ -315,7 +318,7 @@ async fn bug_one_late_check_says_little_and_none_where_requests_are_answered() {
     assert!(server.was_checked(None, Duration::ZERO));
     tokio::time::advance(Duration::from_secs(60)).await;
     assert!(!server.was_checked(late, took), "once");
-    server.answered();
+    server.answered(Instant::now());
     for _ in 0..3 {
         assert!(!server.was_checked(late, took), "answered meanwhile");
     }

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::super::usage::{has_usage_object, tokens_of};
-use super::Dialect;
+use super::{Dialect, SseTap};
 use crate::types::Tokens;
 
 /// What the events said.
@@ -26,13 +26,18 @@ impl Seen {
     pub(super) fn judge(&mut self, dialect: Dialect, event: &[u8], first: bool) -> bool {
         let event = if first { &event[mark_len(event)..] } else { event };
         let (name, data) = fields(event);
+        self.judge_data(dialect, name, &data)
+    }
+
+    /// The same of an event whose name and data are known.
+    pub(super) fn judge_data(&mut self, dialect: Dialect, name: &[u8], data: &[u8]) -> bool {
         if data.is_empty() {
             return false;
         }
         match dialect {
-            Dialect::Chat => self.judge_chat(&data),
+            Dialect::Chat => self.judge_chat(data),
             Dialect::Responses => {
-                self.judge_response(name, &data);
+                self.judge_response(name, data);
                 false
             }
         }
@@ -137,10 +142,15 @@ static RESPONSE_TEXTS: LazyLock<[Finder<'static>; 1]> = LazyLock::new(|| [r#""de
 /// Whether one of `names` has a string that is not empty. A look at bytes, good enough for an estimate.
 fn has_text(data: &[u8], names: &[Finder<'static>]) -> bool {
     names.iter().any(|name| {
-        name.find_iter(data).any(|at| {
-            let value = data[at + name.needle().len()..].trim_ascii_start();
-            value.starts_with(b"\"") && !value.starts_with(b"\"\"")
-        })
+        let mut rest = data;
+        while let Some(at) = name.find(rest) {
+            rest = &rest[at + name.needle().len()..];
+            let value = rest.trim_ascii_start();
+            if value.starts_with(b"\"") && !value.starts_with(b"\"\"") {
+                return true;
+            }
+        }
+        false
     })
 }
 
@@ -183,6 +193,16 @@ fn only_data(event: &[u8]) -> Option<&[u8]> {
     let (value, rest) = value.split_at(memchr2(b'\n', b'\r', value).unwrap_or(value.len()));
     let is_alone = rest.iter().all(|byte| matches!(byte, b'\n' | b'\r'));
     is_alone.then(|| unspaced(value))
+}
+
+/// The length and the data of the event that `stream` begins with, if that is one line of data and a blank one, and no
+/// longer than an event that is looked into may be. Nearly all are.
+pub(super) fn only_line(stream: &[u8]) -> Option<(usize, &[u8])> {
+    let value = stream.strip_prefix(b"data:")?;
+    let (data, rest) = value.split_at(memchr2(b'\n', b'\r', value)?);
+    let ends = ["\n\n", "\r\n\r\n"].into_iter().find(|ends| rest.starts_with(ends.as_bytes()))?;
+    let length = stream.len() - rest.len() + ends.len();
+    (length <= SseTap::EVENT_BYTES_MAX).then(|| (length, unspaced(data)))
 }
 
 /// A line's name and value; a comment's name is empty.

@@ -24,7 +24,7 @@ async fn begun_with(change: impl FnOnce(&mut ServerSettings)) -> Begun {
     let relay = Relay::to(vec![settings]);
     let (stop, stopped) = oneshot::channel();
     let mut asked = request(ASK_STREAM);
-    asked.stop = Box::pin(async { drop(stopped.await) });
+    asked.stop = stops(async { drop(stopped.await) });
     let script = async {
         let mut peer = model.accept().await;
         peer.request().await;
