@@ -204,11 +204,12 @@ impl Limiter {
         if shares.is_empty() {
             return Ok(Some(Hold(None)));
         }
-        let taken = shares.take(need, self.moment(now), |tally| self.list(tally));
-        let Some((taken, allowances)) = taken.map_err(Refusal::Limited)? else { return Ok(None) };
-        let (limiter, shares) = (Arc::clone(self), std::mem::take(shares));
-        let held = Held { limiter, shares, taken, need, allowances, taken_at: now, is_settled: false };
-        Ok(Some(Hold(Some(Box::new(held)))))
+        let mut held = Box::new(Held::nothing(self, std::mem::take(shares), need, now));
+        if held.take(self.moment(now)).map_err(Refusal::Limited)? {
+            return Ok(Some(Hold(Some(held))));
+        }
+        *shares = held.shares;
+        Ok(None)
     }
 
     /// As [`Limiter::cover`], to its end though the caller goes away: a write that nobody waits for could land after a

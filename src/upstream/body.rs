@@ -328,7 +328,9 @@ fn span(body: &str, part: &str) -> Range<usize> {
 
 /// Where the inside of `object`, a slice of `body` that has been read as an object, begins.
 fn after_brace(body: &str, object: &str) -> usize {
-    span(body, object).start + object.find('{').map_or(0, |brace| brace + 1)
+    // It is the first byte, or nearly so.
+    let brace = object.bytes().position(|byte| byte == b'{');
+    span(body, object).start + brace.map_or(0, |brace| brace + 1)
 }
 
 #[cfg(test)]

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use crate::types::{Timestamp, Tokens};
 
 use super::share::{SHARES_MAX, Shares};
-use super::tally::{Need, Taken};
-use super::{Allowances, Limiter};
+use super::tally::{Moment, Need, Taken, Tally};
+use super::{Allowances, Limited, Limiter};
 
 /// What a request has taken; its places come back when this is dropped. None of one whom nothing limits.
 pub(in crate::gate) struct Hold(pub(super) Option<Box<Held>>);
 
 /// Apart, so that a pass stays small wherever it goes.
 pub(super) struct Held {
-    pub(super) limiter: Arc<Limiter>,
+    limiter: Arc<Limiter>,
     pub(super) shares: Shares,
     /// Of each share.
-    pub(super) taken: [Taken; SHARES_MAX],
-    pub(super) need: Need,
-    pub(super) allowances: Allowances,
-    pub(super) taken_at: Timestamp,
-    pub(super) is_settled: bool,
+    taken: [Taken; SHARES_MAX],
+    need: Need,
+    allowances: Allowances,
+    taken_at: Timestamp,
+    is_settled: bool,
 }
 
 impl Hold {
@@ -41,6 +41,19 @@ impl Hold {
 }
 
 impl Held {
+    /// Of one who has taken nothing yet.
+    pub(super) fn nothing(limiter: &Arc<Limiter>, shares: Shares, need: Need, now: Timestamp) -> Self {
+        let (taken, allowances) = Default::default();
+        let limiter = Arc::clone(limiter);
+        Self { limiter, shares, taken, need, allowances, taken_at: now, is_settled: false }
+    }
+
+    /// Takes what is needed; says false when more has to be written down first.
+    pub(super) fn take(&mut self, now: Moment) -> Result<bool, Box<Limited>> {
+        let list = |tally: &Arc<Tally>| self.limiter.list(tally);
+        self.shares.take(self.need, now, list, (&mut self.taken, &mut self.allowances))
+    }
+
     fn settle(&self, used: Option<Tokens>, now: Timestamp) {
         let used = used.map(|tokens| Need { tokens: tokens.prompt.saturating_add(tokens.completion) });
         let now = self.limiter.moment(now);

@@ -34,14 +34,15 @@ impl Shares {
         self.0.iter().all(Option::is_none)
     }
 
-    /// Takes what is needed of all of them, if there is room and all of it is covered; none when more has to be written
-    /// down first. `list` is told of each tally that was clean before.
+    /// Takes what is needed of all of them, if there is room and all of it is covered, and notes it in `taken`, with what
+    /// is left; says false when more has to be written down first. `list` is told of each tally that was clean before.
     pub(super) fn take(
         &self,
         need: Need,
         now: Moment,
         list: impl Fn(&Arc<Tally>),
-    ) -> Result<Option<([Taken; SHARES_MAX], Allowances)>, Box<Limited>> {
+        (taken, allowances): (&mut [Taken; SHARES_MAX], &mut Allowances),
+    ) -> Result<bool, Box<Limited>> {
         // Always the key first, so nobody waits for somebody who waits for him.
         let mut states = self.0.each_ref().map(|share| share.as_ref().map(|share| share.tally.state()));
         let mut is_covered = true;
@@ -60,17 +61,15 @@ impl Shares {
             return Err(Box::new(Limited { kind, whose, max, wait, fits, needed, left, allowances }));
         }
         if !is_covered {
-            return Ok(None);
+            return Ok(false);
         }
-        let (mut all, mut allowances) = (<[Taken; SHARES_MAX]>::default(), Allowances::default());
-        let states = states.iter_mut().flatten();
-        for ((share, state), taken) in self.iter().zip(states).zip(&mut all) {
+        for ((share, state), taken) in self.iter().zip(states.iter_mut().flatten()).zip(taken) {
             if state.take(&share.bounds, need, now, taken) {
                 list(&share.tally);
             }
-            state.nearest(&share.bounds, now, &mut allowances);
+            state.nearest(&share.bounds, now, allowances);
         }
-        Ok(Some((all, allowances)))
+        Ok(true)
     }
 
     /// What is left of the limit of this kind and holder, and of those that are nearest, right after a ruling.

@@ -58,11 +58,12 @@ impl Member {
 
     /// The member that `name` is, or that a parser blind to case would take it for.
     pub(super) fn like(name: &str) -> Option<Self> {
-        // Most names are plain, and most members have another length.
-        let mut all = Self::ALL.into_iter();
+        if let Some(exact) = Self::ALL.into_iter().find(|member| member.name() == name) {
+            return Some(exact);
+        }
         match name.is_ascii() {
-            true => all.find(|member| name.eq_ignore_ascii_case(member.name())),
-            false => all.find(|member| folds_oddly_to(name, member.name())),
+            true => Self::ALL.into_iter().find(|member| name.eq_ignore_ascii_case(member.name())),
+            false => Self::ALL.into_iter().find(|member| folds_oddly_to(name, member.name())),
         }
     }
 }

@@ -22,8 +22,8 @@ const DEPTH_MAX: usize = 5;
 /// Whether a body is one to be skimmed. Control characters are refused in strings that are ignored and not in those that
 /// are asked for as bytes, so there must be none anywhere.
 pub(super) fn pays(body: &str) -> bool {
-    let has_controls = || body.trim_ascii().bytes().fold(false, |found, byte| found | (byte < b' '));
-    (BYTES_MIN..=BYTES_MAX).contains(&body.len()) && !has_controls()
+    let least = || body.trim_ascii().bytes().fold(u8::MAX, u8::min);
+    (BYTES_MIN..=BYTES_MAX).contains(&body.len()) && least() >= b' '
 }
 
 /// What stands behind a member's name in `body` and before whose value; none when that is not at hand.
