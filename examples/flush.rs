@@ -20,6 +20,7 @@ impl Clock for HandClock {
 }
 
 const ROUNDS: i64 = 10;
+const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 fn id(kind: u8, number: usize) -> [u8; 16] {
     // As random as an id is: rows of neighbours do not lie together.
@@ -31,7 +32,7 @@ fn id(kind: u8, number: usize) -> [u8; 16] {
 
 fn begin(meter: &Arc<Meter>, number: usize) -> Option<OpenUse> {
     let (key, account) = (KeyId::from_bytes(&id(1, number))?, AccountId::from_bytes(&id(2, number))?);
-    let open = meter.open(key, account);
+    let open = meter.open(key, account, START);
     open.progress().is_for("qwen3-8b");
     open.progress().sent_to("local");
     Some(open)
@@ -47,7 +48,7 @@ fn request(meter: &Arc<Meter>, number: usize) {
 fn write_limits(store: &Arc<dyn Store>, keys: usize) -> Result<Duration, Box<dyn std::error::Error>> {
     const BATCH: usize = 500;
     let ledger = Ledger::new(Arc::clone(store));
-    let at = Timestamp::from_millis(1_800_000_000_000);
+    let at = START;
     let row = |number: usize| {
         let budgets = vec![Spent { budget: 3, since: at, amount: number as u64 }];
         let nine = Duration::from_secs(9);

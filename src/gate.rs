@@ -115,7 +115,7 @@ impl Gate {
             self.told_of_expiry(&entry, &refusal);
             return Err(refusal);
         }
-        Ok(Caller::new(entry))
+        Ok(Caller::new(entry, now))
     }
 
     /// Lets an identified caller use a model, within the limits of his key and its account.
@@ -129,7 +129,7 @@ impl Gate {
         let hold = self.limiter.take(caller.entry().grant(), asking.tokens, now).await?;
         // Last, for it may have taken a while: what has become of the key meanwhile counts.
         caller.entry().standing(now)?;
-        Ok(Pass::new(caller, asking.model, Arc::clone(&self.meter), hold))
+        Ok(Pass::new(caller, asking.model, &self.meter, hold, now))
     }
 
     /// What is left of every limit of a caller's key and of its account.

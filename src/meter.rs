@@ -90,7 +90,7 @@ impl Meter {
     /// A meter that goes on from what is in the store. A store has one meter at a time.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, store: Arc<dyn Store>) -> Self {
-        let traces = Box::new(Traces::new(Arc::clone(&clock), Arc::clone(&store)));
+        let traces = Box::new(Traces::new(Arc::clone(&store)));
         let (state, flushing, begun) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
         Self { clock, store, retention: Mutex::new(RETENTION), state, flushing, begun, traces }
     }
@@ -115,8 +115,8 @@ impl Meter {
     /// A request begins. It is counted when it ends; until then its progress is written down, so that it is counted
     /// even if this process is killed.
     #[must_use]
-    pub fn open(self: &Arc<Self>, key: KeyId, account: AccountId) -> OpenUse {
-        let progress = Progress::new(Owner::of(account, key), self.clock.now());
+    pub fn open(self: &Arc<Self>, key: KeyId, account: AccountId, now: Timestamp) -> OpenUse {
+        let progress = Progress::new(Owner::of(account, key), now);
         let number = {
             let mut state = self.state();
             state.opened += 1;
@@ -130,22 +130,18 @@ impl Meter {
     /// Adds one request that has ended, in the hour that the clock shows now.
     pub fn record(&self, used: &Use) {
         let mut state = self.state();
-        state.record(used.clone(), self.clock.now(), None);
+        state.record(&mut used.clone(), self.clock.now(), None);
     }
 
-    /// Adds one that was under way.
-    fn close(&self, number: u64, progress: &Progress, used: Use) {
+    /// Adds one that was under way. The time it is counted by.
+    fn close(&self, number: u64, progress: &Progress, used: &mut Use) -> Timestamp {
         let mut state = self.state();
         state.open.remove(&number);
         let closes = progress.is_listed().then_some(number);
         // Read while nobody else records, so that the last use noted is the last one.
-        state.record(used, self.clock.now(), closes);
-    }
-
-    /// The time by the clock that uses are counted by.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        let now = self.clock.now();
+        state.record(used, now, closes);
+        now
     }
 
     /// The sums since this process started.
@@ -211,7 +207,8 @@ impl Meter {
 }
 
 impl State {
-    fn record(&mut self, mut used: Use, now: Timestamp, closes: Option<u64>) {
+    /// Takes the names out of `used`: they go into the line.
+    fn record(&mut self, used: &mut Use, now: Timestamp, closes: Option<u64>) {
         let totals = &mut self.totals;
         totals.requests += 1;
         totals.unfinished += u64::from(used.ending != Ending::Done);
@@ -219,7 +216,7 @@ impl State {
         let (model, upstream) = (used.model.take(), used.upstream.take());
         let owner = Owner::of(used.account, used.key);
         let line = Line { hour: Hour::of(now), owner, model, upstream };
-        self.pending.count(line, &used, now, closes);
+        self.pending.count(line, used, now, closes);
     }
 
     fn last_used(&self, owner: Owner) -> Option<Timestamp> {

@@ -8,6 +8,7 @@ mod answer;
 mod budget;
 mod hold;
 mod rate;
+mod share;
 mod tally;
 
 use std::future::Future;
@@ -17,12 +18,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use rustc_hash::FxHashMap;
 
 use crate::meter::{Holder, Used};
-use crate::types::{Bounds, LimitKind, Measure, Stopwatch, Timestamp, Unit};
+use crate::types::{Bounds, Stopwatch, Timestamp};
 
 use super::{Grant, Refusal, SourceTrouble};
 
-use answer::nearest;
 use hold::Held;
+use share::{SHARES_MAX, Share, Shares};
 use tally::{Moment, Need, Ruling, Tally};
 
 pub use answer::{Allowance, Allowances, LimitStanding, Limited, Whose};
@@ -84,25 +85,16 @@ enum Turn {
     Awaited,
 }
 
-/// A holder's limits, and what it has used.
-#[derive(Clone)]
-struct Share {
-    tally: Arc<Tally>,
-    bounds: Bounds,
+/// Whose limits may stand in a request's way, and which.
+struct Wanted {
     whose: Whose,
+    holder: Holder,
+    bounds: Bounds,
 }
 
-/// The shares that limit one request: its key's, then its account's.
-#[derive(Clone, Default)]
-struct Shares([Option<Share>; 2]);
-
-impl Shares {
-    fn iter(&self) -> impl Iterator<Item = &Share> {
-        self.0.iter().flatten()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.iter().all(Option::is_none)
+impl Wanted {
+    fn share(&self, tally: Arc<Tally>) -> Share {
+        Share { tally, bounds: self.bounds, whose: self.whose }
     }
 }
 
@@ -134,16 +126,24 @@ impl Limiter {
         tokens: u64,
         now: Timestamp,
     ) -> Result<Hold, Refusal> {
-        let (shares, need) = (self.shares(grant, now).await?, Need { tokens });
-        if shares.is_empty() {
-            return Ok(Hold::nothing(self, now));
+        let need = Need { tokens };
+        if let Some(mut shares) = self.known_shares(grant)
+            && let Some(hold) = self.try_take(&mut shares, need, now)?
+        {
+            return Ok(hold);
         }
+        // Seldom, and larger than all else that an admission keeps.
+        Box::pin(self.take_late(grant, need, now)).await
+    }
+
+    /// As [`Limiter::take`], when something has to be read or written first.
+    async fn take_late(self: &Arc<Self>, grant: &Grant, need: Need, now: Timestamp) -> Result<Hold, Refusal> {
+        let mut shares = self.shares(grant, now).await?;
         for _ in 0..COVERS_MAX {
-            match self.try_take(&shares, need, self.moment(now)) {
-                Ok(Some(hold)) => return Ok(hold),
-                Ok(None) => self.covered(&shares, need, now).await?,
-                Err(limited) => return Err(Refusal::Limited(Box::new(limited))),
+            if let Some(hold) = self.try_take(&mut shares, need, now)? {
+                return Ok(hold);
             }
+            self.covered(&shares, need, now).await?;
         }
         let trouble = "what others use is written down faster than what this request needs";
         Err(Refusal::Trouble(SourceTrouble(trouble.to_string())))
@@ -193,51 +193,23 @@ impl Limiter {
         !self.dirty.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// A hold, if there is room and all of it is covered; none when more has to be written down first.
-    fn try_take(self: &Arc<Self>, shares: &Shares, need: Need, now: Moment) -> Result<Option<Hold>, Limited> {
-        // Always the key first, so nobody waits for somebody who waits for him.
-        let mut states = shares.0.each_ref().map(|share| share.as_ref().map(|share| share.tally.state()));
-        let mut is_covered = true;
-        let mut refused: Option<(Whose, Ruling)> = None;
-        for (share, state) in shares.iter().zip(states.iter_mut().flatten()) {
-            match state.rule(&share.bounds, need, now) {
-                Ruling::Room => {}
-                Ruling::Uncovered => is_covered = false,
-                ruling @ Ruling::NoRoom { .. } => refused = Some(longer(refused, (share.whose, ruling))),
-            }
+    /// A hold, if there is room and all of it is covered, and it takes the shares with it; none when more has to be
+    /// written down first.
+    fn try_take(
+        self: &Arc<Self>,
+        shares: &mut Shares,
+        need: Need,
+        now: Timestamp,
+    ) -> Result<Option<Hold>, Refusal> {
+        if shares.is_empty() {
+            return Ok(Some(Hold(None)));
         }
-        if let Some((whose, Ruling::NoRoom { kind, max, wait, fits })) = refused {
-            let (mut allowances, mut left) = (Allowances::default(), 0);
-            for (share, state) in shares.iter().zip(states.iter().flatten()) {
-                let this = |one: &LimitStanding| share.whose == whose && one.kind == kind;
-                let this = state.standings_now(&share.bounds, now).find(this);
-                left = this.map_or(left, |one| one.allowance.left);
-                allowances = nearest(allowances, state.standings_now(&share.bounds, now));
-            }
-            let needed = if unit_of(kind) == Unit::Tokens { need.tokens } else { 1 };
-            return Err(Limited { kind, whose, max: max.get(), wait, fits, needed, left, allowances });
+        let mut held = Box::new(Held::nothing(self, std::mem::take(shares), need, now));
+        if held.take(self.moment(now)).map_err(Refusal::Limited)? {
+            return Ok(Some(Hold(Some(held))));
         }
-        if !is_covered {
-            return Ok(None);
-        }
-        let mut held = Vec::with_capacity(shares.0.len());
-        let mut allowances = Allowances::default();
-        for (share, state) in shares.iter().zip(states.iter_mut().flatten()) {
-            let (taken, was_clean) = state.take(&share.bounds, need, now);
-            allowances = nearest(allowances, state.standings_now(&share.bounds, now));
-            if was_clean {
-                self.list(&share.tally);
-            }
-            held.push(Held { tally: Arc::clone(&share.tally), bounds: share.bounds, taken });
-        }
-        Ok(Some(Hold {
-            limiter: Arc::clone(self),
-            held,
-            need,
-            allowances,
-            taken_at: now.wall,
-            is_settled: false,
-        }))
+        *shares = held.shares;
+        Ok(None)
     }
 
     /// As [`Limiter::cover`], to its end though the caller goes away: a write that nobody waits for could land after a
@@ -334,16 +306,37 @@ impl Limiter {
         written
     }
 
-    async fn shares(&self, grant: &Grant, now: Timestamp) -> Result<Shares, SourceTrouble> {
+    fn wanted(&self, grant: &Grant) -> [Wanted; SHARES_MAX] {
         let Defaults { key, account } = *self.defaults.read().unwrap_or_else(PoisonError::into_inner);
-        let wanted = [
-            (Whose::Key, Holder::Key(grant.key), key.under(&grant.policy.limits)),
-            (Whose::Account, Holder::Account(grant.account), account.under(&grant.owner.policy.limits)),
-        ];
+        let (own, owner) = (&grant.policy.limits, &grant.owner.policy.limits);
+        [
+            Wanted { whose: Whose::Key, holder: Holder::Key(grant.key), bounds: key.under(own) },
+            Wanted {
+                whose: Whose::Account,
+                holder: Holder::Account(grant.account),
+                bounds: account.under(owner),
+            },
+        ]
+    }
+
+    /// The shares of a key and its account; none when what was used of them must be read first.
+    fn known_shares(&self, grant: &Grant) -> Option<Shares> {
+        let wanted = self.wanted(grant);
+        let tallies = self.tallies.read().unwrap_or_else(PoisonError::into_inner);
         let mut shares = Shares::default();
-        for (place, (whose, holder, bounds)) in shares.0.iter_mut().zip(wanted) {
-            if bounds != Bounds::default() {
-                *place = Some(Share { tally: self.tally(holder, now).await?, bounds, whose });
+        for (place, wanted) in shares.0.iter_mut().zip(&wanted) {
+            if !wanted.bounds.is_empty() {
+                *place = Some(wanted.share(Arc::clone(tallies.by_holder.get(&wanted.holder)?)));
+            }
+        }
+        Some(shares)
+    }
+
+    async fn shares(&self, grant: &Grant, now: Timestamp) -> Result<Shares, SourceTrouble> {
+        let mut shares = Shares::default();
+        for (place, wanted) in shares.0.iter_mut().zip(&self.wanted(grant)) {
+            if !wanted.bounds.is_empty() {
+                *place = Some(wanted.share(self.tally(wanted.holder, now).await?));
             }
         }
         Ok(shares)
@@ -399,21 +392,6 @@ impl Tallies {
         self.sweeps += 1;
         self.by_holder.retain(|_, tally| Arc::strong_count(tally) > 1 || !tally.state().is_idle());
         self.sweep_at = self.by_holder.len() + self.by_holder.len() / 4;
-    }
-}
-
-const fn unit_of(kind: LimitKind) -> Unit {
-    match kind.measure() {
-        Measure::Rate(unit) | Measure::Budget(unit, _) => unit,
-        Measure::Open => Unit::Requests,
-    }
-}
-
-/// Of two refusals the one that stands longer.
-fn longer(one: Option<(Whose, Ruling)>, other: (Whose, Ruling)) -> (Whose, Ruling) {
-    match one {
-        Some(one) if tally::heavier(one.1, other.1) == one.1 => one,
-        Some(_) | None => other,
     }
 }
 

@@ -9,12 +9,13 @@ use super::{Caller, Gate};
 impl Gate {
     /// Remembers where a caller's request came from, and the program that made it by its user-agent.
     pub fn notice(&self, caller: &Caller, address: IpAddr, agent: &[u8]) {
-        self.meter.traces().see(caller.key(), address, agent, caller.replaced_at().is_some());
+        let is_old = caller.replaced_at().is_some();
+        self.meter.traces().see(caller.key(), address, agent, caller.identified_at(), is_old);
     }
 
     /// Remembers that a browser's request was refused, and the site whose page made it.
     pub fn notice_browser(&self, caller: &Caller, origin: &[u8]) {
-        self.meter.traces().refuse_browser(caller.key(), origin);
+        self.meter.traces().refuse_browser(caller.key(), origin, caller.identified_at());
     }
 }
 

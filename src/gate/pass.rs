@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::meter::{Meter, OpenUse};
-use crate::types::{AccountId, Ending, KeyId, ModelId, ModelScope, Policy, RouteName, Tokens};
+use crate::meter::{Course, Meter, OpenUse};
+use crate::types::{AccountId, Ending, KeyId, ModelId, ModelScope, Policy, RouteName, Timestamp, Tokens};
 
 use super::cache::Entry;
 use super::limiter::Hold;
@@ -26,11 +26,16 @@ pub enum Cut {
 /// Someone whose key is known and stands; not yet let through to a model.
 pub struct Caller {
     entry: Arc<Entry>,
+    identified_at: Timestamp,
 }
 
 impl Caller {
-    pub(super) fn new(entry: Arc<Entry>) -> Self {
-        Self { entry }
+    pub(super) fn new(entry: Arc<Entry>, now: Timestamp) -> Self {
+        Self { entry, identified_at: now }
+    }
+
+    pub(super) const fn identified_at(&self) -> Timestamp {
+        self.identified_at
     }
 
     pub(super) fn entry(&self) -> &Entry {
@@ -110,8 +115,14 @@ pub struct Pass {
 }
 
 impl Pass {
-    pub(super) fn new(caller: Caller, model: ModelId, meter: Arc<Meter>, hold: Hold) -> Self {
-        let open = meter.open(caller.key(), caller.account());
+    pub(super) fn new(
+        caller: Caller,
+        model: ModelId,
+        meter: &Arc<Meter>,
+        hold: Hold,
+        now: Timestamp,
+    ) -> Self {
+        let open = meter.open(caller.key(), caller.account(), now);
         Self { caller, model, open, settled: false, hold }
     }
 
@@ -139,18 +150,18 @@ impl Pass {
         &self.open
     }
 
-    /// The same, to say how the request went before it is settled.
-    pub fn open_mut(&mut self) -> &mut OpenUse {
-        &mut self.open
+    /// Says how the request went; before it is settled.
+    pub fn went(&mut self, course: Course) {
+        self.open.went(course);
     }
 
     /// Says what the request used and how it ended; only the first word counts.
     pub fn settle(&mut self, tokens: Option<Tokens>, ending: Ending) {
         if !std::mem::replace(&mut self.settled, true) {
-            self.open.settle(tokens, ending);
+            let Some(now) = self.open.settle(tokens, ending) else { return };
             // What Ember itself refused after all took nothing.
             let used = (ending != Ending::Refused).then(|| tokens.unwrap_or_default());
-            self.hold.settle(used, || self.open.now());
+            self.hold.settle(used, now);
         }
     }
 }

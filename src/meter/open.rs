@@ -59,26 +59,20 @@ impl OpenUse {
         &self.progress
     }
 
-    /// The time by the clock that uses are counted by.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.meter.now()
-    }
-
     /// Says how it went; before it is settled.
     pub fn went(&mut self, course: Course) {
         self.course = course;
     }
 
-    /// Says what the request used and how it ended; only the first word counts.
-    pub fn settle(&mut self, tokens: Option<Tokens>, ending: Ending) {
+    /// Says what the request used and how it ended; only the first word counts. The time it is counted by.
+    pub fn settle(&mut self, tokens: Option<Tokens>, ending: Ending) -> Option<Timestamp> {
         if std::mem::replace(&mut self.settled, true) {
-            return;
+            return None;
         }
         let Route { model, upstream } = self.progress.route().clone();
         let (key, account, course) = (self.key, self.account, self.course);
-        let used = Use { key, account, model, upstream, tokens, ending, course };
-        self.meter.close(self.number, &self.progress, used);
+        let mut used = Use { key, account, model, upstream, tokens, ending, course };
+        Some(self.meter.close(self.number, &self.progress, &mut used))
     }
 }
 

@@ -191,7 +191,7 @@ impl House {
 
     /// A request of an account's one key begins.
     fn open(&self, account: u32) -> OpenUse {
-        let open = self.meter.open(key_id(account), account_id(account));
+        let open = self.meter.open(key_id(account), account_id(account), self.clock.now());
         open.progress().is_for("m");
         open.progress().sent_to("u");
         open

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::store::{Commit, CommitError, Store, Trouble, Write};
-use crate::types::{Clock, KeyId};
+use crate::types::{KeyId, Timestamp};
 
 use super::trace::KeyTrace;
 use super::trace_record::{KEY_TRACES, decode_trace, encode_trace};
@@ -22,7 +22,6 @@ const READS_MAX: usize = 64;
 /// Remembers who used each key. What it takes is in memory, and seen by every reader, until [`Traces::flush`] has
 /// written it down.
 pub struct Traces {
-    clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
     state: Mutex<State>,
     /// Held during a whole flush, so that there is one at a time.
@@ -41,20 +40,19 @@ struct State {
 }
 
 impl Traces {
-    pub(super) fn new(clock: Arc<dyn Clock>, store: Arc<dyn Store>) -> Self {
-        Self { clock, store, state: Mutex::default(), flushing: Mutex::default() }
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, state: Mutex::default(), flushing: Mutex::default() }
     }
 
-    /// A request with a good key; `agent` is its user-agent, `is_old` says that the secret was rotated.
-    pub fn see(&self, key: KeyId, address: IpAddr, agent: &[u8], is_old: bool) {
-        let now = self.clock.now();
-        self.note(key, |trace| trace.see(address, agent, now, is_old));
+    /// A request with a good key that came `at` that time; `agent` is its user-agent, `is_old` says that the secret was
+    /// rotated.
+    pub fn see(&self, key: KeyId, address: IpAddr, agent: &[u8], at: Timestamp, is_old: bool) {
+        self.note(key, |trace| trace.see(address, agent, at, is_old));
     }
 
-    /// A request of a browser that was refused.
-    pub fn refuse_browser(&self, key: KeyId, origin: &[u8]) {
-        let now = self.clock.now();
-        self.note(key, |trace| trace.refuse_browser(origin, now));
+    /// A request of a browser that was refused when it came.
+    pub fn refuse_browser(&self, key: KeyId, origin: &[u8], at: Timestamp) {
+        self.note(key, |trace| trace.refuse_browser(origin, at));
     }
 
     /// What is known of a key's use.
@@ -173,15 +171,8 @@ mod tests {
 
     use super::*;
     use crate::store::MemoryStore;
-    use crate::types::Timestamp;
 
-    struct Still;
-
-    impl Clock for Still {
-        fn now(&self) -> Timestamp {
-            Timestamp::from_millis(5)
-        }
-    }
+    const NOW: Timestamp = Timestamp::from_millis(5);
 
     fn key(number: u32) -> KeyId {
         let mut bytes = [1; 16];
@@ -191,7 +182,7 @@ mod tests {
 
     fn traces(store: &Arc<MemoryStore>) -> Traces {
         let store: Arc<dyn Store> = Arc::<MemoryStore>::clone(store);
-        Traces::new(Arc::new(Still), store)
+        Traces::new(store)
     }
 
     fn requests(traces: &Traces, key: KeyId) -> u64 {
@@ -203,7 +194,7 @@ mod tests {
         let store = Arc::new(MemoryStore::default());
         let counting = traces(&store);
         for round in 1..=5 {
-            counting.see(key(1), "192.0.2.1".parse().unwrap(), b"node", false);
+            counting.see(key(1), "192.0.2.1".parse().unwrap(), b"node", NOW, false);
             assert_eq!(requests(&counting, key(1)), round);
             counting.flush().unwrap();
             assert!(!counting.owes());
@@ -217,7 +208,7 @@ mod tests {
         let counting = traces(&store);
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         let all = u32::try_from(KEYS_MAX).unwrap();
-        (0..all + 1).for_each(|number| counting.see(key(number), address, b"node", false));
+        (0..all + 1).for_each(|number| counting.see(key(number), address, b"node", NOW, false));
         assert_eq!((requests(&counting, key(all - 1)), requests(&counting, key(all))), (1, 0));
         counting.flush().unwrap();
         assert!(!counting.owes());
@@ -229,7 +220,7 @@ mod tests {
     fn a_reader_notices_that_something_was_written_down_meanwhile() {
         let store = Arc::new(MemoryStore::default());
         let counting = traces(&store);
-        counting.see(key(1), "192.0.2.1".parse().unwrap(), b"node", false);
+        counting.see(key(1), "192.0.2.1".parse().unwrap(), b"node", NOW, false);
         let (whole, newer, rounds) = counting.state().of(key(1));
         assert_eq!((whole, newer.users.len()), (None, 1));
         counting.flush().unwrap();
@@ -253,7 +244,7 @@ mod tests {
                 }
             });
             for round in 1..=3000 {
-                counting.see(key(1), address, b"node", false);
+                counting.see(key(1), address, b"node", NOW, false);
                 assert_eq!(requests(counting, key(1)), round);
             }
             done.store(true, Ordering::Relaxed);

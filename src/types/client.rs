@@ -54,8 +54,8 @@ impl ClientName {
         let end = agent.iter().take(BYTES_MAX).position(|byte| !plain(byte)).unwrap_or(agent.len());
         let start = agent.get(..end.min(BYTES_MAX)).unwrap_or_default();
         let text = std::str::from_utf8(start).unwrap_or_default().trim();
-        let whole = String::from_utf8_lossy(agent.get(..agent.len().min(1024)).unwrap_or_default());
-        if text.is_empty() || Key::may_be_in(&whole) { Self::UNNAMED } else { text }
+        let whole = agent.get(..1024).unwrap_or(agent);
+        if text.is_empty() || Key::may_be_among(whole) { Self::UNNAMED } else { text }
     }
 }
 

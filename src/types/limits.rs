@@ -245,13 +245,19 @@ impl Bounds {
     #[must_use]
     pub fn under(&self, own: &Limits) -> Self {
         let mut held = *self;
-        own.each().for_each(|(kind, limit)| held.set(kind, limit.or(self.get(kind))));
+        held.0.iter_mut().zip(&own.0).for_each(|(bound, limit)| *bound = limit.or(*bound));
         held
+    }
+
+    /// Whether nothing is bounded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
     }
 
     /// The kinds that are bounded.
     pub fn each(&self) -> impl Iterator<Item = (LimitKind, NonZeroU64)> {
-        LimitKind::ALL.into_iter().filter_map(|kind| Some((kind, self.get(kind)?)))
+        LimitKind::ALL.iter().zip(&self.0).filter_map(|(kind, bound)| Some((*kind, (*bound)?)))
     }
 }
 

@@ -2,12 +2,14 @@
 //! Never: a change that is no named splice; a byte of the body in an error, since prompts are shown to nobody.
 
 mod members;
+mod skim;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use self::members::{Member, Members, folds_to, walk};
+use self::members::{Member, Members, Places, Rest, folds_to, walk};
 use super::Endpoint;
 use crate::types::ModelId;
 
@@ -223,12 +225,13 @@ const CHOICES: [Member; 2] = [Member::N, Member::BestOf];
 
 /// The whole number that a lenient reader could take a value for: `100`, `1e2`, `99.5`, `"100"`. None for what is none.
 fn number(value: &str) -> Option<u64> {
-    let plain = value.trim_matches('"');
+    value.parse().ok().or_else(|| odd_number(value.trim_matches('"')))
+}
+
+fn odd_number(value: &str) -> Option<u64> {
     // Beyond the largest number it is the largest.
-    plain
-        .parse::<u64>()
-        .ok()
-        .or_else(|| plain.parse::<f64>().ok().filter(|n| *n >= 0.0).map(|n| n.ceil() as u64))
+    let rounded = |n: f64| (n >= 0.0).then_some(n.ceil() as u64);
+    value.parse().ok().or_else(|| value.parse().ok().and_then(rounded))
 }
 
 /// What the caller said about usage chunks, and so where a splice that asks for them goes.
@@ -253,20 +256,38 @@ fn usage_wish(body: &str, options: Option<&str>) -> UsageWish {
     if options == "null" {
         return UsageWish::NullOptions(span(body, options));
     }
-    let (mut members, mut wishes, mut wish) = (0_usize, 0_usize, None);
-    let walked = walk(options, &mut |name, value| {
-        members += 1;
-        if folds_to(&name, "include_usage") {
-            wishes += 1;
-            wish = (name == "include_usage" && matches!(value, "false" | "null")).then_some(value);
-        }
-        Ok(())
-    });
-    match (walked, members, wishes, wish) {
+    let mut said = Options::default();
+    let walked = walk(options, Rest::Ignored, &mut said);
+    let declined = said.value.filter(|value| said.is_exact && matches!(*value, "false" | "null"));
+    match (walked, said.members, said.wishes, declined) {
         (Ok(()), 0, _, _) => UsageWish::EmptyOptions(after_brace(body, options)),
         (Ok(()), _, 0, _) => UsageWish::OtherOptions(after_brace(body, options)),
         (Ok(()), _, 1, Some(value)) => UsageWish::Declined(span(body, value)),
         _ => UsageWish::Stated,
+    }
+}
+
+/// What stands in `stream_options`.
+#[derive(Default)]
+struct Options<'b> {
+    members: usize,
+    /// How many of them some server takes for `include_usage`.
+    wishes: usize,
+    /// Whether the last of these is written like that.
+    is_exact: bool,
+    value: Option<&'b str>,
+}
+
+impl<'b> Places<'b> for Options<'b> {
+    fn of(&mut self, name: Cow<'b, str>) -> Result<Option<&mut Option<&'b str>>, BodyFault> {
+        const NAME: &str = "include_usage";
+        self.members += 1;
+        if !folds_to(&name, NAME) {
+            return Ok(None);
+        }
+        self.wishes += 1;
+        self.is_exact = name == NAME;
+        Ok(Some(&mut self.value))
     }
 }
 
@@ -291,8 +312,8 @@ fn model_name(written: &str) -> Result<ModelId, BodyFault> {
         return Err(BodyFault::BadModelName);
     }
     // Without escapes what is between the quotes is the name.
-    let plain = written.trim_matches('"');
-    if !plain.contains(['\\', '"']) {
+    let plain = written.get(1..written.len() - 1).unwrap_or_default();
+    if !plain.as_bytes().contains(&b'\\') {
         return plain.parse().map_err(|_| BodyFault::BadModelName);
     }
     let name: String = serde_json::from_str(written).map_err(|_| BodyFault::BadModelName)?;
@@ -307,7 +328,9 @@ fn span(body: &str, part: &str) -> Range<usize> {
 
 /// Where the inside of `object`, a slice of `body` that has been read as an object, begins.
 fn after_brace(body: &str, object: &str) -> usize {
-    span(body, object).start + object.find('{').map_or(0, |brace| brace + 1)
+    // It is the first byte, or nearly so.
+    let brace = object.bytes().position(|byte| byte == b'{');
+    span(body, object).start + brace.map_or(0, |brace| brace + 1)
 }
 
 #[cfg(test)]
@@ -588,7 +611,7 @@ mod tests {
         format!("{open}{space}{}{space}{close}", items.join(&format!("{space},{space}")))
     }
 
-    fn json() -> impl Strategy<Value = String> {
+    pub(super) fn json() -> impl Strategy<Value = String> {
         scalar().prop_recursive(4, 24, 4, |inner| {
             prop_oneof![
                 (prop::collection::vec(inner.clone(), 0..4), spaces())
@@ -618,7 +641,7 @@ mod tests {
     }
 
     prop_compose! {
-        fn request()(
+        pub(super) fn request()(
             model in "[ -~ü😀]{1,20}",
             escapes in any::<u64>(),
             stream in prop_oneof![3 => Just("true".to_string()), 1 => json()],

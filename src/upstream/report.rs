@@ -238,7 +238,7 @@ impl Settlement {
             report.pace = pace.filter(|_| self.is_stream);
         }
         let estimated = tokens.is_some_and(|(_, source)| source == TokensSource::Estimated);
-        self.pass.open_mut().went(Course { estimated, answer, first_token, duration });
+        self.pass.went(Course { estimated, answer, first_token, duration });
         self.pass.settle(tokens.map(|(tokens, _)| tokens), ending);
     }
 }

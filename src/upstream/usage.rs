@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use bytes::BytesMut;
-use memchr::memmem::{Finder, FinderRev};
+use bytes::{Bytes, BytesMut};
+use memchr::memmem::Finder;
 use memchr::memrchr_iter;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -17,8 +17,29 @@ use crate::types::Tokens;
 /// the end, at least half of that.
 #[derive(Default)]
 pub struct AnswerTap {
-    kept: BytesMut,
+    kept: Kept,
     cut: bool,
+}
+
+enum Kept {
+    /// An answer of one piece, as most are, is not copied.
+    One(Bytes),
+    Many(BytesMut),
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self::One(Bytes::new())
+    }
+}
+
+impl Kept {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::One(bytes) => bytes,
+            Self::Many(bytes) => bytes,
+        }
+    }
 }
 
 impl AnswerTap {
@@ -26,24 +47,41 @@ impl AnswerTap {
     pub const BYTES_MAX: usize = 1 << 20;
 
     /// Takes note of the answer's next bytes.
-    pub fn push(&mut self, chunk: &[u8]) {
+    pub fn push(&mut self, chunk: &Bytes) {
+        if self.kept.bytes().is_empty() && chunk.len() <= Self::BYTES_MAX {
+            self.kept = Kept::One(chunk.clone());
+        } else {
+            self.add(chunk);
+        }
+    }
+
+    fn add(&mut self, chunk: &[u8]) {
         const HALF: usize = AnswerTap::BYTES_MAX / 2;
-        if self.kept.len() + chunk.len() <= Self::BYTES_MAX {
-            self.kept.extend_from_slice(chunk);
+        let kept = self.kept.bytes();
+        if kept.len() + chunk.len() > Self::BYTES_MAX {
+            self.cut = true;
+            let newest = &chunk[chunk.len().saturating_sub(HALF)..];
+            let older = &kept[kept.len().saturating_sub(HALF - newest.len())..];
+            let mut cut = BytesMut::with_capacity(Self::BYTES_MAX);
+            cut.extend_from_slice(older);
+            cut.extend_from_slice(newest);
+            self.kept = Kept::Many(cut);
             return;
         }
-        self.cut = true;
-        let newest = &chunk[chunk.len().saturating_sub(HALF)..];
-        let older = &self.kept[self.kept.len().saturating_sub(HALF - newest.len())..];
-        let mut kept = BytesMut::with_capacity(Self::BYTES_MAX);
-        kept.extend_from_slice(older);
-        kept.extend_from_slice(newest);
-        self.kept = kept;
+        match &mut self.kept {
+            Kept::Many(kept) => kept.extend_from_slice(chunk),
+            Kept::One(first) => {
+                let mut both = BytesMut::with_capacity(first.len() + chunk.len());
+                both.extend_from_slice(first);
+                both.extend_from_slice(chunk);
+                self.kept = Kept::Many(both);
+            }
+        }
     }
 
     /// Whether it is JSON that stops before its end. Not known of an answer that was not kept whole: no.
     pub(super) fn is_cut_short(&self) -> bool {
-        let parsed = || serde_json::from_slice::<IgnoredAny>(&self.kept);
+        let parsed = || serde_json::from_slice::<IgnoredAny>(self.kept.bytes());
         !self.cut && parsed().is_err_and(|error| error.is_eof())
     }
 
@@ -51,13 +89,14 @@ impl AnswerTap {
     /// responses have it. Of an answer that was cut the last `usage` with counts is taken, wherever it stands.
     #[must_use]
     pub fn tokens(&self) -> Option<Tokens> {
+        let kept = self.kept.bytes();
         if self.cut {
-            return last_usage(&self.kept);
+            return last_usage(kept);
         }
-        if let Some(usage) = outermost_usage(&self.kept) {
+        if let Some(usage) = outermost_usage(kept) {
             return usage.tokens();
         }
-        let answer: Answer<'_> = serde_json::from_slice(&self.kept).ok()?;
+        let answer: Answer<'_> = serde_json::from_slice(kept).ok()?;
         tokens_of(answer.usage?)
     }
 }
@@ -95,12 +134,19 @@ fn object_of(json: &[u8], at: usize) -> Option<&[u8]> {
 /// The `usage` of a whole answer, where it is clear from what stands behind it that it belongs to the outermost object.
 /// Servers write it last or nearly so: what stands before it need not be parsed.
 fn outermost_usage(json: &[u8]) -> Option<Usage> {
-    static LAST: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(br#""usage""#));
     let json = json.trim_ascii();
-    let object = object_of(json, LAST.rfind(json).filter(|_| json.starts_with(b"{"))?)?;
-    let mut values = serde_json::Deserializer::from_slice(object).into_iter::<Usage>();
+    let object = object_of(json, names_from_the_end(json).next().filter(|_| json.starts_with(b"{"))?)?;
+    // Once for all that is read of it.
+    let object = std::str::from_utf8(object).ok()?;
+    let mut values = serde_json::Deserializer::from_str(object).into_iter::<Usage>();
     let usage = values.next()?.ok()?;
-    ends_object(&object[values.byte_offset()..]).then_some(usage)
+    ends_object(&object.as_bytes()[values.byte_offset()..]).then_some(usage)
+}
+
+/// Where `"usage"` stands, the last place first. Its second letter is rare in what stands behind it.
+fn names_from_the_end(json: &[u8]) -> impl Iterator<Item = usize> {
+    let places = memrchr_iter(b'u', json).filter_map(|u| u.checked_sub(1));
+    places.filter(|at| json[*at..].starts_with(USAGE.needle()))
 }
 
 /// Whether a text is the rest of exactly one object: more members, if any, and its end.
@@ -119,10 +165,7 @@ fn ends_object(rest: &[u8]) -> bool {
 fn last_usage(json: &[u8]) -> Option<Tokens> {
     const PLACES_MAX: usize = 16;
     const OBJECT_BYTES_MAX: usize = 16 << 10;
-    let places = memrchr_iter(b'u', json).filter_map(|u| {
-        let at = u.checked_sub(1)?;
-        json[at..].starts_with(USAGE.needle()).then(|| object_of(json, at)).flatten()
-    });
+    let places = names_from_the_end(json).filter_map(|at| object_of(json, at));
     places.take(PLACES_MAX).find_map(|object| {
         let object = &object[..object.len().min(OBJECT_BYTES_MAX)];
         let usage: Usage = serde_json::Deserializer::from_slice(object).into_iter().next()?.ok()?;
@@ -171,8 +214,12 @@ mod tests {
 
     fn tokens(answer: &str) -> Option<Tokens> {
         let mut tap = AnswerTap::default();
-        answer.as_bytes().chunks(7).for_each(|chunk| tap.push(chunk));
-        tap.tokens()
+        answer.as_bytes().chunks(7).for_each(|chunk| tap.push(&Bytes::copy_from_slice(chunk)));
+        let tokens = tap.tokens();
+        let mut whole = AnswerTap::default();
+        whole.push(&Bytes::copy_from_slice(answer.as_bytes()));
+        assert_eq!(whole.tokens(), tokens, "{answer}: in one piece");
+        tokens
     }
 
     fn counted(prompt: u64, completion: u64, cached: u64) -> Option<Tokens> {
@@ -228,11 +275,11 @@ mod tests {
         for size in [4096, 1_000_000, answer.len()] {
             let mut tap = AnswerTap::default();
             for chunk in answer.as_bytes().chunks(size) {
-                tap.push(chunk);
-                assert!(tap.kept.len() <= AnswerTap::BYTES_MAX);
+                tap.push(&Bytes::copy_from_slice(chunk));
+                assert!(tap.kept.bytes().len() <= AnswerTap::BYTES_MAX);
             }
             assert_eq!(tap.tokens(), counted(77, 0, 0));
-            assert!(tap.kept.len() >= AnswerTap::BYTES_MAX / 2);
+            assert!(tap.kept.bytes().len() >= AnswerTap::BYTES_MAX / 2);
         }
     }
 

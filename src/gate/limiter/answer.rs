@@ -63,18 +63,17 @@ pub struct Limited {
     pub allowances: Allowances,
 }
 
-/// The allowances with the least left, by unit, of those found before and these. What holds for requests under way only is
-/// left out: no header could say it.
-pub(super) fn nearest(mut found: Allowances, standings: impl Iterator<Item = LimitStanding>) -> Allowances {
-    for LimitStanding { kind, allowance } in standings {
+impl Allowances {
+    /// Takes the limit of this kind for the nearest one if less of it is left than of those before. What holds for
+    /// requests under way only is left out: no header could say it.
+    pub(super) fn see(&mut self, kind: LimitKind, allowance: Allowance) {
         let place = match kind.measure() {
-            Measure::Open => continue,
-            Measure::Rate(Unit::Requests) | Measure::Budget(Unit::Requests, _) => &mut found.requests,
-            Measure::Rate(Unit::Tokens) | Measure::Budget(Unit::Tokens, _) => &mut found.tokens,
+            Measure::Open => return,
+            Measure::Rate(Unit::Requests) | Measure::Budget(Unit::Requests, _) => &mut self.requests,
+            Measure::Rate(Unit::Tokens) | Measure::Budget(Unit::Tokens, _) => &mut self.tokens,
         };
         if place.is_none_or(|known| allowance.left < known.left) {
             *place = Some(allowance);
         }
     }
-    found
 }

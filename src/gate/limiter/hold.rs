@@ -2,53 +2,65 @@
 
 use std::sync::Arc;
 
-use crate::types::{Bounds, Timestamp, Tokens};
+use crate::types::{Timestamp, Tokens};
 
-use super::tally::{Need, Taken, Tally};
-use super::{Allowances, Limiter};
+use super::share::{SHARES_MAX, Shares};
+use super::tally::{Moment, Need, Taken, Tally};
+use super::{Allowances, Limited, Limiter};
 
-/// What one request has taken of one holder's limits.
+/// What a request has taken; its places come back when this is dropped. None of one whom nothing limits.
+pub(in crate::gate) struct Hold(pub(super) Option<Box<Held>>);
+
+/// Apart, so that a pass stays small wherever it goes.
 pub(super) struct Held {
-    pub(super) tally: Arc<Tally>,
-    pub(super) bounds: Bounds,
-    pub(super) taken: Taken,
-}
-
-/// What a request has taken; its places come back when this is dropped.
-pub(in crate::gate) struct Hold {
-    pub(super) limiter: Arc<Limiter>,
-    pub(super) held: Vec<Held>,
-    pub(super) need: Need,
-    pub(super) allowances: Allowances,
-    pub(super) taken_at: Timestamp,
-    pub(super) is_settled: bool,
+    limiter: Arc<Limiter>,
+    pub(super) shares: Shares,
+    /// Of each share.
+    taken: [Taken; SHARES_MAX],
+    need: Need,
+    allowances: Allowances,
+    taken_at: Timestamp,
+    is_settled: bool,
 }
 
 impl Hold {
-    /// Of one whom nothing limits.
-    pub(super) fn nothing(limiter: &Arc<Limiter>, now: Timestamp) -> Self {
-        let (limiter, need) = (Arc::clone(limiter), Need { tokens: 0 });
-        let allowances = Allowances::default();
-        Self { limiter, held: Vec::new(), need, allowances, taken_at: now, is_settled: false }
-    }
-
     /// What is left beside it.
-    pub(in crate::gate) const fn allowances(&self) -> Allowances {
-        self.allowances
+    pub(in crate::gate) fn allowances(&self) -> Allowances {
+        self.0.as_ref().map(|held| held.allowances).unwrap_or_default()
     }
 
     /// Puts what was really used in the place of what was taken; none when the request never left Ember. Only the
     /// first word counts.
-    pub(in crate::gate) fn settle(&mut self, used: Option<Tokens>, now: impl FnOnce() -> Timestamp) {
-        if std::mem::replace(&mut self.is_settled, true) || self.held.is_empty() {
-            return;
+    pub(in crate::gate) fn settle(&mut self, used: Option<Tokens>, now: Timestamp) {
+        if let Some(held) = &mut self.0
+            && !std::mem::replace(&mut held.is_settled, true)
+        {
+            held.settle(used, now);
         }
+    }
+}
+
+impl Held {
+    /// Of one who has taken nothing yet.
+    pub(super) fn nothing(limiter: &Arc<Limiter>, shares: Shares, need: Need, now: Timestamp) -> Self {
+        let (taken, allowances) = Default::default();
+        let limiter = Arc::clone(limiter);
+        Self { limiter, shares, taken, need, allowances, taken_at: now, is_settled: false }
+    }
+
+    /// Takes what is needed; says false when more has to be written down first.
+    pub(super) fn take(&mut self, now: Moment) -> Result<bool, Box<Limited>> {
+        let list = |tally: &Arc<Tally>| self.limiter.list(tally);
+        self.shares.take(self.need, now, list, (&mut self.taken, &mut self.allowances))
+    }
+
+    fn settle(&self, used: Option<Tokens>, now: Timestamp) {
         let used = used.map(|tokens| Need { tokens: tokens.prompt.saturating_add(tokens.completion) });
-        let now = self.limiter.moment(now());
-        for one in &self.held {
-            let was_clean = one.tally.state().settle(&one.bounds, self.need, used, &one.taken, now);
+        let now = self.limiter.moment(now);
+        for (share, taken) in self.shares.iter().zip(&self.taken) {
+            let was_clean = share.tally.state().settle(&share.bounds, self.need, used, taken, now);
             if was_clean {
-                self.limiter.list(&one.tally);
+                self.limiter.list(&share.tally);
             }
         }
     }
@@ -57,8 +69,8 @@ impl Hold {
 impl Drop for Hold {
     /// What was never settled belongs to a request that went nowhere.
     fn drop(&mut self) {
-        let taken_at = self.taken_at;
-        self.settle(None, || taken_at);
-        self.held.iter().for_each(|one| one.tally.state().close());
+        let Some(taken_at) = self.0.as_ref().map(|held| held.taken_at) else { return };
+        self.settle(None, taken_at);
+        self.0.iter().flat_map(|held| held.shares.iter()).for_each(|share| share.tally.state().close());
     }
 }

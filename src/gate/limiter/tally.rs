@@ -9,7 +9,7 @@ use crate::types::{Bounds, LimitKind, Timestamp, Unit};
 
 use super::budget::{BUDGETS, Budget, Room, terms};
 use super::rate::{NoRoom, Rate};
-use super::{Allowance, LimitStanding};
+use super::{Allowance, Allowances, LimitStanding};
 
 /// What a request takes: itself, and this many tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,8 +116,10 @@ impl State {
         self.roll(bounds, now);
         let mut ruling = Ruling::Room;
         for (kind, max) in bounds.each() {
-            let one = self.rule_one(kind, max, need, now);
-            ruling = heavier(ruling, one);
+            match self.rule_one(kind, max, need, now) {
+                Ruling::Room => {}
+                one @ (Ruling::Uncovered | Ruling::NoRoom { .. }) => ruling = heavier(ruling, one),
+            }
         }
         ruling
     }
@@ -148,10 +150,9 @@ impl State {
         }
     }
 
-    /// Takes what a request needs. Says whether it was clean before.
-    pub(super) fn take(&mut self, bounds: &Bounds, need: Need, now: Moment) -> (Taken, bool) {
+    /// Takes what a request needs, and notes it in `taken`. Says whether it was clean before.
+    pub(super) fn take(&mut self, bounds: &Bounds, need: Need, now: Moment, taken: &mut Taken) -> bool {
         self.open += 1;
-        let mut taken = Taken::default();
         for (kind, max) in bounds.each() {
             if let Some(number) = rate_number(kind) {
                 taken.ends[number] = self.rates[number].take(need.of(RATES[number].1), max, now.ticks);
@@ -161,7 +162,7 @@ impl State {
                 taken.periods[number] = budget.since;
             }
         }
-        (taken, self.is_changed(bounds))
+        self.is_changed(bounds)
     }
 
     /// Puts what a request really used in the place of what was taken for it. Says whether it was clean before. Where
@@ -291,17 +292,24 @@ impl State {
         })
     }
 
+    /// Shows what is left of each limit, as [`State::standings_now`] has it.
+    pub(super) fn nearest(&self, bounds: &Bounds, now: Moment, allowances: &mut Allowances) {
+        for (kind, max) in bounds.each() {
+            if kind != LimitKind::ConcurrentRequests {
+                allowances.see(kind, self.allowance(kind, max, now));
+            }
+        }
+    }
+
     fn allowance(&self, kind: LimitKind, max: NonZeroU64, now: Moment) -> Allowance {
-        let (left, reset) = match (rate_number(kind), self.budget(kind)) {
-            (Some(number), _) => {
-                let rate = self.rates[number];
-                (rate.left(max, now.ticks), Some(Duration::from_nanos(rate.debt(now.ticks))))
-            }
-            (None, Some((_, budget))) => {
-                let reset = (kind != LimitKind::TokensTotal).then(|| budget.until().since(now.wall));
-                (budget.left(max), reset)
-            }
-            (None, None) => (max.get().saturating_sub(self.open), None),
+        let (left, reset) = if let Some(number) = rate_number(kind) {
+            let rate = self.rates[number];
+            (rate.left(max, now.ticks), Some(Duration::from_nanos(rate.debt(now.ticks))))
+        } else if let Some((_, budget)) = self.budget(kind) {
+            let reset = (kind != LimitKind::TokensTotal).then(|| budget.until().since(now.wall));
+            (budget.left(max), reset)
+        } else {
+            (max.get().saturating_sub(self.open), None)
         };
         Allowance { max: max.get(), left, reset }
     }

@@ -65,7 +65,7 @@ fn only_what_has_changed_is_written_again() {
 #[test]
 fn a_refused_request_has_no_server_and_an_unknown_model_no_name() {
     let house = House::new();
-    let mut open = house.meter.open(key_id(1), account_id(1));
+    let mut open = house.meter.open(key_id(1), account_id(1), house.clock.now());
     open.settle(None, Ending::Refused);
     for group in [Group::Model, Group::Upstream] {
         let report = house.meter.report(&ask(Some(group), None), &Prices::default()).unwrap();
@@ -107,7 +107,7 @@ fn a_disk_that_fails_at_the_beginning_is_tried_again_before_anything_else() {
     house.store.turn(Weather::Broken);
     let next = Arc::new(Meter::new(house.clock.clone(), house.store.clone()));
     assert!(next.begin().is_err() && next.owes() && next.flush().is_err());
-    drop(next.open(key_id(2), account_id(2)));
+    drop(next.open(key_id(2), account_id(2), house.clock.now()));
     house.store.turn(Weather::Fair);
     next.flush().unwrap();
     let whole = next.report(&ask(None, None), &Prices::default()).unwrap().total.figures;

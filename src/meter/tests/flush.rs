@@ -181,7 +181,9 @@ proptest! {
             prop_assert_eq!(next.store.count(OPEN), Ok(0));
             prop_assert!(next.is_proven());
         }
-        open.into_iter().for_each(|mut one| one.settle(None, Ending::Cut));
+        for mut one in open {
+            one.settle(None, Ending::Cut);
+        }
         house.meter.flush().unwrap();
         let next = house.restarted();
         let whole = next.whole();

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::skim::{self, Skim};
 use super::{BodyFault, MEMBERS_MAX};
 
 /// The members that are read.
@@ -57,78 +58,132 @@ impl Member {
 
     /// The member that `name` is, or that a parser blind to case would take it for.
     pub(super) fn like(name: &str) -> Option<Self> {
-        let is_exact = |member: &Self| member.name() == name;
-        let exact = Self::ALL.into_iter().find(is_exact);
-        exact.or_else(|| Self::ALL.into_iter().find(|member| folds_to(name, member.name())))
+        if let Some(exact) = Self::ALL.into_iter().find(|member| member.name() == name) {
+            return Some(exact);
+        }
+        match name.is_ascii() {
+            true => Self::ALL.into_iter().find(|member| name.eq_ignore_ascii_case(member.name())),
+            false => Self::ALL.into_iter().find(|member| folds_oddly_to(name, member.name())),
+        }
     }
 }
 
 /// Whether `name` is `plain` (lower-case ASCII) to a reader blind to case; Go's folds two more letters.
 pub(super) fn folds_to(name: &str, plain: &str) -> bool {
-    if name.is_ascii() {
-        return name.eq_ignore_ascii_case(plain);
+    match name.is_ascii() {
+        true => name.eq_ignore_ascii_case(plain),
+        false => folds_oddly_to(name, plain),
     }
-    let folded = name.chars().map(|c| match c {
+}
+
+fn folds_oddly_to(name: &str, plain: &str) -> bool {
+    let folded = |c| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         c => c.to_ascii_lowercase(),
-    });
-    folded.eq(plain.chars())
+    };
+    name.chars().map(folded).eq(plain.chars())
 }
 
 /// The top level's members: the values of those that are read, as written.
+#[derive(Default)]
 pub(super) struct Members<'b> {
     count: usize,
-    /// The names of those that are not read.
-    others: Vec<Cow<'b, str>>,
+    others: Others<'b>,
     pub(super) values: [Option<&'b str>; Member::ALL.len()],
 }
 
+/// The names of the members that are not read. Most requests have few.
+#[derive(Default)]
+struct Others<'b> {
+    few: [&'b str; OTHERS_FEW],
+    count: usize,
+    more: Vec<Cow<'b, str>>,
+}
+
+const OTHERS_FEW: usize = 8;
+
 impl<'b> Members<'b> {
     pub(super) fn read(text: &'b str) -> Result<Self, BodyFault> {
-        const OTHERS_USUAL: usize = 8;
-        let others = Vec::with_capacity(OTHERS_USUAL);
-        let mut members = Self { count: 0, others, values: [None; Member::ALL.len()] };
-        walk(text, &mut |name, value| members.take(name, value))?;
-        members.refuse_duplicates()?;
-        Ok(members)
+        if skim::pays(text) {
+            let mut members = Self::default();
+            // What is not read so says nothing about the request.
+            if walk(text, Rest::Skimmed, &mut members).is_ok() && !members.others.has_one_twice() {
+                return Ok(members);
+            }
+        }
+        let mut members = Self::default();
+        walk(text, Rest::Ignored, &mut members)?;
+        match members.others.has_one_twice() {
+            true => Err(BodyFault::DuplicateMember { name: None }),
+            false => Ok(members),
+        }
     }
+}
 
-    fn take(&mut self, name: Cow<'b, str>, value: &'b str) -> Result<(), BodyFault> {
+impl<'b> Places<'b> for Members<'b> {
+    fn of(&mut self, name: Cow<'b, str>) -> Result<Option<&mut Option<&'b str>>, BodyFault> {
         if self.count == MEMBERS_MAX {
             return Err(BodyFault::TooManyMembers);
         }
         self.count += 1;
-        if let Some(member) = Member::like(&name) {
-            if name != member.name() {
-                return Err(BodyFault::OddSpelling { name: member.name() });
-            }
-            if self.values[member as usize].replace(value).is_some() {
-                return Err(BodyFault::DuplicateMember { name: Some(member.name()) });
-            }
-        } else {
+        let Some(member) = Member::like(&name) else {
             self.others.push(name);
+            return Ok(None);
+        };
+        if name != member.name() {
+            return Err(BodyFault::OddSpelling { name: member.name() });
         }
-        Ok(())
-    }
-
-    fn refuse_duplicates(&mut self) -> Result<(), BodyFault> {
-        self.others.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
-        if self.others.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(BodyFault::DuplicateMember { name: None });
+        let place = &mut self.values[member as usize];
+        match place {
+            Some(_) => Err(BodyFault::DuplicateMember { name: Some(member.name()) }),
+            None => Ok(Some(place)),
         }
-        Ok(())
     }
 }
 
-/// What a walk calls for each member: its name, unescaped, and its value as written.
-type Each<'f, 'b> = &'f mut dyn FnMut(Cow<'b, str>, &'b str) -> Result<(), BodyFault>;
+impl<'b> Others<'b> {
+    fn push(&mut self, name: Cow<'b, str>) {
+        match (name, self.few.get_mut(self.count)) {
+            (Cow::Borrowed(name), Some(place)) => {
+                *place = name;
+                self.count += 1;
+            }
+            (name, _) => self.more.push(name),
+        }
+    }
+
+    fn has_one_twice(&mut self) -> bool {
+        let few = &self.few[..self.count];
+        if self.more.is_empty() {
+            return few.iter().enumerate().any(|(place, name)| few[..place].contains(name));
+        }
+        self.more.extend(few.iter().map(|name| Cow::Borrowed(*name)));
+        self.more.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+        self.more.windows(2).any(|pair| pair[0] == pair[1])
+    }
+}
+
+/// Where the values that somebody wants are put, as written.
+pub(super) trait Places<'b> {
+    /// The place of a member's value, by its name, unescaped; none when nobody wants it.
+    fn of(&mut self, name: Cow<'b, str>) -> Result<Option<&mut Option<&'b str>>, BodyFault>;
+}
+
+/// How a value is gone over that nobody wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Any value, as serde_json ignores it.
+    Ignored,
+    /// As fast as may be, and not every one that is right.
+    Skimmed,
+}
 
 /// Goes once over the members of the object that is `text`; whatever is inside their values is checked, not kept.
-pub(super) fn walk<'b>(text: &'b str, each: Each<'_, 'b>) -> Result<(), BodyFault> {
+pub(super) fn walk<'b>(text: &'b str, rest: Rest, places: &mut dyn Places<'b>) -> Result<(), BodyFault> {
     let mut fault = None;
     let mut json = serde_json::Deserializer::from_str(text);
-    if let Err(error) = json.deserialize_map(Walk { each, fault: &mut fault }) {
+    if let Err(error) = json.deserialize_map(Walk { text, rest, places, fault: &mut fault }) {
         return Err(fault.unwrap_or_else(|| not_read(&error)));
     }
     json.end().map_err(|_| BodyFault::TrailingData)
@@ -143,7 +198,9 @@ fn not_read(error: &serde_json::Error) -> BodyFault {
 }
 
 struct Walk<'f, 'b> {
-    each: Each<'f, 'b>,
+    text: &'b str,
+    rest: Rest,
+    places: &'f mut dyn Places<'b>,
     fault: &'f mut Option<BodyFault>,
 }
 
@@ -156,10 +213,15 @@ impl<'b> Visitor<'b> for Walk<'_, 'b> {
 
     fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key_seed(Name)? {
-            let value: &'b RawValue = map.next_value()?;
-            if let Err(fault) = (self.each)(name, value.get()) {
-                *self.fault = Some(fault);
-                return Err(A::Error::custom("refused"));
+            let behind = if self.rest == Rest::Skimmed { skim::value_behind(self.text, &name) } else { None };
+            match (self.places.of(name), behind) {
+                (Ok(Some(place)), _) => *place = Some(map.next_value::<&'b RawValue>()?.get()),
+                (Ok(None), Some(value)) => map.next_value_seed(Skim::outermost(self.text, value))?,
+                (Ok(None), None) => drop(map.next_value::<IgnoredAny>()?),
+                (Err(fault), _) => {
+                    *self.fault = Some(fault);
+                    return Err(A::Error::custom("refused"));
+                }
             }
         }
         Ok(())
@@ -167,7 +229,7 @@ impl<'b> Visitor<'b> for Walk<'_, 'b> {
 }
 
 /// A member's name: borrowed from the body unless it has escapes.
-struct Name;
+pub(super) struct Name;
 
 impl<'b> DeserializeSeed<'b> for Name {
     type Value = Cow<'b, str>;

@@ -230,9 +230,10 @@ pub(super) fn answers() -> Vec<(Operation, Value)> {
     let grace = Rotation::Grace(Duration::from_secs(90));
     ask(&Command::KeyRotate { key: open.clone(), rotation: grace }, true);
     for agent in ["OpenAI/Python 1.99.9", "curl/8.5.0", "node"] {
-        play.meter.traces().see(key, "192.0.2.7".parse().unwrap(), agent.as_bytes(), true);
+        let address = "192.0.2.7".parse().unwrap();
+        play.meter.traces().see(key, address, agent.as_bytes(), Noon.now(), true);
     }
-    play.meter.traces().refuse_browser(key, b"https://app.example.com");
+    play.meter.traces().refuse_browser(key, b"https://app.example.com", Noon.now());
     ask(&Command::KeyShow { key: open }, true);
     let rotated = ask(&Command::KeyRotate { key: "open".to_string(), rotation: Rotation::Now }, true);
     let verify = || {
