@@ -14,6 +14,7 @@ mod endpoint;
 mod failures;
 mod fault;
 mod framing;
+mod glance;
 mod head;
 mod headers;
 mod list_file;

@@ -24,6 +24,8 @@ pub(super) struct Choice {
     /// Those that are left; none before they were listed.
     left: Vec<Candidate>,
     is_listed: bool,
+    /// Which of the model's servers was taken before they were listed.
+    first: Option<usize>,
     asker: Asker,
     /// Where they are taken from.
     catalogue: Arc<Catalogue>,
@@ -70,7 +72,8 @@ impl Choice {
 
     fn of(catalogue: Arc<Catalogue>, route: Arc<Route>, asker: Asker, generation: u64) -> Self {
         let (left, tried) = (Vec::new(), Vec::new());
-        Self { route, left, is_listed: false, asker, catalogue, generation, tried, waits_since: None }
+        let (is_listed, first) = (false, None);
+        Self { route, left, is_listed, first, asker, catalogue, generation, tried, waits_since: None }
     }
 
     /// The model's public name.
@@ -98,24 +101,28 @@ impl Choice {
 
     /// Whether no server is left that takes requests.
     pub(super) fn is_empty(&self) -> bool {
-        let left = if self.is_listed { &self.left } else { &self.route.candidates };
-        left.iter().all(|one| one.server.is_drained())
+        let (left, first) =
+            if self.is_listed { (&self.left, None) } else { (&self.route.candidates, self.first) };
+        left.iter().enumerate().all(|(at, one)| first == Some(at) || one.server.is_drained())
     }
 
-    /// All that have the model are left as long as none was taken.
+    /// All that have the model are left but the one that was taken.
     fn list(&mut self) {
         if !std::mem::replace(&mut self.is_listed, true) {
             self.left.clone_from(&self.route.candidates);
+            if let Some(first) = self.first {
+                self.left.remove(first);
+            }
         }
     }
 
     /// One that has a slot now. As long as some are well, it is one of them, and of the best priority.
     pub(super) fn free(&mut self, now: &mut Now) -> Option<Chosen> {
-        if !self.is_listed
-            && let Some(chosen) = self.only(now)
-        {
-            self.is_listed = true;
-            return Some(chosen);
+        if !self.is_listed && self.first.is_none() {
+            let foremost = self.foremost(now);
+            if foremost.is_some() {
+                return foremost;
+            }
         }
         self.list();
         let preferred = self.sort();
@@ -123,15 +130,28 @@ impl Choice {
         self.free_among(tier, preferred.well)
     }
 
-    /// The only one that there is, when it has a slot and all is well with it: then there is nothing to compare.
-    fn only(&self, now: &mut Now) -> Option<Chosen> {
-        let [only] = self.route.candidates.as_slice() else { return None };
-        if !only.server.is_plainly_well() {
-            return None;
+    /// The one that would be first if they were sorted, when all of its priority are plainly well and it has a slot: then
+    /// a look at each is enough, however many there are.
+    fn foremost(&mut self, now: &mut Now) -> Option<Chosen> {
+        let all = &self.route.candidates;
+        let priority = all.iter().map(|one| one.server.priority).min()?;
+        let tier = || all.iter().enumerate().filter(|(_, one)| one.server.priority == priority);
+        let least = tier().map(|(_, one)| one.server.weight).min()?;
+        let (mut best, mut most) = (None, 0);
+        for (at, one) in tier() {
+            let server = &one.server;
+            let in_flight = server.slots.load().filter(|_| server.is_plainly_well())?;
+            let turn = server.turn();
+            most = most.max(turn);
+            let place = (portions(in_flight as u64, least, server.weight), turn, at);
+            best = Some(best.map_or(place, |best| place.min(best)));
         }
-        let slot = only.server.slots.take_at(self.asker, now)?;
-        only.server.takes_turn(only.server.turn());
-        Some(Chosen { slot, candidate: only.clone() })
+        let (.., at) = best?;
+        let candidate = all[at].clone();
+        let slot = candidate.server.slots.take_at(self.asker, now)?;
+        candidate.server.takes_turn(most);
+        self.first = Some(at);
+        Some(Chosen { slot, candidate })
     }
 
     /// One that has a slot, as soon as it has: in line at all that are well and of the best priority. Where there is no
@@ -330,8 +350,12 @@ impl Rank {
 /// The least busy first. Requests count in portions, as many to a portion as a server has times the least weight:
 /// so few requests are shared out by turns, as the weights say, and not by who happens to have none.
 fn sort_tier(tier: &mut [(Rank, Candidate)]) {
-    let least = tier.iter().map(|(_, one)| u64::from(one.server.weight)).min().unwrap_or(1);
-    tier.sort_by_key(|(rank, one)| (rank.in_flight * least / u64::from(one.server.weight), rank.turn));
+    let least = tier.iter().map(|(_, one)| one.server.weight).min().unwrap_or(1);
+    tier.sort_by_key(|(rank, one)| (portions(rank.in_flight, least, one.server.weight), rank.turn));
+}
+
+fn portions(in_flight: u64, least: u32, weight: u32) -> u64 {
+    in_flight * u64::from(least) / u64::from(weight)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One model server: how to speak to it, how busy it is, how it has been. Never: which models it has, who asks.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderValue, Uri};
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::breaker::{Breaker, Circuit, Failure};
 use super::failures::Failures;
+use super::glance::{Glanced, Inside};
 use super::headers::{begin, line};
 use super::parts::{authorization, health_uri, host, unescaped, uris};
 use super::pool::Pool;
@@ -61,7 +62,8 @@ pub(super) struct Server {
     /// What it was made of, but for its bounds.
     settings: ServerSettings,
     /// Shared with those that take its place.
-    condition: Arc<Mutex<Condition>>,
+    /// Glanced at, it is whether all is plainly well.
+    condition: Arc<Glanced<Condition>>,
     changes: Changes,
     pub(super) failures: Arc<Failures>,
 }
@@ -123,6 +125,10 @@ impl Condition {
             Self { up: true, .. } => UpstreamState::Up,
             Self { up: false, .. } => UpstreamState::Unknown,
         }
+    }
+
+    fn is_plainly_well(&self) -> bool {
+        matches!(self.state(), UpstreamState::Up | UpstreamState::Unknown)
     }
 
     /// Whether the last check failed. What requests meet before the first one says nothing about that.
@@ -197,7 +203,7 @@ impl Server {
             authorization,
             finder,
             settings: ServerSettings { in_flight_max: 0, queue_max: 0, ..settings },
-            condition: Arc::default(),
+            condition: Arc::new(Glanced::new(Condition::default(), |one| usize::from(one.is_plainly_well()))),
             changes,
             failures: Arc::default(),
         })
@@ -280,7 +286,7 @@ impl Server {
 
     /// Whether all is well with it, so that a request may go there whatever the time is.
     pub(super) fn is_plainly_well(&self) -> bool {
-        matches!(self.lock().state(), UpstreamState::Up | UpstreamState::Unknown)
+        self.condition.glance() > 0
     }
 
     /// A request goes there; says whether it may, for all that is known of its failures.
@@ -435,8 +441,8 @@ impl Server {
         self.random.fill(&mut bytes).map_or(u32::MAX / 2, |()| u32::from_ne_bytes(bytes))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Condition> {
-        self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Inside<'_, Condition> {
+        self.condition.lock()
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::glance::{Glanced, Inside};
 use super::queue::{Entered, FairQueue, Place};
 use super::watch::Now;
 use crate::types::KeyId;
@@ -25,8 +26,12 @@ pub(super) struct Asker {
 
 /// A server's slots and the line for them.
 pub(super) struct Slots {
-    desk: Mutex<Desk>,
+    /// Glanced at, it is the requests under way, or [`CLOSED`].
+    desk: Glanced<Desk>,
 }
+
+/// No slot is given out.
+const CLOSED: usize = usize::MAX;
 
 struct Desk {
     queue: FairQueue<KeyId, Arc<Seat>>,
@@ -70,7 +75,8 @@ enum State {
 impl Slots {
     pub(super) fn new(slots_max: usize, waiting_max: usize) -> Arc<Self> {
         let queue = FairQueue::new(slots_max, waiting_max);
-        Arc::new(Self { desk: Mutex::new(Desk { queue, is_drained: false, is_gone: false, held: None }) })
+        let desk = Desk { queue, is_drained: false, is_gone: false, held: None };
+        Arc::new(Self { desk: Glanced::new(desk, Desk::load) })
     }
 
     /// Sets the bounds anew: more slots go to those who wait at once; what is out over fewer comes back in its time.
@@ -139,8 +145,7 @@ impl Slots {
 
     /// Requests under way; none when no slot is given out.
     pub(super) fn load(&self) -> Option<usize> {
-        let desk = self.desk();
-        (!desk.is_closed()).then(|| desk.queue.out())
+        Some(self.desk.glance()).filter(|load| *load != CLOSED)
     }
 
     /// Requests under way.
@@ -198,14 +203,18 @@ impl Slots {
         Slot { of: Arc::clone(self), since, until: None }
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn desk(&self) -> Inside<'_, Desk> {
+        self.desk.lock()
     }
 }
 
 impl Desk {
     const fn is_closed(&self) -> bool {
         self.is_drained || self.is_gone
+    }
+
+    fn load(&self) -> usize {
+        if self.is_closed() { CLOSED } else { self.queue.out() }
     }
 
     /// The mean moves by an eighth of what is new.
