@@ -4,8 +4,10 @@
 mod line;
 mod log;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
@@ -91,8 +93,11 @@ impl Access {
         self.began.elapsed()
     }
 
-    /// Waits for the request's body.
-    pub(super) async fn reading<T>(&mut self, body: impl Future<Output = T>) -> T {
+    /// Waits for the request's body, where it is not there yet.
+    pub(super) async fn reading<T>(&mut self, mut body: Pin<&mut impl Future<Output = T>>) -> T {
+        if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(body.as_mut().poll(cx))).await {
+            return read;
+        }
         let began = Instant::now();
         let read = body.await;
         self.body_took += began.elapsed();

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::rustls::ServerConfig;
 
 use super::Limits;
+use super::ear::Eared;
 use super::error::ApiError;
 use super::framing::Framing;
 use super::handshake::{Beginning, PREFACE, begin};
@@ -32,7 +33,9 @@ use super::transport::Transport;
 
 /// How much later than Ember hyper refuses a head.
 const HEAD_ROOM: usize = 32 * 1024;
-const HEADERS_ROOM: usize = 100;
+const HEADERS_ROOM: usize = 20;
+/// The lines of a head that hyper has a place for on its stack. For more it takes memory, with every request.
+const HEADERS_AT_HAND: usize = 100;
 /// How much of what a refused client still sends is read, so that it gets to read the refusal.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(5);
@@ -130,12 +133,20 @@ async fn stay_awake(
     builder
         // The supervisor's timers tell an idle connection from a slow head.
         .header_read_timeout(None)
-        .max_headers(watch.limits().headers_max + HEADERS_ROOM)
+        // hyper would read on while an answer is under way, only to see a hang-up. The supervisor sees to that.
+        .half_close(true)
         .max_buf_size(head_bytes(watch.limits()));
-    let mut connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let course = drive(Pin::new(&mut connection), http1::Connection::graceful_shutdown, watch).await;
+    let headers_max = watch.limits().headers_max + HEADERS_ROOM;
+    if headers_max > HEADERS_AT_HAND {
+        builder.max_headers(headers_max);
+    }
+    let mut connection = Eared::new(builder.serve_connection(TokioIo::new(socket), service_fn(handler)));
+    let end_soon = |connection: Pin<&mut Eared<_>>| {
+        http1::Connection::graceful_shutdown(Pin::new(&mut connection.get_mut().future));
+    };
+    let course = drive(Pin::new(&mut connection), end_soon, watch).await;
     // Nothing is left unread in a quiet connection; were it, nothing after it could be understood.
-    course.or_else(|| (!connection.into_parts().read_buf.is_empty()).then_some(Course::Orderly))
+    course.or_else(|| (!connection.future.into_parts().read_buf.is_empty()).then_some(Course::Orderly))
 }
 
 async fn serve_http2(
