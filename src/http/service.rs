@@ -114,7 +114,7 @@ impl Service {
         Arc::clone(&self.conduct().limits)
     }
 
-    /// Answers a request, whatever it is. Its future is copied once when it is boxed: what is large and rare in it is
+    /// Answers a request, whatever it is. Its future is copied when the request begins: what is large and rare in it is
     /// boxed where it begins.
     pub(super) async fn answer(
         self: Arc<Self>,
@@ -123,7 +123,7 @@ impl Service {
         peer: Peer,
         stop: StopWatch,
     ) -> Result<Answer, Infallible> {
-        let (head, incoming) = request.into_parts();
+        let (mut head, incoming) = request.into_parts();
         let id = request::request_id(&head.headers, self.parts.clock.now(), &*self.parts.ids);
         let conduct = self.conduct();
         let client = conduct.site.client(&head.headers, peer.address);
@@ -135,7 +135,7 @@ impl Service {
         }
         let version = head.version;
         let drafted = {
-            let drafting = pin!(self.draft(head, incoming, asked, &mut access, peer));
+            let drafting = pin!(self.draft(&mut head, incoming, asked, &mut access, peer));
             contained(drafting).await
         };
         let draft = drafted.unwrap_or_else(|error| refusal(&error, &mut access));
@@ -177,7 +177,7 @@ impl Service {
 
     async fn draft(
         &self,
-        head: Head,
+        head: &mut Head,
         incoming: Incoming,
         asked: v1::Asked<'_>,
         access: &mut Access,
@@ -188,12 +188,12 @@ impl Service {
         if let Found::Route(route, _) | Found::WrongMethod(route, _) = &found {
             access.route = route.pattern;
             if route.authority != Authority::Bearer {
-                noted.check(&head, asked.open, limits)?;
-                return Box::pin(self.keyless(head, incoming, asked, access, peer)).await;
+                noted.check(head, asked.open, limits)?;
+                return Box::pin(self.keyless(taken(head), incoming, asked, access, peer)).await;
             }
         }
         if let Some(preflight) = asked.cors.preflight(&head.method, &head.headers, &found) {
-            noted.check(&head, asked.open, limits)?;
+            noted.check(head, asked.open, limits)?;
             return Ok(preflight);
         }
         let caller = pin!(v1::identify(self, noted.bearer()?, access)).await?;
@@ -202,7 +202,7 @@ impl Service {
         if !is_surrender {
             v1::refuse_address(&caller, access)?;
         }
-        noted.check(&head, asked.open, limits)?;
+        noted.check(head, asked.open, limits)?;
         if !is_surrender {
             self.refuse_browser(&caller, &noted, asked.cors)?;
         }
@@ -223,7 +223,7 @@ impl Service {
                     pin!(v1::relay(self, caller, endpoint, head, incoming, asked, access)).await
                 }
                 Target::KeyRevoke => {
-                    let request = Request::from_parts(head, incoming);
+                    let request = Request::from_parts(taken(head), incoming);
                     Box::pin(surrender::revoke(self, caller, request, asked, access)).await
                 }
                 Target::Health
@@ -280,6 +280,11 @@ impl Service {
             }
         }
     }
+}
+
+/// The head itself, to go on as part of a request.
+fn taken(head: &mut Head) -> Head {
+    std::mem::replace(head, Request::new(()).into_parts().0)
 }
 
 fn json((status, json): (StatusCode, Bytes)) -> Draft {

@@ -115,7 +115,7 @@ pub(super) async fn relay(
     service: &Service,
     caller: Caller,
     endpoint: Endpoint,
-    head: Parts,
+    head: &mut Parts,
     incoming: Incoming,
     asked: Asked<'_>,
     access: &mut Access,
@@ -147,7 +147,7 @@ pub(super) async fn relay(
     access.report = Some(report.clone());
     let request = RelayRequest {
         endpoint,
-        headers: head.headers,
+        headers: std::mem::take(&mut head.headers),
         request_id: asked.id,
         body,
         facts,
