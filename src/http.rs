@@ -11,6 +11,7 @@ mod conduct;
 mod connection;
 mod dashboard;
 mod draft;
+mod ear;
 mod ending;
 mod envelope;
 mod error;

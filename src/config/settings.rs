@@ -82,7 +82,7 @@ pub(super) static SETTINGS: &[Row] = &[
         "10s",
         "how long a stream may wait for a model server before it begins, with comments",
     ),
-    row("server.headers_max", Count(8, 1000), "100", "header lines of one request"),
+    row("server.headers_max", Count(8, 1000), "80", "header lines of one request"),
     row("server.header_bytes_max", Size("1KiB", "1MiB"), "64KiB", "all header lines of one request together"),
     row("server.target_bytes_max", Size("256", "64KiB"), "8KiB", "path and query of one request"),
     row("server.body_bytes_max", Size("1KiB", "1GiB"), "32MiB", "the body of one request"),

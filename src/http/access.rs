@@ -5,7 +5,7 @@ mod line;
 mod log;
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -87,9 +87,8 @@ impl Access {
         })
     }
 
-    /// Waits for the request's body. One that is there already takes no time.
-    pub(super) async fn reading<T>(&mut self, body: impl Future<Output = T>) -> T {
-        let mut body = pin!(body);
+    /// Waits for the request's body, where it is not there yet.
+    pub(super) async fn reading<T>(&mut self, mut body: Pin<&mut impl Future<Output = T>>) -> T {
         if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(body.as_mut().poll(cx))).await {
             return read;
         }

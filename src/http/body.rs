@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Version;
 use http_body::Body;
-use http_body_util::BodyExt;
-use http_body_util::combinators::Frame;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::ear::unheard;
 use super::error::ApiError;
 
 /// What is reserved at once.
@@ -22,20 +22,22 @@ const STEP_BYTES: usize = 64 * 1024;
 const BYTES_PER_SECOND_MIN: usize = 16 * 1024;
 
 /// A body and its share of the memory that all bodies have together; the share is given back with the last byte.
-struct Held {
-    bytes: BytesMut,
+struct Held<B> {
+    bytes: B,
     share: Option<OwnedSemaphorePermit>,
 }
 
-impl AsRef<[u8]> for Held {
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Held<B> {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_ref()
     }
 }
 
-/// Reads a body of up to `bytes_max` bytes; `wait` is the longest pause between two parts of it.
+/// Reads a body of up to `bytes_max` bytes; `wait` is the longest pause between two parts of it. On HTTP/1 a body that
+/// came at once is left where it lies, since its connection keeps that buffer anyway.
 pub(super) async fn read(
     mut body: Incoming,
+    version: Version,
     bytes_max: usize,
     wait: Duration,
     memory: &Arc<Semaphore>,
@@ -44,12 +46,11 @@ pub(super) async fn read(
     if announced.is_some_and(|bytes| bytes > bytes_max) {
         return Err(ApiError::BodyTooLarge(bytes_max));
     }
-    let began = Instant::now();
-    // Room for an announced body is only addresses until its bytes come.
-    let mut held = Held { bytes: BytesMut::with_capacity(announced.unwrap_or(0)), share: None };
+    let mut began = None;
+    let mut held = Held { bytes: BytesMut::new(), share: None };
     loop {
         let earned = Duration::from_secs((held.bytes.len() / BYTES_PER_SECOND_MIN) as u64);
-        let frame = Awaited { frame: body.frame(), until: began + wait + earned, wait, alarm: Alarm::Off };
+        let frame = Awaited { body: &mut body, began: &mut began, wait, earned, alarm: Alarm::Off };
         let frame = frame.await.ok_or_else(|| bad("its body comes too slowly"))?;
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| ApiError::BodyBrokeOff)?;
@@ -57,6 +58,10 @@ pub(super) async fn read(
         let Ok(data) = frame.into_data() else { continue };
         if held.bytes.len() + data.len() > bytes_max {
             return Err(ApiError::BodyTooLarge(bytes_max));
+        }
+        if announced == Some(data.len()) && version < Version::HTTP_2 {
+            let share = Some(reserve(memory, data.len())?);
+            return Ok(Bytes::from_owner(Held { bytes: data, share }));
         }
         held.take(&data, announced, memory)?;
         if body.is_end_stream() {
@@ -70,11 +75,13 @@ pub(super) async fn read(
 ///
 /// hyper hands over what it has read already when it is asked, a moment later: only who still waits then sets a timer.
 struct Awaited<'a> {
-    frame: Frame<'a, Incoming>,
-    /// When all of the body so far has to be there,
-    until: Instant,
-    /// and how long its next part may take.
+    body: &'a mut Incoming,
+    /// Since when the body is waited for.
+    began: &'a mut Option<Instant>,
+    /// How long its next part may take,
     wait: Duration,
+    /// and how much longer all of it, for what has come.
+    earned: Duration,
     alarm: Alarm,
 }
 
@@ -88,9 +95,15 @@ impl Future for Awaited<'_> {
     type Output = Option<Option<hyper::Result<http_body::Frame<Bytes>>>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.frame).poll(cx) {
+        let (frame, woke) = unheard(|| Pin::new(&mut *self.body).poll_frame(cx));
+        if woke && !self.body.is_end_stream() {
+            // hyper has more to read.
+            cx.waker().wake_by_ref();
+        }
+        if let Poll::Ready(frame) = frame {
             return Poll::Ready(Some(frame));
         }
+        let began = *self.began.get_or_insert_with(Instant::now);
         match &mut self.alarm {
             Alarm::Off => {
                 self.alarm = Alarm::Asked;
@@ -98,7 +111,7 @@ impl Future for Awaited<'_> {
                 Poll::Pending
             }
             Alarm::Asked => {
-                let until = self.until.min(Instant::now() + self.wait);
+                let until = (began + self.wait + self.earned).min(Instant::now() + self.wait);
                 let mut alarm = Box::pin(sleep_until(until));
                 let rings = alarm.as_mut().poll(cx);
                 self.alarm = Alarm::Set(alarm);
@@ -109,13 +122,17 @@ impl Future for Awaited<'_> {
     }
 }
 
-impl Held {
+impl Held<BytesMut> {
     fn take(
         &mut self,
         data: &[u8],
         announced: Option<usize>,
         memory: &Arc<Semaphore>,
     ) -> Result<(), ApiError> {
+        if self.bytes.is_empty() {
+            // Room for an announced body is only addresses until its bytes come.
+            self.bytes.reserve(announced.unwrap_or(0));
+        }
         self.bytes.reserve(data.len());
         let used = self.bytes.len() + data.len();
         // An unannounced body's buffer doubles as it grows, and counts as it is.

@@ -6,18 +6,16 @@ use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::answer::Content;
 use super::draft::Draft;
+use super::request::Noted;
 use super::route::{Authority, Found};
 
 /// The origins whose pages may use keys that allow it: scheme, host and port, as browsers write them.
 #[derive(Debug, Clone, Default)]
 pub struct Origins(Vec<HeaderValue>);
-
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// What a page may read of an answer, beside what it always may.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
@@ -36,13 +34,8 @@ const VARY_BY_PREFLIGHT: HeaderValue =
 const ASKED_BYTES_MAX: usize = 2048;
 
 /// Whether a browser made the request. Node's own fetch sends `sec-fetch-mode`, and is none.
-pub(super) fn made(headers: &HeaderMap) -> bool {
-    [ORIGIN, SEC_FETCH_SITE, SEC_FETCH_DEST].iter().any(|name| headers.contains_key(name))
-}
-
-/// The origin that a request names, for people; empty when it names none.
-pub(super) fn named(headers: &HeaderMap) -> &[u8] {
-    headers.get(ORIGIN).map(HeaderValue::as_bytes).unwrap_or_default()
+pub(super) fn made(noted: &Noted<'_>) -> bool {
+    noted.origin().is_some() || noted.is_fetched()
 }
 
 /// What CORS has to say about one request.
@@ -141,12 +134,12 @@ mod tests {
             &[("sec-fetch-site", "same-origin")],
             &[("sec-fetch-dest", "empty"), ("sec-fetch-mode", "cors")],
         ] {
-            assert!(made(&headers(browser)), "{browser:?}");
+            assert!(made(&Noted::read(&headers(browser))), "{browser:?}");
         }
         for program in
             [&[][..], &[("sec-fetch-mode", "cors"), ("user-agent", "node"), ("accept-language", "*")]]
         {
-            assert!(!made(&headers(program)), "{program:?}");
+            assert!(!made(&Noted::read(&headers(program))), "{program:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! One connection from accept to close: which protocol it speaks, when hyper works for it, how it ends. Never: what is
 //! asked on it.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -20,11 +21,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::rustls::ServerConfig;
 
 use super::Limits;
+use super::ear::Eared;
 use super::error::ApiError;
 use super::framing::Framing;
 use super::handshake::{Beginning, PREFACE, begin};
 use super::pulse::Pulse;
-use super::service::{Peer, Service};
+use super::service::{Answer, Peer, Service};
 use super::socket::Socket;
 use super::stop::StopWatch;
 use super::supervisor::Supervisor;
@@ -32,7 +34,9 @@ use super::transport::Transport;
 
 /// How much later than Ember hyper refuses a head.
 const HEAD_ROOM: usize = 32 * 1024;
-const HEADERS_ROOM: usize = 100;
+const HEADERS_ROOM: usize = 20;
+/// The lines of a head that hyper has a place for on its stack. For more it takes memory, with every request.
+const HEADERS_AT_HAND: usize = 100;
 /// How much of what a refused client still sends is read, so that it gets to read the refusal.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(5);
@@ -102,7 +106,8 @@ async fn serve_http1(
 ) {
     let limits = service.limits();
     let pulse = Arc::new(Pulse::new(Some(Framing::new(head_bytes(&limits)))));
-    let handler = handler(&service, &pulse, peer, &stop);
+    // hyper has a place for one answer under way.
+    let handler = |request| Arc::clone(&service).answer(request, pulse.begin(), peer, stop.clone());
     let mut watch = Supervisor::new(Arc::clone(&transport), Arc::clone(&pulse), limits, &stop);
     let mut said = first;
     let course = loop {
@@ -114,15 +119,15 @@ async fn serve_http1(
             break Course::Orderly;
         }
     };
-    drop((watch, handler));
+    drop(watch);
     let refusal = pulse.unasked().map(|status| service.refuse_unread(&service.unreadable(status), peer));
     Box::pin(close(transport, &pulse, refusal, course)).await;
 }
 
 /// Has hyper work for a connection of HTTP/1 that said this, until its end, or until nothing goes on: then none.
-async fn stay_awake(
+async fn stay_awake<F: Future<Output = Result<Answer, Infallible>> + Send>(
     said: Bytes,
-    handler: &(impl Fn(Request<Incoming>) -> Answering + Sync),
+    handler: &(impl Fn(Request<Incoming>) -> F + Sync),
     watch: &mut Supervisor,
 ) -> Option<Course> {
     let socket = Socket::new(Arc::clone(watch.transport()), Arc::clone(watch.pulse()), said);
@@ -130,12 +135,20 @@ async fn stay_awake(
     builder
         // The supervisor's timers tell an idle connection from a slow head.
         .header_read_timeout(None)
-        .max_headers(watch.limits().headers_max + HEADERS_ROOM)
+        // hyper would read on while an answer is under way, only to see a hang-up. The supervisor sees to that.
+        .half_close(true)
         .max_buf_size(head_bytes(watch.limits()));
-    let mut connection = builder.serve_connection(TokioIo::new(socket), service_fn(handler));
-    let course = drive(Pin::new(&mut connection), http1::Connection::graceful_shutdown, watch).await;
+    let headers_max = watch.limits().headers_max + HEADERS_ROOM;
+    if headers_max > HEADERS_AT_HAND {
+        builder.max_headers(headers_max);
+    }
+    let mut connection = Eared::new(builder.serve_connection(TokioIo::new(socket), service_fn(handler)));
+    let end_soon = |connection: Pin<&mut Eared<_>>| {
+        http1::Connection::graceful_shutdown(Pin::new(&mut connection.get_mut().future));
+    };
+    let course = drive(Pin::new(&mut connection), end_soon, watch).await;
     // Nothing is left unread in a quiet connection; were it, nothing after it could be understood.
-    course.or_else(|| (!connection.into_parts().read_buf.is_empty()).then_some(Course::Orderly))
+    course.or_else(|| (!connection.future.into_parts().read_buf.is_empty()).then_some(Course::Orderly))
 }
 
 async fn serve_http2(
@@ -147,7 +160,10 @@ async fn serve_http2(
 ) {
     let pulse = Arc::new(Pulse::new(None));
     let socket = Socket::new(Arc::clone(&transport), Arc::clone(&pulse), first);
-    let handler = handler(&service, &pulse, peer, &stop);
+    let handler = |request| {
+        let open = pulse.begin();
+        Box::pin(Arc::clone(&service).answer(request, open, peer, stop.clone()))
+    };
     let limits = service.limits();
     let headers_max = limits.headers_max + HEADERS_ROOM;
     let list_bytes = head_bytes(&limits) + headers_max * H2_HEADER_OVERHEAD;
@@ -212,19 +228,6 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
         }
     })
     .await
-}
-
-type Answering =
-    Pin<Box<dyn Future<Output = Result<super::service::Answer, std::convert::Infallible>> + Send>>;
-
-fn handler(
-    service: &Arc<Service>,
-    pulse: &Arc<Pulse>,
-    peer: Peer,
-    stop: &StopWatch,
-) -> impl Fn(Request<Incoming>) -> Answering + Send + Sync + use<> {
-    let (service, pulse, stop) = (Arc::clone(service), Arc::clone(pulse), stop.clone());
-    move |request| Box::pin(Arc::clone(&service).answer(request, pulse.begin(), peer, stop.clone()))
 }
 
 /// Closes the connection. A client that is still sending gets to read its answer: without that the kernel would throw

@@ -98,6 +98,11 @@ impl Framing {
         !matches!(&self.state, State::Head(_) | State::Body(BodyLength::Bytes(0)))
     }
 
+    /// Whether a whole request has come, and nothing after it.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.state, State::Body(BodyLength::Bytes(0)))
+    }
+
     /// Whether bytes of a head have come that no request has taken.
     pub(super) fn is_unclaimed(&self) -> bool {
         self.judgement.is_some() || self.must_close || self.is_in_head()
@@ -131,41 +136,39 @@ impl Framing {
         let before = head.len();
         // A head that comes in one piece is looked at where it lies.
         if before == 0
-            && let Some(end) = end_of_head(bytes, 0)
+            && let Some(judged) = judge(bytes)
         {
-            self.judge(&bytes[..end]);
-            return &bytes[end..];
+            self.take(&judged);
+            return &bytes[judged.end..];
         }
         head.extend_from_slice(bytes);
-        let Some(end) = end_of_head(head, before.saturating_sub(3)) else {
+        let judged = if may_end(head, before) { judge(head) } else { None };
+        let Some(judged) = judged else {
             if head.len() > self.head_bytes_max {
                 self.must_close = true;
                 head.clear();
             }
             return &[];
         };
-        let head = std::mem::take(head);
-        self.judge(&head[..end]);
-        &bytes[end - before..]
+        self.take(&judged);
+        &bytes[judged.end - before..]
     }
 
-    fn judge(&mut self, head: &[u8]) {
-        let (length, fault) = judge(head);
-        self.judgement = Some(fault);
+    fn take(&mut self, judged: &Judged) {
+        self.judgement = Some(judged.fault);
         // What comes behind it in the same breath comes before its answer.
         self.answered = false;
-        self.must_close |= fault.is_some() || length == BodyLength::Chunked;
-        self.state = State::Body(length);
+        self.must_close |= judged.fault.is_some() || judged.length == BodyLength::Chunked;
+        self.state = State::Body(judged.length);
     }
 }
 
-/// Just after the empty line; leading empty lines belong to no head (RFC 9112, 2.2).
-fn end_of_head(head: &[u8], from: usize) -> Option<usize> {
-    let blank = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    memchr::memchr_iter(b'\n', &head[from.max(blank).min(head.len())..])
-        .map(|at| at + from.max(blank))
-        .find(|&at| matches!(head[..at], [.., b'\n'] | [.., b'\n', b'\r']))
-        .map(|at| at + 1)
+/// What was found of a head.
+struct Judged {
+    /// Just after its empty line.
+    end: usize,
+    length: BodyLength,
+    fault: Option<FramingFault>,
 }
 
 /// What a head says of its body, header by header.
@@ -176,48 +179,55 @@ struct Said<'a> {
     encoding: (&'a [u8], usize),
 }
 
-fn judge(head: &[u8]) -> (BodyLength, Option<FramingFault>) {
+/// Whether an empty line is among the last bytes, those from `from` on: only then a head can have ended with them.
+fn may_end(head: &[u8], from: usize) -> bool {
+    let is_end = |at: usize| matches!(head[..at], [.., b'\n'] | [.., b'\n', b'\r']);
+    memchr::memchr_iter(b'\n', &head[from..]).any(|at| is_end(from + at))
+}
+
+/// Judges the head that `bytes` begin with; none while its empty line has not come. Empty lines before it belong to no head
+/// (RFC 9112, 2.2).
+fn judge(bytes: &[u8]) -> Option<Judged> {
     let (mut said, mut fault, mut in_headers) = (Said::default(), None, false);
-    let mut rest = head;
-    while let Some(end) = memchr::memchr(b'\n', rest) {
-        let (line, after) = (&rest[..end], &rest[end + 1..]);
-        rest = after;
-        let Some(line) = line.strip_suffix(b"\r") else {
+    let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let mut start = 0;
+    for at in memchr::memchr_iter(b'\n', bytes) {
+        let whole = &bytes[start..at];
+        start = at + 1;
+        let line = whole.strip_suffix(b"\r");
+        if line.is_none() {
             fault = fault.or(Some(FramingFault::BareLineFeed));
-            continue;
-        };
-        if line.is_empty() {
-            continue;
         }
+        if line.unwrap_or(whole).is_empty() && at >= blank {
+            let (length, wrong) = said.body_length();
+            return Some(Judged { end: start, length, fault: fault.or(wrong) });
+        }
+        let Some(line) = line.filter(|line| !line.is_empty()) else { continue };
         if !std::mem::replace(&mut in_headers, true) {
             fault = fault.or(memchr::memchr(b'#', line).map(|_| FramingFault::Fragment));
             continue;
         }
-        let (name, value) = split_header(line);
-        if name.is_empty() || name.iter().any(|byte| byte.is_ascii_whitespace()) {
-            fault = fault.or(Some(FramingFault::Whitespace));
+        match name_of(line) {
+            Some(name) => said.take(name, line),
+            None => fault = fault.or(Some(FramingFault::Whitespace)),
         }
-        said.take(name, value);
     }
-    let (length, wrong) = said.body_length();
-    (length, fault.or(wrong))
+    None
 }
 
-fn split_header(line: &[u8]) -> (&[u8], &[u8]) {
-    match memchr::memchr(b':', line) {
-        Some(colon) => (&line[..colon], line[colon + 1..].trim_ascii()),
-        None => (b"", b""),
-    }
+/// The name of a header, right before its colon; none when it is empty, or when there is white space in it.
+fn name_of(line: &[u8]) -> Option<&[u8]> {
+    let end = line.iter().position(|byte| *byte == b':' || byte.is_ascii_whitespace())?;
+    (end > 0 && line[end] == b':').then(|| &line[..end])
 }
 
 impl<'a> Said<'a> {
-    fn take(&mut self, name: &[u8], value: &'a [u8]) {
-        const LENGTH: &[u8] = b"content-length";
-        const ENCODING: &[u8] = b"transfer-encoding";
-        if name.len() == LENGTH.len() && name.eq_ignore_ascii_case(LENGTH) {
-            self.length = (value, self.length.1 + 1);
-        } else if name.len() == ENCODING.len() && name.eq_ignore_ascii_case(ENCODING) {
-            self.encoding = (value, self.encoding.1 + 1);
+    fn take(&mut self, name: &[u8], line: &'a [u8]) {
+        let value = || line[name.len() + 1..].trim_ascii();
+        if name.eq_ignore_ascii_case(b"content-length") {
+            self.length = (value(), self.length.1 + 1);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.encoding = (value(), self.encoding.1 + 1);
         }
     }
 

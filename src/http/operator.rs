@@ -1,6 +1,7 @@
 //! The admin API on the public door: for an administrator's token, or for whoever is signed in to the dashboard.
 //! Never: what commands do, the Unix socket.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,13 +19,14 @@ use crate::types::{Actor, Origin, Ticket, TicketKind};
 use super::access::Access;
 use super::admin::{AdminDoor, Answered, failure, refusal};
 use super::answer::Content;
+use super::body;
 use super::dashboard::{Jar, is_same_origin, is_token};
 use super::draft::Draft;
 use super::error::ApiError;
 use super::pages::RESOURCE_POLICY;
+use super::request::Noted;
 use super::service::{Peer, Service};
 use super::v1::Asked;
-use super::{body, request};
 
 /// Bytes of one request's body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -76,7 +78,8 @@ async fn carry_out(
     let base_url = ground.as_ref().map(|ground| ground.base_url.clone()).ok();
     let (head, incoming) = request.into_parts();
     let address = conduct.site.client(&head.headers, peer.address);
-    let bearer = request::bearer(&head.headers)?;
+    let noted = Noted::read(&head.headers);
+    let bearer = noted.bearer()?;
     let is_bearer = bearer.is_some();
     let credential = match bearer {
         Some(text) => Ticket::parse(TicketKind::Admin, text).map_or(Credential::None, Credential::Token),
@@ -99,9 +102,11 @@ async fn carry_out(
         Err(refused) => return Ok(draft(refused)),
     };
     access.route = routed.pattern();
-    request::refuse_encoded(&head.headers)?;
-    let body = body::read(incoming, BODY_BYTES_MAX, conduct.limits.body_timeout, &service.memory);
-    let body = access.reading(body).await?;
+    noted.refuse_encoded()?;
+    let wait = conduct.limits.body_timeout;
+    let body = access
+        .reading(pin!(body::read(incoming, head.version, BODY_BYTES_MAX, wait, &service.memory)))
+        .await?;
     access.bytes_in = body.len();
     asked.open.body_done();
     let base_url = base_url.unwrap_or_else(|| service.parts.admin.base_url());

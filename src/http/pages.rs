@@ -1,5 +1,6 @@
 //! From a request to a page and back: host, cookies, form, headers. Never: what is on the pages, who may see them.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
     LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, USER_AGENT, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::task::spawn_blocking;
@@ -18,11 +20,12 @@ use super::answer::Content;
 use super::dashboard::{ASSETS, Dashboard, Fields, Jar, Page, PageAnswer, Refused, Visit, is_same_origin};
 use super::draft::Draft;
 use super::error::ApiError;
+use super::request::Noted;
 use super::route::Route;
 use super::service::{Peer, Service};
 use super::site::{Ground, Site};
 use super::v1::Asked;
-use super::{Limits, body, request};
+use super::{Limits, body};
 
 /// Bytes of a form.
 const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -66,7 +69,7 @@ pub(super) async fn answer(
     let ground = site.ground(&request, knock.peer.address, knock.peer.is_encrypted);
     let (head, incoming) = request.into_parts();
     let form = match head.method == Method::POST {
-        true => access.reading(read_form(service, &asked.conduct.limits, &head.headers, incoming)).await?,
+        true => access.reading(pin!(read_form(service, &asked.conduct.limits, &head, incoming))).await?,
         false => Bytes::new(),
     };
     access.bytes_in = form.len();
@@ -142,19 +145,19 @@ pub(super) fn asset(name: &str) -> Result<Draft, ApiError> {
 async fn read_form(
     service: &Service,
     limits: &Limits,
-    headers: &HeaderMap,
+    head: &Parts,
     body: Incoming,
 ) -> Result<Bytes, ApiError> {
     const FORM: &[u8] = b"application/x-www-form-urlencoded";
-    request::refuse_encoded(headers)?;
-    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    Noted::read(&head.headers).refuse_encoded()?;
+    let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();
     if !kind.trim_ascii().eq_ignore_ascii_case(FORM) {
         return Err(ApiError::BadRequest(
             "its body is not a form (application/x-www-form-urlencoded)".to_string(),
         ));
     }
-    body::read(body, FORM_BYTES_MAX, limits.body_timeout, &service.memory).await
+    body::read(body, head.version, FORM_BYTES_MAX, limits.body_timeout, &service.memory).await
 }
 
 fn place(site: &Site, headers: &HeaderMap, peer: Peer) -> Place {

@@ -42,6 +42,9 @@ struct State {
     unasked: Option<u16>,
     /// The connection must end with a reset: a proper close would look like the end of an answer.
     reset: bool,
+    /// The time, read once for all that a connection of HTTP/1 does between two looks of its supervisor.
+    now: Option<Instant>,
+    /// Only of HTTP/2, where requests have tasks of their own.
     supervisor: Option<Waker>,
 }
 
@@ -58,42 +61,62 @@ pub(super) struct Look {
 }
 
 impl State {
-    fn is_answering(&self) -> bool {
-        self.framing.is_some() && self.open.iter().any(|course| course.body_done)
+    /// Whether a request has come whole and its answer is under way.
+    fn is_answering(&self, awaits_bytes: bool) -> bool {
+        let Some(framing) = &self.framing else { return false };
+        let is_under_way = !self.open.is_empty() || self.blocked_since.is_some();
+        (is_under_way && framing.is_whole() && !awaits_bytes)
+            || self.open.iter().any(|course| course.body_done)
     }
 
     fn ends(&self, limits: &Limits) -> Option<Instant> {
-        let blocked = self.blocked_since.map(|since| since + limits.write_timeout);
-        let courses = self.open.iter().flat_map(|course| {
-            let turn = course.clients_turn.map(|since| since + limits.write_timeout);
-            let end = course.end_heard.map(|heard| heard + LAST_WORDS);
-            [turn, end]
-        });
-        let idle = self.open.is_empty().then(|| match self.head_since {
+        let mut ends = self.blocked_since.map(|since| since + limits.write_timeout);
+        for course in &self.open {
+            ends = earlier(ends, course.clients_turn.map(|since| since + limits.write_timeout));
+            ends = earlier(ends, course.end_heard.map(|heard| heard + LAST_WORDS));
+        }
+        if !self.open.is_empty() {
+            return ends;
+        }
+        let idle = match self.head_since {
             Some(since) => since + limits.header_timeout,
             None if self.requests == 0 => self.idle_since + limits.header_timeout,
             None => self.idle_since + limits.idle_timeout,
-        });
-        courses.chain([blocked, idle]).flatten().min()
+        };
+        earlier(ends, Some(idle))
     }
 
     fn course(&mut self, id: u64) -> Option<&mut Course> {
         self.open.iter_mut().find(|course| course.id == id)
     }
 
+    fn now(&mut self) -> Instant {
+        match self.framing {
+            Some(_) => *self.now.get_or_insert_with(Instant::now),
+            None => Instant::now(),
+        }
+    }
+
     fn listen(&mut self, cx: &mut Context<'_>) {
-        if !self.supervisor.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+        self.now = None;
+        if self.framing.is_none()
+            && !self.supervisor.as_ref().is_some_and(|known| known.will_wake(cx.waker()))
+        {
             self.supervisor = Some(cx.waker().clone());
         }
         for course in &mut self.open {
-            if std::mem::take(&mut course.turn_begins) {
-                course.clients_turn = Some(Instant::now());
-            }
             if course.end.as_mut().is_some_and(|end| end.is_heard(cx)) {
                 course.end = None;
                 course.end_heard = Some(Instant::now());
             }
         }
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -104,8 +127,6 @@ struct Course {
     body_done: bool,
     /// Since when it is the client's turn to take what was handed over.
     clients_turn: Option<Instant>,
-    /// It is the client's turn, and the supervisor has not looked since.
-    turn_begins: bool,
     end: Option<EndSignal>,
     end_heard: Option<Instant>,
 }
@@ -122,6 +143,7 @@ impl Pulse {
             answered_at: None,
             unasked: None,
             reset: false,
+            now: None,
             supervisor: None,
         };
         let (flushes, flushed) = (AtomicU64::new(0), Notify::new());
@@ -135,14 +157,7 @@ impl Pulse {
         state.requests += 1;
         state.head_since = None;
         let id = state.requests;
-        let course = Course {
-            id,
-            body_done: false,
-            clients_turn: None,
-            turn_begins: false,
-            end: None,
-            end_heard: None,
-        };
+        let course = Course { id, body_done: false, clients_turn: None, end: None, end_heard: None };
         state.open.push(course);
         drop(state);
         OpenRequest { pulse: Arc::clone(self), id, fault }
@@ -153,7 +168,8 @@ impl Pulse {
         let mut state = self.state();
         state.listen(cx);
         let quiet_since = self.is_between_requests(&state).then_some(state.idle_since);
-        Look { is_answering: state.is_answering(), ends: state.ends(limits), quiet_since }
+        let is_answering = state.is_answering(self.awaits_bytes.load(Ordering::Relaxed));
+        Look { is_answering, ends: state.ends(limits), quiet_since }
     }
 
     /// Whether requests come side by side, as on HTTP/2.
@@ -241,7 +257,7 @@ impl Pulse {
         if let Some(framing) = &mut state.framing {
             framing.read(bytes);
             if framing.is_in_head() && state.head_since.is_none() {
-                state.head_since = Some(Instant::now());
+                state.head_since = Some(state.now());
             }
         }
     }
@@ -250,7 +266,7 @@ impl Pulse {
     pub(super) fn has_written(&self, blocked: bool) {
         let mut state = self.state();
         if blocked != state.blocked_since.is_some() {
-            state.blocked_since = blocked.then(Instant::now);
+            state.blocked_since = blocked.then(|| state.now());
         }
     }
 
@@ -284,33 +300,33 @@ impl OpenRequest {
 
     /// The request's body has come whole: what comes before the answer is over can only be a hang-up.
     pub(super) fn body_done(&self) {
-        self.course(|course| course.body_done = true);
+        if let Some(course) = self.pulse.state().course(self.id) {
+            course.body_done = true;
+        }
     }
 
     /// Whether it is the client's turn: to take what was handed over.
-    pub(super) fn clients_turn(&self, is_so: bool) {
+    pub(super) fn clients_turn(&self, turn: bool) {
         let mut state = self.pulse.state();
-        // Where frames need no watching the supervisor may not look again after this. Else it does at the end of this
-        // poll, and most turns are over by then: they need no time.
-        let begins_now = is_so && state.framing.is_none();
+        let since = turn.then(|| state.now());
         if let Some(course) = state.course(self.id) {
-            course.clients_turn = begins_now.then(Instant::now);
-            course.turn_begins = is_so && !begins_now;
+            course.clients_turn = since;
         }
     }
 
     /// From now on a cut of the key, or Ember's own end, ends the answer, whether or not the client takes it.
     pub(super) fn ends_with(&self, cut: CutSignal, stop: StopWatch) {
-        let (streams, supervisor) = {
-            let state = self.pulse.state();
-            (state.framing.is_none(), state.supervisor.clone())
-        };
-        if !streams {
+        let mut state = self.pulse.state();
+        let end = match state.framing {
             // The supervisor lives in the task that relays the answer, and is woken with it.
-            self.course(|course| course.end = Some(EndSignal::seen(cut, stop)));
-            return;
+            Some(_) => EndSignal::seen(cut, stop),
+            None => EndSignal::heard(cut, stop),
+        };
+        if let Some(course) = state.course(self.id) {
+            course.end = Some(end);
         }
-        self.course(|course| course.end = Some(EndSignal::heard(cut, stop)));
+        let supervisor = state.supervisor.clone();
+        drop(state);
         if let Some(supervisor) = supervisor {
             supervisor.wake();
         }
@@ -320,19 +336,13 @@ impl OpenRequest {
     pub(super) fn must_reset(&self) {
         self.pulse.state().reset = true;
     }
-
-    fn course(&self, change: impl FnOnce(&mut Course)) {
-        if let Some(course) = self.pulse.state().course(self.id) {
-            change(course);
-        }
-    }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
         let mut state = self.pulse.state();
         state.open.retain(|course| course.id != self.id);
-        state.idle_since = Instant::now();
+        state.idle_since = state.now();
         state.answered_at = Some(self.pulse.flush_mark());
         if let Some(framing) = &mut state.framing {
             framing.answered();

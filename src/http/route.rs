@@ -121,6 +121,10 @@ pub(super) fn find<'a>(method: &Method, path: &'a str) -> Found<'a> {
         return Found::Odd;
     }
     let wanted = if method == Method::HEAD { &Method::GET } else { method };
+    // Most paths that are asked for stand in the table as they are.
+    if let Some(route) = ROUTES.iter().find(|route| route.pattern == path && route.method == *wanted) {
+        return Found::Route(route, "");
+    }
     let mut there: Option<&'static Route> = None;
     let (mut reads, mut writes, mut is_admin) = (false, false, false);
     for route in ROUTES.iter().chain(&PAGES) {
@@ -160,13 +164,37 @@ fn rest<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
 
 /// A `%` is allowed only where names of models, keys and accounts may need it.
 fn is_odd(path: &str) -> bool {
-    let escapes = path.starts_with("/v1/models/") || path.starts_with("/admin/v1/");
     let Some(segments) = path.strip_prefix('/') else { return true };
-    let plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:@+,=".contains(&byte) || (escapes && byte == b'%');
-    !path.bytes().all(plain)
-        || (path != "/" && segments.split('/').any(|part| matches!(part, "" | "." | "..")))
+    let escapes = || path.starts_with("/v1/models/") || path.starts_with("/admin/v1/");
+    let mut segment = 0;
+    for (at, byte) in segments.bytes().enumerate() {
+        if byte == b'/' {
+            if is_odd_segment(&segments[segment..at]) {
+                return true;
+            }
+            segment = at + 1;
+        } else if !(PLAIN[usize::from(byte)] || (byte == b'%' && escapes())) {
+            return true;
+        }
+    }
+    path != "/" && is_odd_segment(&segments[segment..])
 }
+
+fn is_odd_segment(segment: &str) -> bool {
+    matches!(segment, "" | "." | "..")
+}
+
+/// The bytes that stand for themselves in a segment.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        plain[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'@' | b'+' | b',' | b'=');
+        byte += 1;
+    }
+    plain
+};
 
 /// The name of a model behind `/v1/models/`, with its escapes undone once (RFC 3986, 2.1); none when they are broken.
 pub(super) fn unescaped(rest: &str) -> Option<String> {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::request::Parts as Head;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -31,6 +31,7 @@ use super::error::ApiError;
 use super::health::{self, Readiness};
 use super::pages::{self, Knock};
 use super::pulse::OpenRequest;
+use super::request::Noted;
 use super::route::{self, Authority, Found, Route, Target};
 use super::stop::StopWatch;
 use super::surrender::{self, Revoker};
@@ -113,7 +114,7 @@ impl Service {
         Arc::clone(&self.conduct().limits)
     }
 
-    /// Answers a request, whatever it is. Its future is copied once when it is boxed: what is large and rare in it is
+    /// Answers a request, whatever it is. Its future is copied when the request begins: what is large and rare in it is
     /// boxed where it begins.
     pub(super) async fn answer(
         self: Arc<Self>,
@@ -122,18 +123,19 @@ impl Service {
         peer: Peer,
         stop: StopWatch,
     ) -> Result<Answer, Infallible> {
-        let id = request::request_id(request.headers(), self.parts.clock.now(), &*self.parts.ids);
+        let (mut head, incoming) = request.into_parts();
+        let id = request::request_id(&head.headers, self.parts.clock.now(), &*self.parts.ids);
         let conduct = self.conduct();
-        let client = conduct.site.client(request.headers(), peer.address);
-        let mut access = Access::begin(id.clone(), request.method().clone(), client, &self.parts);
-        let cors = conduct.origins.cors(request.uri().path(), request.headers());
-        let asked = v1::Asked { id: id.clone(), open: &open, stop, cors: cors.clone(), conduct };
-        if request.body().is_end_stream() {
+        let client = conduct.site.client(&head.headers, peer.address);
+        let mut access = Access::begin(id.clone(), head.method.clone(), client, &self.parts);
+        let cors = conduct.origins.cors(head.uri.path(), &head.headers);
+        let asked = v1::Asked { id: id.clone(), open: &open, stop, cors: &cors, conduct };
+        if incoming.is_end_stream() {
             open.body_done();
         }
-        let version = request.version();
+        let version = head.version;
         let drafted = {
-            let drafting = pin!(self.draft(request, asked, &mut access, peer));
+            let drafting = pin!(self.draft(&mut head, incoming, asked, &mut access, peer));
             contained(drafting).await
         };
         let draft = drafted.unwrap_or_else(|error| refusal(&error, &mut access));
@@ -175,35 +177,36 @@ impl Service {
 
     async fn draft(
         &self,
-        request: Request<Incoming>,
+        head: &mut Head,
+        incoming: Incoming,
         asked: v1::Asked<'_>,
         access: &mut Access,
         peer: Peer,
     ) -> Result<Draft, ApiError> {
-        let uri = request.uri().clone();
-        let found = route::find(request.method(), uri.path());
+        let (noted, limits) = (Noted::read(&head.headers), &asked.conduct.limits);
+        let found = route::find(&head.method, head.uri.path());
         if let Found::Route(route, _) | Found::WrongMethod(route, _) = &found {
             access.route = route.pattern;
             if route.authority != Authority::Bearer {
-                request::check(&request, asked.open, &asked.conduct.limits)?;
-                return Box::pin(self.keyless(request, &found, asked, access, peer)).await;
+                noted.check(head, asked.open, limits)?;
+                return Box::pin(self.keyless(taken(head), incoming, asked, access, peer)).await;
             }
         }
-        if let Some(preflight) = asked.cors.preflight(request.method(), request.headers(), &found) {
-            request::check(&request, asked.open, &asked.conduct.limits)?;
+        if let Some(preflight) = asked.cors.preflight(&head.method, &head.headers, &found) {
+            noted.check(head, asked.open, limits)?;
             return Ok(preflight);
         }
-        let caller = v1::identify(self, request.headers(), access).await?;
+        let caller = pin!(v1::identify(self, noted.bearer()?, access)).await?;
         // Whoever holds a key may take it away from wherever he is.
         let is_surrender = matches!(found, Found::Route(Route { target: Target::KeyRevoke, .. }, _));
         if !is_surrender {
             v1::refuse_address(&caller, access)?;
         }
-        request::check(&request, asked.open, &asked.conduct.limits)?;
+        noted.check(head, asked.open, limits)?;
         if !is_surrender {
-            self.refuse_browser(&caller, request.headers(), &asked.cors)?;
+            self.refuse_browser(&caller, &noted, asked.cors)?;
         }
-        self.notice(&caller, request.headers(), access);
+        self.parts.gate.notice(&caller, access.peer, noted.user_agent());
         match found {
             Found::Odd => {
                 Err(ApiError::BadRequest("its path has empty, dotted or escaped parts".to_string()))
@@ -214,8 +217,15 @@ impl Service {
                 Target::Models => v1::models(self, &caller),
                 Target::Model => v1::model(self, &caller, rest, access),
                 Target::Key => Box::pin(v1::key::show(self, &caller, access)).await,
-                Target::Relay(endpoint) => v1::relay(self, caller, endpoint, request, asked, access).await,
-                Target::KeyRevoke => Box::pin(surrender::revoke(self, caller, request, asked, access)).await,
+                Target::Relay(endpoint) => {
+                    v1::may_relay(&caller, endpoint, &noted)?;
+                    // Pinned where it is made: what is awaited as it is is moved first.
+                    pin!(v1::relay(self, caller, endpoint, head, incoming, asked, access)).await
+                }
+                Target::KeyRevoke => {
+                    let request = Request::from_parts(taken(head), incoming);
+                    Box::pin(surrender::revoke(self, caller, request, asked, access)).await
+                }
                 Target::Health
                 | Target::Ready
                 | Target::Admin
@@ -227,35 +237,32 @@ impl Service {
     }
 
     /// A key in a page can be read by everyone who opens it.
-    fn refuse_browser(&self, caller: &Caller, headers: &HeaderMap, cors: &Cors) -> Result<(), ApiError> {
-        if !browser::made(headers) || (caller.allows_browser() && cors.is_allowed()) {
+    fn refuse_browser(&self, caller: &Caller, noted: &Noted<'_>, cors: &Cors) -> Result<(), ApiError> {
+        if !browser::made(noted) || (caller.allows_browser() && cors.is_allowed()) {
             return Ok(());
         }
-        self.parts.gate.notice_browser(caller, browser::named(headers));
+        self.parts.gate.notice_browser(caller, noted.origin().unwrap_or_default());
         Err(ApiError::BrowserNotAllowed)
-    }
-
-    fn notice(&self, caller: &Caller, headers: &HeaderMap, access: &Access) {
-        let agent = headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
-        self.parts.gate.notice(caller, access.peer, agent);
     }
 
     /// What takes no key: it tells nothing about anyone, or asks for something else than a key.
     async fn keyless(
         &self,
-        request: Request<Incoming>,
-        found: &Found<'_>,
+        head: Head,
+        incoming: Incoming,
         asked: v1::Asked<'_>,
         access: &mut Access,
         peer: Peer,
     ) -> Result<Draft, ApiError> {
-        let (route, subject) = match found {
-            Found::Route(route, subject) => (*route, *subject),
+        let uri = head.uri.clone();
+        let (route, subject) = match route::find(&head.method, uri.path()) {
+            Found::Route(route, subject) => (route, subject),
             // Whoever asks is found out first.
-            Found::WrongMethod(route, _) if route.target == Target::Admin => (*route, ""),
+            Found::WrongMethod(route, _) if route.target == Target::Admin => (route, ""),
             Found::WrongMethod(_, allowed) => return Err(ApiError::MethodNotAllowed(allowed)),
             Found::Nothing | Found::Odd => return Err(ApiError::NotFound),
         };
+        let request = Request::from_parts(head, incoming);
         match route.target {
             Target::Health => Ok(json(health::alive())),
             Target::Ready => {
@@ -273,6 +280,11 @@ impl Service {
             }
         }
     }
+}
+
+/// The head itself, to go on as part of a request.
+fn taken(head: &mut Head) -> Head {
+    std::mem::replace(head, Request::new(()).into_parts().0)
 }
 
 fn json((status, json): (StatusCode, Bytes)) -> Draft {

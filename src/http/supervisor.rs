@@ -2,6 +2,7 @@
 //! while nothing goes on. Never: what is asked on it, how it is closed.
 
 use std::future::{Future, poll_fn};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -148,8 +149,8 @@ impl Supervisor {
     /// While an answer is under way hyper may have stopped reading; a hang-up must be seen all the same. Bytes that
     /// come now are requests sent too early: they are thrown away, and the connection ends with this answer.
     fn has_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let mut scratch = [0; 512];
-        let mut buf = ReadBuf::new(&mut scratch);
+        let mut scratch = [const { MaybeUninit::uninit() }; 512];
+        let mut buf = ReadBuf::uninit(&mut scratch);
         match ready!(self.transport.poll_read(cx, &mut buf)) {
             Ok(()) if !buf.filled().is_empty() => {
                 self.pulse.has_read(buf.filled());

@@ -1,6 +1,7 @@
 //! `POST /v1/key/revoke`: whoever holds a key can revoke it. And what is told to those who use a secret that was rotated.
 //! Never: what revoking takes.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
@@ -13,11 +14,12 @@ use crate::registry::{Held, RegistryError};
 use crate::types::{Key, Timestamp};
 
 use super::access::Access;
+use super::body;
 use super::draft::Draft;
 use super::error::ApiError;
+use super::request::Noted;
 use super::service::Service;
 use super::v1::Asked;
-use super::{body, request};
 
 /// Takes a secret away from everyone who holds it. May block on the disk.
 pub type Revoker = Arc<dyn Fn(&Held) -> Result<(), RegistryError> + Send + Sync>;
@@ -49,10 +51,13 @@ pub(super) async fn revoke(
     access: &mut Access,
 ) -> Result<Draft, ApiError> {
     let (head, incoming) = request.into_parts();
-    let secret = secret(&head.headers)?;
-    request::refuse_encoded(&head.headers)?;
+    let noted = Noted::read(&head.headers);
+    let secret = secret(&noted)?;
+    noted.refuse_encoded()?;
     let wait = asked.conduct.limits.body_timeout;
-    let body = access.reading(body::read(incoming, BODY_BYTES_MAX, wait, &service.memory)).await?;
+    let body = access
+        .reading(pin!(body::read(incoming, head.version, BODY_BYTES_MAX, wait, &service.memory)))
+        .await?;
     access.bytes_in = body.len();
     asked.open.body_done();
     let (key, is_old) = (caller.key(), caller.replaced_at().is_some());
@@ -71,8 +76,8 @@ pub(super) fn warn(old_until: Option<Timestamp>, headers: &mut HeaderMap) {
     headers.extend(text.and_then(|text| Some((WARNING, HeaderValue::from_str(&text).ok()?))));
 }
 
-fn secret(headers: &HeaderMap) -> Result<Key, ApiError> {
-    request::bearer(headers)?.and_then(|text| Key::parse(text).ok()).ok_or(ApiError::InvalidKey)
+fn secret(noted: &Noted<'_>) -> Result<Key, ApiError> {
+    noted.bearer()?.and_then(|text| Key::parse(text).ok()).ok_or(ApiError::InvalidKey)
 }
 
 /// What serde says of a fault may quote the text, and the text may hold a key.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::time::timeout;
@@ -25,9 +26,10 @@ use super::conduct::Conduct;
 use super::draft::Draft;
 use super::error::ApiError;
 use super::pulse::OpenRequest;
+use super::request::Noted;
 use super::service::Service;
 use super::stop::StopWatch;
-use super::{body, request, route};
+use super::{body, route};
 
 /// The longest name of a model that is shown.
 const NAME_CHARS_MAX: usize = 256;
@@ -40,7 +42,7 @@ pub(super) struct Asked<'a> {
     pub(super) id: HeaderValue,
     pub(super) open: &'a OpenRequest,
     pub(super) stop: StopWatch,
-    pub(super) cors: Cors,
+    pub(super) cors: &'a Cors,
     /// What held when it began.
     pub(super) conduct: Arc<Conduct>,
 }
@@ -48,11 +50,11 @@ pub(super) struct Asked<'a> {
 /// Whose key the request brings.
 pub(super) async fn identify(
     service: &Service,
-    headers: &HeaderMap,
+    bearer: Option<&[u8]>,
     access: &mut Access,
 ) -> Result<Caller, ApiError> {
     let now = service.parts.clock.now();
-    let caller = service.parts.gate.identify(request::bearer(headers)?, now).await;
+    let caller = pin!(service.parts.gate.identify(bearer, now)).await;
     let caller = caller.map_err(|refusal| ApiError::of_refusal(&refusal, ""))?;
     access.key = Some(caller.key());
     access.account = Some(caller.account());
@@ -99,22 +101,27 @@ pub(super) fn model(
     Ok(json(&entry))
 }
 
+/// Whether a request may be read to be relayed.
+pub(super) fn may_relay(caller: &Caller, endpoint: Endpoint, noted: &Noted<'_>) -> Result<(), ApiError> {
+    permitted(caller, endpoint.route())?;
+    noted.refuse_encoded()?;
+    noted.refuse_charset()
+}
+
 /// `POST /v1/...`: to a model server and back.
 pub(super) async fn relay(
     service: &Service,
     caller: Caller,
     endpoint: Endpoint,
-    request: Request<Incoming>,
+    head: &mut Parts,
+    incoming: Incoming,
     asked: Asked<'_>,
     access: &mut Access,
 ) -> Result<Draft, ApiError> {
-    permitted(&caller, endpoint.route())?;
-    let (head, incoming) = request.into_parts();
-    request::refuse_encoded(&head.headers)?;
-    request::refuse_charset(&head.headers)?;
     let limits = &asked.conduct.limits;
-    let body = body::read(incoming, limits.body_bytes_max, limits.body_timeout, &service.memory);
-    let body = access.reading(body).await?;
+    let (bytes_max, wait) = (limits.body_bytes_max, limits.body_timeout);
+    let body =
+        access.reading(pin!(body::read(incoming, head.version, bytes_max, wait, &service.memory))).await?;
     access.bytes_in = body.len();
     asked.open.body_done();
     let facts = RequestFacts::read(&body).map_err(|fault| body_error(&fault))?;
@@ -138,7 +145,7 @@ pub(super) async fn relay(
     access.report = Some(report.clone());
     let request = RelayRequest {
         endpoint,
-        headers: head.headers,
+        headers: std::mem::take(&mut head.headers),
         request_id: asked.id,
         body,
         facts,
@@ -146,7 +153,7 @@ pub(super) async fn relay(
         keepalive_after: limits.keepalive_after,
         report,
     };
-    let outcome = service.parts.upstreams.relay(pass, request).await;
+    let outcome = pin!(service.parts.upstreams.relay(pass, request)).await;
     let reply = outcome.map_err(|fault| ApiError::of_fault(fault, &asked_for))?;
     Ok(Draft::relayed(reply, allowances))
 }

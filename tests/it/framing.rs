@@ -481,7 +481,7 @@ fn oversized_heads() -> Vec<(String, u16)> {
     };
     let get = |target: &str, more: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\nKEY\r\n{more}\r\n");
     vec![
-        (get("/v1/models", &headers(99, 1)), 431),
+        (get("/v1/models", &headers(79, 1)), 431),
         (get("/v1/models", &headers(400, 1)), 431),
         (get("/v1/models", &headers(20_000, 1)), 431),
         (get("/v1/models", &headers(1, 65 * 1024)), 431),
@@ -514,13 +514,39 @@ fn a_head_that_is_too_large_is_told_so_while_it_is_still_being_sent() {
 fn heads_within_the_bounds_are_taken() {
     let (_home, ember, key) = served();
     let key = format!("Host: a\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n");
-    let many: String = (0..97).map(|n| format!("X-{n}: v\r\n")).collect();
+    let many: String = (0..77).map(|n| format!("X-{n}: v\r\n")).collect();
     let large = format!("X: {}\r\n", "v".repeat(60 * 1024));
     for more in [many, large] {
         assert_eq!(ember.send(format!("GET /v1/models HTTP/1.1\r\n{key}{more}\r\n").as_bytes()).status, 200);
     }
     let query = "x".repeat(8192 - "/v1/models?".len());
     assert_eq!(ember.send(format!("GET /v1/models?{query} HTTP/1.1\r\n{key}\r\n").as_bytes()).status, 200);
+}
+
+#[test]
+fn law_1_the_key_is_asked_for_before_headers_are_counted() {
+    for (server, most) in [("", 80), ("headers_max = 200", 200)] {
+        let (_home, ember, key) = served_with(server);
+        let ask = |lines: usize, credential: &str| {
+            let mut wire = Wire::open(&ember);
+            let given = 1 + credential.lines().count();
+            let more: String = (given..lines).map(|n| format!("X-{n}: v\r\n")).collect();
+            wire.send(filled(&format!("GET /v1/models HTTP/1.1\r\nHost: a\r\n{credential}{more}\r\n"), &key));
+            let answer = wire.answer();
+            assert!(answer.header("x-request-id").is_some(), "{lines} lines");
+            (answer.status, if answer.status == 200 { String::new() } else { answer.code() })
+        };
+        let too_large = (431, "request_too_large".to_string());
+        let unknown = (401, "invalid_api_key".to_string());
+        assert_eq!(ask(most, "KEY\r\n").0, 200);
+        assert_eq!(ask(most + 1, "KEY\r\n"), too_large);
+        for lines in [most, most + 1, most + 20] {
+            assert_eq!(ask(lines, ""), unknown, "{lines} of {most} lines");
+        }
+        // Where the parser ends.
+        assert_eq!(ask(most + 21, ""), too_large);
+        assert_eq!(ask(most + 21, "KEY\r\n"), too_large);
+    }
 }
 
 #[test]
