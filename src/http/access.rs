@@ -4,10 +4,8 @@
 mod line;
 mod log;
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
@@ -87,12 +85,12 @@ impl Access {
         })
     }
 
-    /// Waits for the request's body. One that is there already takes no time.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Waits for the request's body.
     pub(super) async fn reading<T>(&mut self, body: impl Future<Output = T>) -> T {
-        let mut body = pin!(body);
-        if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(body.as_mut().poll(cx))).await {
-            return read;
-        }
         let began = Instant::now();
         let read = body.await;
         self.body_took += began.elapsed();
@@ -111,7 +109,7 @@ impl Access {
                 (None, None) => (Some(queued.unwrap_or_default()), false),
             }),
         };
-        let own = self.began.elapsed().saturating_sub(self.body_took);
+        let own = self.elapsed().saturating_sub(self.body_took);
         let own = waited.map(|waited| own.saturating_sub(waited));
         self.overhead = own.filter(|_| is_relayed);
         own
@@ -126,7 +124,7 @@ impl Access {
     /// The line, and the same in the metrics.
     fn ended(&self, report: Option<&Report>, queued: Option<Duration>) {
         let ending = report.map_or(self.ending, |report| report.ending);
-        let took = self.began.elapsed();
+        let took = self.elapsed();
         let upstream = report.and_then(|report| report.upstream.as_deref());
         let tokens = report.and_then(|report| report.tokens);
         let status = self.status.map(|status| status.as_u16());

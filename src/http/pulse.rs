@@ -77,18 +77,11 @@ impl State {
         courses.chain([blocked, idle]).flatten().min()
     }
 
-    fn course(&mut self, id: u64) -> Option<&mut Course> {
-        self.open.iter_mut().find(|course| course.id == id)
-    }
-
     fn listen(&mut self, cx: &mut Context<'_>) {
         if !self.supervisor.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             self.supervisor = Some(cx.waker().clone());
         }
         for course in &mut self.open {
-            if std::mem::take(&mut course.turn_begins) {
-                course.clients_turn = Some(Instant::now());
-            }
             if course.end.as_mut().is_some_and(|end| end.is_heard(cx)) {
                 course.end = None;
                 course.end_heard = Some(Instant::now());
@@ -104,8 +97,6 @@ struct Course {
     body_done: bool,
     /// Since when it is the client's turn to take what was handed over.
     clients_turn: Option<Instant>,
-    /// It is the client's turn, and the supervisor has not looked since.
-    turn_begins: bool,
     end: Option<EndSignal>,
     end_heard: Option<Instant>,
 }
@@ -135,14 +126,7 @@ impl Pulse {
         state.requests += 1;
         state.head_since = None;
         let id = state.requests;
-        let course = Course {
-            id,
-            body_done: false,
-            clients_turn: None,
-            turn_begins: false,
-            end: None,
-            end_heard: None,
-        };
+        let course = Course { id, body_done: false, clients_turn: None, end: None, end_heard: None };
         state.open.push(course);
         drop(state);
         OpenRequest { pulse: Arc::clone(self), id, fault }
@@ -288,15 +272,8 @@ impl OpenRequest {
     }
 
     /// Whether it is the client's turn: to take what was handed over.
-    pub(super) fn clients_turn(&self, is_so: bool) {
-        let mut state = self.pulse.state();
-        // Where frames need no watching the supervisor may not look again after this. Else it does at the end of this
-        // poll, and most turns are over by then: they need no time.
-        let begins_now = is_so && state.framing.is_none();
-        if let Some(course) = state.course(self.id) {
-            course.clients_turn = begins_now.then(Instant::now);
-            course.turn_begins = is_so && !begins_now;
-        }
+    pub(super) fn clients_turn(&self, turn: bool) {
+        self.course(|course| course.clients_turn = turn.then(Instant::now));
     }
 
     /// From now on a cut of the key, or Ember's own end, ends the answer, whether or not the client takes it.
@@ -322,7 +299,7 @@ impl OpenRequest {
     }
 
     fn course(&self, change: impl FnOnce(&mut Course)) {
-        if let Some(course) = self.pulse.state().course(self.id) {
+        if let Some(course) = self.pulse.state().open.iter_mut().find(|course| course.id == self.id) {
             change(course);
         }
     }
