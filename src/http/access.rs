@@ -87,6 +87,10 @@ impl Access {
         })
     }
 
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     /// Waits for the request's body, where it is not there yet.
     pub(super) async fn reading<T>(&mut self, mut body: Pin<&mut impl Future<Output = T>>) -> T {
         if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(body.as_mut().poll(cx))).await {
@@ -110,7 +114,7 @@ impl Access {
                 (None, None) => (Some(queued.unwrap_or_default()), false),
             }),
         };
-        let own = self.began.elapsed().saturating_sub(self.body_took);
+        let own = self.elapsed().saturating_sub(self.body_took);
         let own = waited.map(|waited| own.saturating_sub(waited));
         self.overhead = own.filter(|_| is_relayed);
         own
@@ -125,7 +129,7 @@ impl Access {
     /// The line, and the same in the metrics.
     fn ended(&self, report: Option<&Report>, queued: Option<Duration>) {
         let ending = report.map_or(self.ending, |report| report.ending);
-        let took = self.began.elapsed();
+        let took = self.elapsed();
         let upstream = report.and_then(|report| report.upstream.as_deref());
         let tokens = report.and_then(|report| report.tokens);
         let status = self.status.map(|status| status.as_u16());

@@ -26,7 +26,7 @@ pub(super) fn request_id(headers: &HeaderMap, now: Timestamp, random: &dyn Rando
     headers.get(&REQUEST_ID).filter(usable).cloned().unwrap_or_else(|| {
         let made = RequestId::generate(now, random).ok().map(|id| id.text());
         // Without random bytes requests still get answers; they only can't be told apart.
-        made.and_then(|id| HeaderValue::from_bytes(&id).ok())
+        made.and_then(|id| HeaderValue::from_maybe_shared(bytes::Bytes::from_owner(id)).ok())
             .unwrap_or(HeaderValue::from_static("req_unknown"))
     })
 }
