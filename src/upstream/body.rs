@@ -119,7 +119,7 @@ impl RequestFacts {
     /// # Errors
     /// The first [`BodyFault`] found.
     pub fn read(body: &[u8]) -> Result<Self, BodyFault> {
-        let text = std::str::from_utf8(body).map_err(|_| BodyFault::InvalidUtf8)?;
+        let text = simdutf8::basic::from_utf8(body).map_err(|_| BodyFault::InvalidUtf8)?;
         let members = Members::read(text)?;
         let value = |member: Member| members.values[member as usize];
 
