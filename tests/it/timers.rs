@@ -146,26 +146,6 @@ fn a_client_that_takes_nothing_of_its_answer_is_gone() {
 }
 
 #[test]
-fn a_client_that_ends_its_side_while_it_takes_nothing_is_gone_at_once() {
-    let home = crate::model::home("[models]\necho = true\n");
-    let key = home.key("good");
-    let ember = home.serve();
-    crate::ember::eventually("a ready server", || ember.get("/readyz", None).status == 200);
-    let connections = || {
-        let answer = crate::door::ask(&home.data(), "GET", "/metrics", "", "").unwrap();
-        crate::exposition::Scrape::parse(&answer.text()).sum("ember_connections", &[])
-    };
-    // More than the kernel holds for a connection.
-    let body = chat(&"word ".repeat(4_000_000), "");
-    let mut wire = Wire::open(&ember);
-    wire.send(request("POST", "/v1/chat/completions", Some(&key), &body));
-    wire.read_until("\r\n\r\n");
-    crate::ember::eventually("one connection", || connections() == 1.0);
-    wire.half_close();
-    crate::ember::eventually("no connection", || connections() == 0.0);
-}
-
-#[test]
 fn an_http_2_connection_without_a_request_is_ended_too() {
     let (_home, ember, key) = served("");
     crate::http2::run(async {
