@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::breaker::{Breaker, Circuit, Failure};
 use super::failures::Failures;
-use super::glance::{Glanced, Inside};
+use super::glance::Glanced;
 use super::headers::{begin, line};
 use super::parts::{authorization, health_uri, host, unescaped, uris};
 use super::pool::Pool;
@@ -275,7 +275,7 @@ impl Server {
 
     /// Whether requests should go there.
     pub(super) fn standing(&self, now: Instant) -> Standing {
-        let condition = self.lock();
+        let condition = self.condition.lock();
         match condition.state() {
             UpstreamState::Draining => Standing::Drained,
             UpstreamState::Down => Standing::Down,
@@ -291,7 +291,7 @@ impl Server {
 
     /// A request goes there; says whether it may, for all that is known of its failures.
     pub(super) fn begins(&self) -> bool {
-        let mut condition = self.lock();
+        let mut condition = self.condition.lock();
         !condition.breaker.is_tripped() || condition.breaker.begins(Instant::now())
     }
 
@@ -308,7 +308,7 @@ impl Server {
 
     /// How it is.
     pub(super) fn condition(&self) -> Condition {
-        *self.lock()
+        *self.condition.lock()
     }
 
     /// A request to it came to nothing.
@@ -357,7 +357,7 @@ impl Server {
 
     /// It refused Ember's key; says whether that is news.
     pub(super) fn refused_key(&self) -> bool {
-        !std::mem::replace(&mut self.lock().refused_key, true)
+        !std::mem::replace(&mut self.condition.lock().refused_key, true)
     }
 
     /// A request to it was answered.
@@ -412,7 +412,7 @@ impl Server {
 
     /// Whether an operator wants no new requests there.
     pub(super) fn is_draining(&self) -> bool {
-        self.lock().drained
+        self.condition.lock().drained
     }
 
     /// Whether it takes no new requests: it is drained, or it is gone.
@@ -421,7 +421,7 @@ impl Server {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Condition) -> T) -> T {
-        let mut condition = self.lock();
+        let mut condition = self.condition.lock();
         let before = condition.state();
         let outcome = change(&mut condition);
         let is_other = condition.state() != before;
@@ -439,10 +439,6 @@ impl Server {
     fn dice(&self) -> u32 {
         let mut bytes = [0; 4];
         self.random.fill(&mut bytes).map_or(u32::MAX / 2, |()| u32::from_ne_bytes(bytes))
-    }
-
-    fn lock(&self) -> Inside<'_, Condition> {
-        self.condition.lock()
     }
 }
 
