@@ -112,7 +112,7 @@ impl Meter {
         *self.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
     }
 
-    /// A request begins. It is counted when it ends; until then its progress is written down, so that it is counted
+    /// A request begins; `now` is when it came, before it had to wait for anything. It is counted when it ends; until then its progress is written down, so that it is counted
     /// even if this process is killed.
     #[must_use]
     pub fn open(self: &Arc<Self>, key: KeyId, account: AccountId, now: Timestamp) -> OpenUse {
@@ -128,13 +128,13 @@ impl Meter {
     }
 
     /// Adds one request that has ended, in the hour that the clock shows now.
-    pub fn record(&self, used: &Use) {
+    pub fn record(&self, used: Use) {
         let mut state = self.state();
-        state.record(&mut used.clone(), self.clock.now(), None);
+        state.record(used, self.clock.now(), None);
     }
 
     /// Adds one that was under way. The time it is counted by.
-    fn close(&self, number: u64, progress: &Progress, used: &mut Use) -> Timestamp {
+    fn close(&self, number: u64, progress: &Progress, used: Use) -> Timestamp {
         let mut state = self.state();
         state.open.remove(&number);
         let closes = progress.is_listed().then_some(number);
@@ -207,16 +207,16 @@ impl Meter {
 }
 
 impl State {
-    /// Takes the names out of `used`: they go into the line.
-    fn record(&mut self, used: &mut Use, now: Timestamp, closes: Option<u64>) {
+    fn record(&mut self, mut used: Use, now: Timestamp, closes: Option<u64>) {
         let totals = &mut self.totals;
         totals.requests += 1;
         totals.unfinished += u64::from(used.ending != Ending::Done);
         totals.tokens = totals.tokens.plus(used.tokens.unwrap_or_default());
+        // The names go into the line.
         let (model, upstream) = (used.model.take(), used.upstream.take());
         let owner = Owner::of(used.account, used.key);
         let line = Line { hour: Hour::of(now), owner, model, upstream };
-        self.pending.count(line, used, now, closes);
+        self.pending.count(line, &used, now, closes);
     }
 
     fn last_used(&self, owner: Owner) -> Option<Timestamp> {

@@ -115,6 +115,7 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// `now`: when the request came, which may be a while ago.
     pub(super) fn new(
         caller: Caller,
         model: ModelId,

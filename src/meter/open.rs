@@ -71,8 +71,8 @@ impl OpenUse {
         }
         let Route { model, upstream } = self.progress.route().clone();
         let (key, account, course) = (self.key, self.account, self.course);
-        let mut used = Use { key, account, model, upstream, tokens, ending, course };
-        Some(self.meter.close(self.number, &self.progress, &mut used))
+        let used = Use { key, account, model, upstream, tokens, ending, course };
+        Some(self.meter.close(self.number, &self.progress, used))
     }
 }
 

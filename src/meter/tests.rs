@@ -214,7 +214,7 @@ impl House {
 
     /// A request of an account's one key: one token of a prompt, two of an answer, three cached.
     fn record(&self, account: u32) {
-        self.meter.record(&used(account));
+        self.meter.record(used(account));
     }
 
     /// Requests in the last day, of an account or of all.

@@ -105,7 +105,7 @@ mod tests {
         let counting = meter();
         let (key, account) = (KeyId::from_bytes(&[1; 16]).unwrap(), AccountId::from_bytes(&[2; 16]).unwrap());
         let (model, upstream, course) = (None, None, Course::default());
-        counting.record(&Use { key, account, model, upstream, tokens: None, ending: Ending::Done, course });
+        counting.record(Use { key, account, model, upstream, tokens: None, ending: Ending::Done, course });
         let (on, kind) = (FaultOn::Writes, FaultKind::Full);
         faults.set(Fault { on, kind, skip: 0, times: 1, while_filled: None });
         assert!(write_down_once(&counting, false).await);

@@ -149,6 +149,9 @@ impl Choice {
         let (.., at) = best?;
         let candidate = all[at].clone();
         let slot = candidate.server.slots.take_at(self.asker, now)?;
+        if !candidate.server.is_plainly_well() {
+            return None;
+        }
         candidate.server.takes_turn(most);
         self.first = Some(at);
         Some(Chosen { slot, candidate })

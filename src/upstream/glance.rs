@@ -49,6 +49,10 @@ impl<T> DerefMut for Inside<'_, T> {
 
 impl<T> Drop for Inside<'_, T> {
     fn drop(&mut self) {
-        self.of.word.store((self.of.sum_up)(&self.content), Ordering::Relaxed);
+        let word = (self.of.sum_up)(&self.content);
+        // What is only read stays in the caches of all who glance at it.
+        if self.of.glance() != word {
+            self.of.word.store(word, Ordering::Relaxed);
+        }
     }
 }

@@ -64,10 +64,7 @@ impl Head {
 
     /// The values of one header.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let is_named = |(known, _): &(&[u8], &[u8])| {
-            known.len() == name.len() && known.eq_ignore_ascii_case(name.as_bytes())
-        };
-        self.headers().filter(is_named).map(|(_, value)| value)
+        self.headers().filter(|(known, _)| is(known, name.as_bytes())).map(|(_, value)| value)
     }
 
     /// The value of its first `Content-Type`.
@@ -147,10 +144,10 @@ impl Head {
         (self.content_type, self.has_encoding) = (None, false);
         for (number, header) in answer.headers.iter().enumerate() {
             match header.name.len() {
-                12 if is(header, ["content-type", "Content-Type"]) => {
+                12 if is(header.name.as_bytes(), b"content-type") => {
                     self.content_type.get_or_insert(number);
                 }
-                16 => self.has_encoding |= is(header, ["content-encoding", "Content-Encoding"]),
+                16 => self.has_encoding |= is(header.name.as_bytes(), b"content-encoding"),
                 _ => {}
             }
             self.lines.push(Line { name: place(header.name.as_bytes()), value: place(header.value) });
@@ -177,8 +174,8 @@ impl Framing {
         let (mut length, mut is_chunked) = (None, false);
         for header in headers {
             match header.name.len() {
-                10 if is(header, ["connection", "Connection"]) => stays_open &= !lists_close(header.value),
-                14 if is(header, ["content-length", "Content-Length"]) => {
+                10 if is(header.name.as_bytes(), b"connection") => stays_open &= !lists_close(header.value),
+                14 if is(header.name.as_bytes(), b"content-length") => {
                     let stated = length_of(header.value)?;
                     if length.is_some_and(|known| known != stated) {
                         return Err(Invalid);
@@ -186,7 +183,7 @@ impl Framing {
                     length = Some(stated);
                 }
                 // Nothing else was asked for (RFC 9112, 7.4); twice would be something else, too.
-                17 if is(header, ["transfer-encoding", "Transfer-Encoding"]) => {
+                17 if is(header.name.as_bytes(), b"transfer-encoding") => {
                     if is_chunked || !is_new || !header.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                         return Err(Invalid);
                     }
@@ -211,10 +208,13 @@ impl Framing {
     }
 }
 
-/// Whether a header has this name, which is mostly written in one of two ways.
+/// Whether the name of a header that was read is this, however its letters are written: `known` has small ones and dashes.
 #[inline]
-fn is(header: &Header<'_>, [lower, title]: [&str; 2]) -> bool {
-    header.name == title || header.name == lower || header.name.eq_ignore_ascii_case(lower)
+pub(super) fn is(name: &[u8], known: &[u8]) -> bool {
+    // Without a way out in the middle, so that many bytes are compared in one step. Of the bytes that are in names only
+    // a capital becomes a small letter by this bit, and no other byte becomes a dash.
+    let differs = |(byte, known): (&u8, &u8)| (byte | 0x20) ^ known;
+    name.len() == known.len() && name.iter().zip(known).map(differs).fold(0, |all, one| all | one) == 0
 }
 
 /// Whether `close` is one of the words of a list.

@@ -4,7 +4,7 @@
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Uri};
 
-use super::head::Head;
+use super::head::{Head, is};
 use super::server::Server;
 use crate::types::Key;
 
@@ -89,14 +89,6 @@ fn allowed_back(name: &[u8]) -> Option<HeaderName> {
             is_vendors.then(|| HeaderName::from_bytes(name).ok()).flatten()
         }
     }
-}
-
-/// Whether a name, all of whose bytes may be in one, is this, however its letters are written.
-fn is(name: &[u8], known: &[u8]) -> bool {
-    // Without a way out in the middle, so that many bytes are compared in one step. Of the bytes that are in names only
-    // a capital becomes a small letter by this bit, and no other byte becomes a dash.
-    let differs = |(byte, known): (&u8, &u8)| (byte | 0x20) ^ known;
-    name.len() == known.len() && name.iter().zip(known).map(differs).fold(0, |all, one| all | one) == 0
 }
 
 /// A value of the head that is not copied, and keeps nothing of it where that is not needed.

@@ -120,6 +120,8 @@ struct Shown {
     strip_usage: bool,
     /// When its head came.
     came: Instant,
+    /// When that was known: now.
+    now: Instant,
 }
 
 /// Why there is no answer.
@@ -252,15 +254,15 @@ impl Course {
         let is_stream = status.is_success() && headers::is_event_stream(head);
         self.back = headers::from_server(head, server);
         let answer = Answer::new(lease, Some(Arc::clone(&server.pool)));
-        let source = if !status.is_success() && server.has_key() {
+        let (source, now) = if !status.is_success() && server.has_key() {
             settlement.unanswered(None);
             let searched = Box::pin(self.exchange.signals.or(searched(server, answer)));
-            searched.await.map_err(Miss::Ended)??
+            (searched.await.map_err(Miss::Ended)??, Instant::now())
         } else {
-            Source::Live(answer)
+            (Source::Live(answer), came)
         };
-        learn(server, status, self.asker.key, came);
-        self.show(server, Shown { status, source, is_stream, strip_usage, came });
+        learn(server, status, self.asker.key, now);
+        self.show(server, Shown { status, source, is_stream, strip_usage, came, now });
         Ok(status)
     }
 
@@ -320,7 +322,7 @@ impl Course {
         asks_for_usage
     }
 
-    /// What that says, unless nothing of the request was written.
+    /// The fault, unless the request may be sent again.
     fn has_no_head(&mut self, server: &Server, why: Unanswered) -> Result<(), Attempt> {
         server.pool.is_wary();
         if why != Unanswered::BrokeOff {
@@ -379,7 +381,7 @@ impl Course {
 
     /// Makes ready for the answer's body.
     fn show(&mut self, server: &Server, shown: Shown) {
-        let Shown { status, source, is_stream, strip_usage, came } = shown;
+        let Shown { status, source, is_stream, strip_usage, came, now } = shown;
         let end = (!is_stream).then(|| deadline(self.counted_from(), server.total_timeout));
         let exchange = &mut *self.exchange;
         exchange.settlement.answered(kind_of(status), is_stream, came);
@@ -391,7 +393,7 @@ impl Course {
         exchange.patience = Patience::new(server.idle_timeout, end);
         exchange.json_of_any_length = source.size_hint().exact().is_none() && headers::is_json(&self.back);
         exchange.source = source;
-        exchange.fresh = Some(came);
+        exchange.fresh = Some(now);
     }
 
     fn reply(self, status: StatusCode) -> Reply {

@@ -55,7 +55,7 @@ pub(super) struct Exchange {
     pub(super) settlement: Settlement,
     /// It is JSON whose length the server did not say, so its end must be seen in it.
     pub(super) json_of_any_length: bool,
-    /// When the head of the answer came, as long as nothing was asked of the body.
+    /// When the answer was shown, as long as nothing was asked of the body.
     pub(super) fresh: Option<Instant>,
     /// The bytes of the request.
     request_bytes: u64,
@@ -86,7 +86,7 @@ pub(super) enum Watcher {
 }
 
 impl RelayBody {
-    /// Of a server that answers.
+    /// Of a server that answers, in the same step as it is shown.
     pub(super) fn new(mut exchange: Box<Exchange>) -> Self {
         let mut now = exchange.fresh.map_or_else(Now::default, Now::at);
         if exchange.is_whole(&mut now) {
@@ -114,7 +114,8 @@ impl RelayBody {
 
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         let Stage::Flowing(exchange) = &mut self.0 else { return Poll::Ready(None) };
-        let mut now = exchange.fresh.map_or_else(Now::default, Now::at);
+        // Nobody knows how long after its head a body is asked for the first time.
+        let mut now = Now::default();
         let next = ready!(exchange.poll(cx, &mut now));
         let ending = match &next {
             Ok(Some(_)) if !exchange.is_whole(&mut now) => None,

@@ -366,7 +366,7 @@ impl Server {
             let was_open = condition.breaker.is_tripped();
             condition.breaker.answered();
             condition.refused_key = false;
-            condition.answered_at = Some(now);
+            condition.answered_at = condition.answered_at.max(Some(now));
             (condition.up, was_open)
         });
         if was_open {

@@ -244,6 +244,13 @@ fn requests_that_reach_nobody_are_all_answered_by_another_server() {
     let (_, lost) = load(&ember, &key, 16, &|number| number >= 160);
     assert!(lost.is_empty(), "{lost:?}");
     assert_eq!(backends[0].users().len(), 160);
+    // One that comes back before a check has missed it stays shut out for as long as its circuit is open, and with no
+    // request to try it until the next check, which is not soon.
+    eventually("they are known to be down", || {
+        let servers = server_status(&home);
+        let servers = servers["upstreams"].as_array().unwrap();
+        servers.iter().filter(|one| one["state"] == "down").count() == 2
+    });
     backends[1..].iter().for_each(Backend::revive);
     eventually("they are back", || up(3));
     let (_, lost) = load(&ember, &key, 16, &|number| number >= 160);

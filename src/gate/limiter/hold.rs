@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::types::{Timestamp, Tokens};
 
-use super::share::{SHARES_MAX, Shares};
-use super::tally::{Moment, Need, Taken, Tally};
+use super::share::{Got, Shares};
+use super::tally::{Moment, Need, Tally};
 use super::{Allowances, Limited, Limiter};
 
 /// What a request has taken; its places come back when this is dropped. None of one whom nothing limits.
@@ -15,10 +15,8 @@ pub(in crate::gate) struct Hold(pub(super) Option<Box<Held>>);
 pub(super) struct Held {
     limiter: Arc<Limiter>,
     pub(super) shares: Shares,
-    /// Of each share.
-    taken: [Taken; SHARES_MAX],
+    got: Got,
     need: Need,
-    allowances: Allowances,
     taken_at: Timestamp,
     is_settled: bool,
 }
@@ -26,7 +24,7 @@ pub(super) struct Held {
 impl Hold {
     /// What is left beside it.
     pub(in crate::gate) fn allowances(&self) -> Allowances {
-        self.0.as_ref().map(|held| held.allowances).unwrap_or_default()
+        self.0.as_ref().map(|held| held.got.allowances).unwrap_or_default()
     }
 
     /// Puts what was really used in the place of what was taken; none when the request never left Ember. Only the
@@ -43,21 +41,20 @@ impl Hold {
 impl Held {
     /// Of one who has taken nothing yet.
     pub(super) fn nothing(limiter: &Arc<Limiter>, shares: Shares, need: Need, now: Timestamp) -> Self {
-        let (taken, allowances) = Default::default();
-        let limiter = Arc::clone(limiter);
-        Self { limiter, shares, taken, need, allowances, taken_at: now, is_settled: false }
+        let (limiter, got) = (Arc::clone(limiter), Got::default());
+        Self { limiter, shares, got, need, taken_at: now, is_settled: false }
     }
 
     /// Takes what is needed; says false when more has to be written down first.
     pub(super) fn take(&mut self, now: Moment) -> Result<bool, Box<Limited>> {
         let list = |tally: &Arc<Tally>| self.limiter.list(tally);
-        self.shares.take(self.need, now, list, (&mut self.taken, &mut self.allowances))
+        self.shares.take(self.need, now, list, &mut self.got)
     }
 
     fn settle(&self, used: Option<Tokens>, now: Timestamp) {
         let used = used.map(|tokens| Need { tokens: tokens.prompt.saturating_add(tokens.completion) });
         let now = self.limiter.moment(now);
-        for (share, taken) in self.shares.iter().zip(&self.taken) {
+        for (share, taken) in self.shares.iter().zip(&self.got.taken) {
             let was_clean = share.tally.state().settle(&share.bounds, self.need, used, taken, now);
             if was_clean {
                 self.limiter.list(&share.tally);

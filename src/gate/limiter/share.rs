@@ -23,6 +23,15 @@ pub(super) const SHARES_MAX: usize = 2;
 #[derive(Clone, Default)]
 pub(super) struct Shares(pub(super) [Option<Share>; SHARES_MAX]);
 
+/// What one request got of its shares.
+#[derive(Default)]
+pub(super) struct Got {
+    /// Of each share.
+    pub(super) taken: [Taken; SHARES_MAX],
+    /// What is left beside it.
+    pub(super) allowances: Allowances,
+}
+
 type States<'a> = [Option<MutexGuard<'a, State>>; SHARES_MAX];
 
 impl Shares {
@@ -34,14 +43,13 @@ impl Shares {
         self.0.iter().all(Option::is_none)
     }
 
-    /// Takes what is needed of all of them, if there is room and all of it is covered, and notes it in `taken`, with what
-    /// is left; says false when more has to be written down first. `list` is told of each tally that was clean before.
+    /// Takes what is needed of all of them, if there is room and all of it is covered, and notes what was `got`; says false when more has to be written down first. `list` is told of each tally that was clean before.
     pub(super) fn take(
         &self,
         need: Need,
         now: Moment,
         list: impl Fn(&Arc<Tally>),
-        (taken, allowances): (&mut [Taken; SHARES_MAX], &mut Allowances),
+        got: &mut Got,
     ) -> Result<bool, Box<Limited>> {
         // Always the key first, so nobody waits for somebody who waits for him.
         let mut states = self.0.each_ref().map(|share| share.as_ref().map(|share| share.tally.state()));
@@ -63,11 +71,11 @@ impl Shares {
         if !is_covered {
             return Ok(false);
         }
-        for ((share, state), taken) in self.iter().zip(states.iter_mut().flatten()).zip(taken) {
+        for ((share, state), taken) in self.iter().zip(states.iter_mut().flatten()).zip(&mut got.taken) {
             if state.take(&share.bounds, need, now, taken) {
                 list(&share.tally);
             }
-            state.nearest(&share.bounds, now, allowances);
+            state.nearest(&share.bounds, now, &mut got.allowances);
         }
         Ok(true)
     }

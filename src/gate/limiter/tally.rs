@@ -295,9 +295,7 @@ impl State {
     /// Shows what is left of each limit, as [`State::standings_now`] has it.
     pub(super) fn nearest(&self, bounds: &Bounds, now: Moment, allowances: &mut Allowances) {
         for (kind, max) in bounds.each() {
-            if kind != LimitKind::ConcurrentRequests {
-                allowances.see(kind, self.allowance(kind, max, now));
-            }
+            allowances.see(kind, self.allowance(kind, max, now));
         }
     }
 

@@ -87,7 +87,7 @@ fn requests_under_way_into_the_store_are_seen_once() {
         let (meter, seen) = (Arc::clone(&house.meter), Arc::new(Mutex::new(Vec::new())));
         let told = Arc::clone(&seen);
         house.store.at(moment, move || {
-            meter.record(&used(2));
+            meter.record(used(2));
             let last = meter.last_used(account_id(1), key_id(1)).unwrap();
             told.lock().unwrap().push((requests(&meter, None), requests(&meter, Some(1)), last));
         });

@@ -16,7 +16,7 @@ fn house() -> House {
             upstream: Some(upstream.into()),
             ..used(account)
         };
-        house.meter.record(&used);
+        house.meter.record(used);
         house.wait(HOUR);
     }
     house

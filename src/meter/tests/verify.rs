@@ -65,7 +65,7 @@ fn a_counter_that_was_changed_names_its_account_or_the_server() {
 fn many_keys_of_one_account_are_looked_at_page_by_page() {
     let house = House::new();
     for key in 0..1200 {
-        house.meter.record(&Use { key: key_id(key), ..used(1) });
+        house.meter.record(Use { key: key_id(key), ..used(1) });
     }
     house.meter.flush().unwrap();
     let proof = house.meter.verify().unwrap();

@@ -58,22 +58,17 @@ impl Member {
 
     /// The member that `name` is, or that a parser blind to case would take it for.
     pub(super) fn like(name: &str) -> Option<Self> {
-        if let Some(exact) = Self::ALL.into_iter().find(|member| member.name() == name) {
-            return Some(exact);
-        }
-        match name.is_ascii() {
-            true => Self::ALL.into_iter().find(|member| name.eq_ignore_ascii_case(member.name())),
-            false => Self::ALL.into_iter().find(|member| folds_oddly_to(name, member.name())),
-        }
+        let all = || Self::ALL.into_iter();
+        all()
+            .find(|member| member.name() == name)
+            .or_else(|| all().find(|member| folds_to(name, member.name())))
     }
 }
 
 /// Whether `name` is `plain` (lower-case ASCII) to a reader blind to case; Go's folds two more letters.
 pub(super) fn folds_to(name: &str, plain: &str) -> bool {
-    match name.is_ascii() {
-        true => name.eq_ignore_ascii_case(plain),
-        false => folds_oddly_to(name, plain),
-    }
+    // Those two are longer than what they are folded to.
+    name.eq_ignore_ascii_case(plain) || (name.len() > plain.len() && folds_oddly_to(name, plain))
 }
 
 fn folds_oddly_to(name: &str, plain: &str) -> bool {
@@ -106,14 +101,18 @@ const OTHERS_FEW: usize = 8;
 impl<'b> Members<'b> {
     pub(super) fn read(text: &'b str) -> Result<Self, BodyFault> {
         if skim::pays(text) {
-            let mut members = Self::default();
-            // What is not read so says nothing about the request.
-            if walk(text, Rest::Skimmed, &mut members).is_ok() && !members.others.has_one_twice() {
-                return Ok(members);
+            match Self::gone_over(text, Rest::Skimmed) {
+                // What is not read so says nothing about the request.
+                Err(BodyFault::NotJson { .. } | BodyFault::NotAnObject | BodyFault::TrailingData) => {}
+                outcome => return outcome,
             }
         }
+        Self::gone_over(text, Rest::Ignored)
+    }
+
+    fn gone_over(text: &'b str, rest: Rest) -> Result<Self, BodyFault> {
         let mut members = Self::default();
-        walk(text, Rest::Ignored, &mut members)?;
+        walk(text, rest, &mut members)?;
         match members.others.has_one_twice() {
             true => Err(BodyFault::DuplicateMember { name: None }),
             false => Ok(members),
@@ -252,5 +251,23 @@ impl<'b> Visitor<'b> for Name {
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
         Ok(Cow::Owned(name.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_judged_before_its_value_is_read() {
+        for (body, fault) in [
+            (r#"{"model":"a","model":"#, BodyFault::DuplicateMember { name: Some("model") }),
+            (r#"{"MODEL":@"#, BodyFault::OddSpelling { name: "model" }),
+        ] {
+            for body in [body.to_string(), body.to_string() + &" ".repeat(4 << 10)] {
+                let refused = Members::read(&body).err().unwrap();
+                assert_eq!(refused.to_string(), fault.to_string(), "{body}");
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The choice among servers that nobody speaks to.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::types::{KeyId, ModelId, Random, RandomUnavailable, UpstreamState};
 use crate::upstream::server::{Blame, Changes, Server};
@@ -319,6 +321,7 @@ async fn bug_one_late_check_says_little_and_none_where_requests_are_answered() {
     tokio::time::advance(Duration::from_secs(60)).await;
     assert!(!server.was_checked(late, took), "once");
     server.answered(Instant::now());
+    server.answered(Instant::now() - took * 2);
     for _ in 0..3 {
         assert!(!server.was_checked(late, took), "answered meanwhile");
     }
@@ -367,4 +370,55 @@ async fn bug_a_better_server_that_comes_back_is_asked_by_those_who_wait_at_a_dea
     });
     assert_eq!(name(&outcome.unwrap()), "s1");
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+/// How one server is: its priority, its weight, its slots, how many of them are taken, what it was given, and whether it
+/// is well (0 is not).
+type Is = (u32, u32, usize, usize, usize, u8);
+
+/// Servers that are so, with their slots.
+fn as_they_are(all: &[Is]) -> (Vec<Candidate>, Vec<Slot>) {
+    let places: Vec<_> = all.iter().map(|is| (is.0, is.1, is.2, 0)).collect();
+    let (candidates, mut taken) = (servers(&places), Vec::new());
+    for (one, (_, _, _, busy, turns, well)) in candidates.iter().zip(all) {
+        taken.extend((0..*busy).filter_map(|_| one.server.slots.take(asker())));
+        (0..*turns).for_each(|_| one.server.takes_turn(0));
+        if *well == 0 {
+            one.server.failed(RelayFault::Unreachable, Blame::Server);
+        }
+    }
+    (candidates, taken)
+}
+
+/// As [`Choice::free`], always by sorting.
+fn free_by_sorting(all: &[Candidate]) -> Option<Chosen> {
+    let mut choice = choice(all);
+    choice.list();
+    let preferred = choice.sort();
+    let tier = choice.tier_behind(None, preferred)?;
+    choice.free_among(tier, preferred.well)
+}
+
+proptest! {
+    #[test]
+    fn a_look_at_each_finds_the_one_that_sorting_puts_first(
+        all in proptest::collection::vec((0_u32..2, 1_u32..5, 1_usize..6, 0_usize..6, 0_usize..6, 0_u8..12), 1..6),
+        requests in 1_usize..12,
+    ) {
+        let ((looked_at, _busy), (sorted, _as_busy)) = (as_they_are(&all), as_they_are(&all));
+        let (mut held, turns) = (Vec::new(), |all: &[Candidate]| -> Vec<u64> {
+            all.iter().map(|one| one.server.turn()).collect()
+        });
+        for _ in 0..requests {
+            let foremost = choice(&looked_at).foremost(&mut Now::default());
+            let is_plain = all.iter().all(|is| is.5 > 0);
+            let has_room = looked_at.iter().all(|one| one.server.slots.in_flight() < one.server.slots.slots_max());
+            prop_assert!(foremost.is_some() || !(is_plain && has_room));
+            let chosen = foremost.or_else(|| free_by_sorting(&looked_at));
+            let first = free_by_sorting(&sorted);
+            prop_assert_eq!(chosen.as_ref().map(name), first.as_ref().map(name));
+            prop_assert_eq!(turns(&looked_at), turns(&sorted));
+            held.extend([chosen, first]);
+        }
+    }
 }

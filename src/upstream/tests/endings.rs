@@ -356,3 +356,55 @@ async fn bug_json_without_a_length_that_stops_before_its_end_is_broken() {
         }
     }
 }
+
+const LONG: Duration = Duration::from_secs(1);
+
+/// So much time goes by at once.
+async fn later() {
+    tokio::time::pause();
+    tokio::time::advance(LONG).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn bug_an_answer_is_over_when_it_was_asked_for_however_long_after_its_head() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![model.settings()]);
+    let body = format!("{EVENT}{END}");
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
+    let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    let (reply, _) = tokio::join!(relay.ask(ASK_STREAM), model.answer(answer));
+    let Reply { body: asked, report, .. } = reply.unwrap();
+    later().await;
+    assert_eq!(all(asked).await, (body, None));
+    let report = report.read();
+    let pace = report.pace.unwrap();
+    assert!(report.first_byte < Some(LONG) && pace.first_token >= LONG && pace.end >= LONG, "{report:?}");
+    let held = relay.upstreams.server("one").unwrap().slots.backlog().unwrap();
+    assert!(held >= LONG / 8, "{held:?}");
+    relay.is_settled(1);
+}
+
+#[tokio::test]
+async fn bug_an_error_that_was_searched_is_over_when_its_last_byte_came() {
+    let model = Model::start().await;
+    let relay = Relay::to(vec![model.settings()]);
+    let script = async {
+        let mut peer = model.accept().await;
+        peer.request().await;
+        peer.say("HTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        later().await;
+        peer.say("0\r\n\r\n").await;
+        peer
+    };
+    let (reply, _peer) = tokio::join!(relay.ask(ASK), script);
+    let reply = reply.unwrap();
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    assert_eq!(all(reply.body).await, (String::new(), None));
+    let held = relay.upstreams.server("one").unwrap().slots.backlog().unwrap();
+    assert!(held >= LONG / 8, "{held:?}");
+    relay.is_settled(1);
+}

@@ -112,7 +112,7 @@ impl Play {
             ending: crate::types::Ending::Done,
             course: Course::default(),
         };
-        self.meter.record(&used);
+        self.meter.record(used);
     }
 
     fn sign_in(&self) -> SessionId {
