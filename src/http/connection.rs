@@ -219,7 +219,14 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
                 return Poll::Ready(Some(course));
             }
             if !watch.is_over(cx) {
-                return if watch.is_quiet() { Poll::Ready(None) } else { Poll::Pending };
+                if watch.is_quiet() {
+                    return Poll::Ready(None);
+                }
+                // hyper may not come to a next request behind what was thrown away.
+                if asked || !watch.threw_away() {
+                    return Poll::Pending;
+                }
+                continue;
             }
             if asked || !watch.announces_end() {
                 let course = if watch.pulse().is_idle() { Course::Orderly } else { Course::BrokenOff };

@@ -38,12 +38,16 @@ enum BodyLength {
     Chunked,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum State {
-    /// In the head: its bytes so far.
-    Head(Vec<u8>),
+    /// In the head: its bytes so far, and how many of them are empty lines before it.
+    Head { bytes: Vec<u8>, blank: usize },
     /// After the head: bytes of the body still to come.
     Body(BodyLength),
+}
+
+impl State {
+    const NOTHING: Self = Self::Head { bytes: Vec::new(), blank: 0 };
 }
 
 /// Follows one connection through its requests.
@@ -62,15 +66,15 @@ pub(super) struct Framing {
 impl Framing {
     /// Heads longer than `head_bytes_max` are not kept; the parser refuses them.
     pub(super) fn new(head_bytes_max: usize) -> Self {
-        let state = State::Head(Vec::new());
-        Self { state, head_bytes_max, judgement: None, answered: false, must_close: false }
+        Self { state: State::NOTHING, head_bytes_max, judgement: None, answered: false, must_close: false }
     }
 
-    /// Takes bytes that were read, in order.
+    /// Takes bytes that were read, in order. Once the connection must close they are not looked at any more: a request that
+    /// begins nevertheless came too early.
     pub(super) fn read(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
+        while !bytes.is_empty() && !self.must_close {
             bytes = match &mut self.state {
-                State::Head(_) => self.read_head(bytes),
+                State::Head { .. } => self.read_head(bytes),
                 State::Body(BodyLength::Chunked) => return,
                 State::Body(BodyLength::Bytes(left)) => {
                     let body = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
@@ -80,7 +84,7 @@ impl Framing {
                         return;
                     }
                     if body < bytes.len() {
-                        self.state = State::Head(Vec::new());
+                        self.state = State::NOTHING;
                     }
                     &bytes[body..]
                 }
@@ -90,12 +94,12 @@ impl Framing {
 
     /// Whether some of a head has come, but not all of it.
     pub(super) fn is_in_head(&self) -> bool {
-        matches!(&self.state, State::Head(head) if !head.is_empty())
+        matches!(&self.state, State::Head { bytes, .. } if !bytes.is_empty())
     }
 
     /// Whether a body has not come whole, as far as can be told.
     pub(super) fn is_in_body(&self) -> bool {
-        !matches!(&self.state, State::Head(_) | State::Body(BodyLength::Bytes(0)))
+        !matches!(&self.state, State::Head { .. } | State::Body(BodyLength::Bytes(0)))
     }
 
     /// Whether a whole request has come, and nothing after it.
@@ -121,6 +125,18 @@ impl Framing {
         fault
     }
 
+    /// The body of the request under way has come whole, which only its reader can tell of chunks.
+    pub(super) fn body_done(&mut self) {
+        if self.state == State::Body(BodyLength::Chunked) {
+            self.state = State::Body(BodyLength::Bytes(0));
+        }
+    }
+
+    /// Bytes were read that nobody gets: where the next request begins can't be told any more.
+    pub(super) fn lost(&mut self) {
+        self.must_close = true;
+    }
+
     /// The last request was answered.
     pub(super) fn answered(&mut self) {
         self.answered = true;
@@ -132,7 +148,7 @@ impl Framing {
 
     /// Takes bytes of a head; gives back those after it.
     fn read_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let State::Head(head) = &mut self.state else { return bytes };
+        let State::Head { bytes: head, blank } = &mut self.state else { return bytes };
         let before = head.len();
         // A head that comes in one piece is looked at where it lies.
         if before == 0
@@ -142,11 +158,14 @@ impl Framing {
             return &bytes[judged.end..];
         }
         head.extend_from_slice(bytes);
-        let judged = if may_end(head, before) { judge(head) } else { None };
+        if *blank == before {
+            *blank += count_blank(bytes);
+        }
+        let judged = if may_end(head, before.max(*blank)) { judge(head) } else { None };
         let Some(judged) = judged else {
             if head.len() > self.head_bytes_max {
                 self.must_close = true;
-                head.clear();
+                self.state = State::NOTHING;
             }
             return &[];
         };
@@ -179,17 +198,22 @@ struct Said<'a> {
     encoding: (&'a [u8], usize),
 }
 
-/// Whether an empty line is among the last bytes, those from `from` on: only then a head can have ended with them.
+/// How many of the bytes are empty lines before a head: they belong to none (RFC 9112, 2.2).
+fn count_blank(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
+}
+
+/// Whether an empty line is among the last bytes, those from `from` on: only then a head has ended with them, so that it
+/// is judged once.
 fn may_end(head: &[u8], from: usize) -> bool {
     let is_end = |at: usize| matches!(head[..at], [.., b'\n'] | [.., b'\n', b'\r']);
     memchr::memchr_iter(b'\n', &head[from..]).any(|at| is_end(from + at))
 }
 
-/// Judges the head that `bytes` begin with; none while its empty line has not come. Empty lines before it belong to no head
-/// (RFC 9112, 2.2).
+/// Judges the head that `bytes` begin with; none while its empty line has not come.
 fn judge(bytes: &[u8]) -> Option<Judged> {
     let (mut said, mut fault, mut in_headers) = (Said::default(), None, false);
-    let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let blank = count_blank(bytes);
     let mut start = 0;
     for at in memchr::memchr_iter(b'\n', bytes) {
         let whole = &bytes[start..at];
@@ -269,6 +293,7 @@ mod tests {
         for text in [
             "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
             "POST / HTTP/1.1\r\nHost: a\r\ncontent-length:3\r\n\r\nab",
         ] {
@@ -354,7 +379,44 @@ mod tests {
         for _ in 0..1000 {
             framing.read(b"X-Header: value\r\n");
         }
-        let State::Head(head) = &framing.state else { panic!("{framing:?}") };
-        assert!(framing.must_close() && head.len() <= 100 + 17);
+        let State::Head { bytes, .. } = &framing.state else { panic!("{framing:?}") };
+        assert!(framing.must_close() && bytes.len() <= 100 + 17);
+    }
+
+    #[test]
+    fn empty_lines_before_a_head_are_looked_at_once() {
+        let mut framing = Framing::new(1000);
+        for count in 1..=100 {
+            framing.read(b"\r\n");
+            let State::Head { bytes, blank } = &framing.state else { panic!("{framing:?}") };
+            assert_eq!((*blank, bytes.len()), (2 * count, 2 * count));
+            assert!(!may_end(bytes, *blank), "judged for nothing after {count}");
+        }
+        framing.read(b"GET / HTTP/1.1\r\n");
+        framing.read(b"Host: a\r\n");
+        assert!(matches!(&framing.state, State::Head { blank: 200, .. }), "{framing:?}");
+        framing.read(b"\r\n");
+        assert_eq!((framing.take_judgement(), framing.is_whole()), (None, true));
+    }
+
+    #[test]
+    fn nothing_is_judged_behind_lost_bytes() {
+        let mut framing = Framing::new(1000);
+        framing.read(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!((framing.take_judgement(), framing.is_whole()), (None, false));
+        framing.body_done();
+        assert!(framing.is_whole());
+        for chunked in [true, false] {
+            let mut framing = Framing::new(1000);
+            framing.read(GET);
+            assert_eq!(framing.take_judgement(), None);
+            framing.answered();
+            framing.lost();
+            framing.read(if chunked { b"0\r\n\r\n" } else { GET });
+            assert_eq!(
+                (framing.take_judgement(), framing.must_close()),
+                (Some(FramingFault::TooEarly), true)
+            );
+        }
     }
 }

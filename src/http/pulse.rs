@@ -262,6 +262,13 @@ impl Pulse {
         }
     }
 
+    /// Takes note of bytes that came from the client and were thrown away.
+    pub(super) fn has_thrown_away(&self) {
+        if let Some(framing) = &mut self.state().framing {
+            framing.lost();
+        }
+    }
+
     /// Takes note of the kernel taking bytes for the client, or not.
     pub(super) fn has_written(&self, blocked: bool) {
         let mut state = self.state();
@@ -300,8 +307,12 @@ impl OpenRequest {
 
     /// The request's body has come whole: what comes before the answer is over can only be a hang-up.
     pub(super) fn body_done(&self) {
-        if let Some(course) = self.pulse.state().course(self.id) {
+        let mut state = self.pulse.state();
+        if let Some(course) = state.course(self.id) {
             course.body_done = true;
+        }
+        if let Some(framing) = &mut state.framing {
+            framing.body_done();
         }
     }
 
@@ -353,6 +364,28 @@ impl Drop for OpenRequest {
         drop(state);
         if let Some(supervisor) = supervisor {
             supervisor.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hang_up_is_expected_while_the_end_of_an_answer_is_stuck() {
+        for framing in ["Content-Length: 0", "Transfer-Encoding: chunked"] {
+            let pulse = Arc::new(Pulse::new(Some(Framing::new(1000))));
+            pulse.has_read(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n").as_bytes());
+            let is_answering = || pulse.state().is_answering(false);
+            let open = pulse.begin();
+            open.body_done();
+            pulse.has_written(true);
+            assert!(is_answering(), "{framing}");
+            drop(open);
+            assert!(is_answering(), "handed over, {framing}");
+            pulse.has_written(false);
+            assert!(!is_answering(), "sent, {framing}");
         }
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct Supervisor {
     farewell: Option<Instant>,
     /// Nothing goes on, and hyper is not needed for what comes next.
     quiet: bool,
+    /// Something that the client sent was thrown away.
+    threw_away: bool,
     /// The client asked again soon after its last rest had begun.
     asks_soon: bool,
 }
@@ -64,8 +66,20 @@ impl Supervisor {
     ) -> Self {
         let timer = Box::pin(sleep_until(Instant::now() + limits.header_timeout));
         let (ear, awaits, stop) = (Box::pin(stop.clone().draining()), Order::None, stop.clone());
-        let (is_set, farewell, quiet, asks_soon) = (false, None, false, false);
-        Self { transport, pulse, limits, timer, stop, ear, awaits, is_set, farewell, quiet, asks_soon }
+        Self {
+            transport,
+            pulse,
+            limits,
+            timer,
+            stop,
+            ear,
+            awaits,
+            is_set: false,
+            farewell: None,
+            quiet: false,
+            threw_away: false,
+            asks_soon: false,
+        }
     }
 
     pub(super) fn transport(&self) -> &Arc<Transport> {
@@ -84,6 +98,12 @@ impl Supervisor {
     /// Whether hyper can be taken from the connection: it has nothing in hand. Known after [`Self::is_over`].
     pub(super) fn is_quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// Whether something was thrown away that the client sent, so that the connection has to end with the answer that is
+    /// under way. Known after [`Self::is_over`].
+    pub(super) fn threw_away(&self) -> bool {
+        self.threw_away
     }
 
     /// Waits in place of hyper for what the client says next; nothing when the connection is over. Nobody else may read
@@ -146,14 +166,15 @@ impl Supervisor {
         self.is_late(cx, &look)
     }
 
-    /// While an answer is under way hyper may have stopped reading; a hang-up must be seen all the same. Bytes that
-    /// come now are requests sent too early: they are thrown away, and the connection ends with this answer.
+    /// While an answer is under way hyper reads nothing; a hang-up must be seen all the same. Bytes that come now are
+    /// requests sent too early: they are thrown away, and the connection ends with this answer.
     fn has_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut scratch = [const { MaybeUninit::uninit() }; 512];
         let mut buf = ReadBuf::uninit(&mut scratch);
         match ready!(self.transport.poll_read(cx, &mut buf)) {
             Ok(()) if !buf.filled().is_empty() => {
-                self.pulse.has_read(buf.filled());
+                self.pulse.has_thrown_away();
+                self.threw_away = true;
                 Poll::Ready(false)
             }
             Ok(()) | Err(_) => Poll::Ready(true),

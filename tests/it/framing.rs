@@ -317,6 +317,51 @@ fn a_request_before_the_answer_ends_the_connection_with_that_answer() {
     }
 }
 
+/// A connection whose answer is handed over whole and stuck behind its head: the list of these models is more than the
+/// kernel keeps for a client that does not read.
+pub fn stuck(settings: &str) -> (Home, Ember, String, Wire, String) {
+    let section = |server: u32| {
+        let names: Vec<_> = (0..1000).map(|model| format!("\"{server}m{model}\"")).collect();
+        let address = "url = \"http://127.0.0.1:9\"";
+        format!("[[upstream]]\nname = \"u{server}\"\n{address}\nmodels = [{}]\n", names.join(","))
+    };
+    let sections: String = (0..64).map(section).collect();
+    let home = crate::model::home(&format!("{settings}\n{sections}"));
+    let key = home.key("good");
+    let ember = home.serve();
+    let mut wire = Wire::open(&ember);
+    wire.send(filled("GET /v1/models HTTP/1.1\r\nHost: a\r\nKEY\r\n\r\n", &key));
+    let head = wire.read_until("\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    (home, ember, key, wire, head)
+}
+
+#[test]
+fn law_1_what_comes_while_the_end_of_an_answer_is_stuck_is_never_read_out_of_step() {
+    let hidden = "GET /v1/models/hidden HTTP/1.1\r\nHost: a\r\nKEY\r\n\r\n";
+    for what in ["a request", "a body"] {
+        let (_home, _ember, key, mut wire, head) = stuck("");
+        let hidden = filled(hidden, &key);
+        wire.send(match what {
+            "a request" => hidden,
+            // A request in a body, where what is read at a time ends.
+            _ => {
+                let head = |length: usize| {
+                    format!("POST /v1/nothing HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")
+                };
+                let padding = "x".repeat(512 - head(1000).len());
+                let body = format!("{padding}{hidden}");
+                format!("{}{body}{}", head(1000), "x".repeat(1000 - body.len()))
+            }
+        });
+        // The wait can only hide a defect.
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(wire.rest_of(&head).whole, "{what}");
+        let (answers, end) = wire.rest();
+        assert_eq!((String::from_utf8_lossy(&answers).as_ref(), end), ("", End::Closed), "{what}");
+    }
+}
+
 #[test]
 fn several_requests_on_one_connection_are_each_judged_by_themselves() {
     const ROUNDS: usize = 400;

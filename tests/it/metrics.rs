@@ -25,7 +25,7 @@ const ASK: &str = r#"{"model":"m","stream":true,"messages":[]}"#;
 const USAGE: &str = "{\"prompt_tokens\":11,\"completion_tokens\":7,\"total_tokens\":18,\"prompt_tokens_details\":{\"cached_tokens\":3}}";
 
 /// What the admin socket shows.
-fn scrape(home: &Home) -> Scrape {
+pub fn scrape(home: &Home) -> Scrape {
     let answer = door::ask(&home.data(), "GET", "/metrics", "", "").unwrap();
     assert_eq!((answer.status, answer.header("content-type")), (200, Some(MEDIA_TYPE)));
     Scrape::parse(&answer.text())

@@ -146,6 +146,17 @@ fn a_client_that_takes_nothing_of_its_answer_is_gone() {
 }
 
 #[test]
+fn a_client_that_hangs_up_on_the_end_of_its_answer_is_gone() {
+    // Nothing but the hang-up ends the connection within this test.
+    let settings = "write_timeout = \"10m\"\nidle_timeout = \"10m\"";
+    let (home, _ember, _, mut wire, _) = crate::framing::stuck(settings);
+    wire.half_close();
+    crate::ember::eventually("the end of the connection", || {
+        crate::metrics::scrape(&home).sum("ember_connections", &[]) == 0.0
+    });
+}
+
+#[test]
 fn an_http_2_connection_without_a_request_is_ended_too() {
     let (_home, ember, key) = served("");
     crate::http2::run(async {

@@ -73,7 +73,13 @@ impl Wire {
 
     /// One whole answer; the connection stays open.
     pub fn answer(&mut self) -> Answer {
-        let mut bytes = self.read_until("\r\n\r\n").into_bytes();
+        let head = self.read_until("\r\n\r\n");
+        self.rest_of(&head)
+    }
+
+    /// The rest of an answer whose head was read.
+    pub fn rest_of(&mut self, head: &str) -> Answer {
+        let mut bytes = head.as_bytes().to_vec();
         let head = Answer::parse(&bytes);
         if let Some(length) = head.header("content-length") {
             let length = length.parse().unwrap();
