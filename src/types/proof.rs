@@ -15,6 +15,7 @@ pub fn size(small: usize, full: usize) -> usize {
 }
 
 /// Says what was shown, in a line that `tests/prove` looks for.
+#[allow(clippy::print_stdout, reason = "a proof speaks to whoever runs it")]
 pub fn show(name: &str, value: impl std::fmt::Display, must: &str) {
     println!("\nproof: {name}: {value} (must {must})");
 }
