@@ -20,6 +20,8 @@ mod period;
 mod place;
 mod policy;
 mod price;
+#[cfg(test)]
+pub(crate) mod proof;
 mod secret;
 mod session;
 mod sighting;

@@ -64,3 +64,6 @@ impl KeySource for RegistrySource {
 fn trouble(error: impl std::fmt::Display) -> SourceTrouble {
     SourceTrouble(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

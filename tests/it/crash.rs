@@ -1,4 +1,4 @@
-//! Laws 3 and 4 under `kill -9`. EMBER_PROOF_FACTOR in the environment makes every number here that many times larger.
+//! Laws 3 and 4 under `kill -9`.
 
 use std::collections::BTreeSet;
 use std::process::{Child, Stdio};
@@ -10,17 +10,19 @@ use serde_json::Value;
 
 use crate::door;
 use crate::ember::{Ember, Home, eventually};
+use crate::proof;
 
-const KILLS_WHILE_CREATING: usize = 40;
-const KILLS_AFTER_A_REVOCATION: usize = 40;
-const KILLS_IN_THE_FIRST_START: usize = 40;
-const KILLS_OF_COMMANDS: usize = 40;
-const CYCLES_OF_ONE_SERVER: usize = 200;
+/// What is done how often: every day, and to prove it.
+type Sizes = (usize, usize);
 
-#[expect(clippy::disallowed_methods, reason = "the size of a proof is not Ember's configuration")]
-fn times(count: usize) -> usize {
-    let factor = std::env::var("EMBER_PROOF_FACTOR").map_or(1, |factor| factor.parse().unwrap());
-    count * factor
+const KILLS_WHILE_CREATING: Sizes = (40, 2000);
+const KILLS_AFTER_A_REVOCATION: Sizes = (40, 2000);
+const KILLS_IN_THE_FIRST_START: Sizes = (40, 500);
+const KILLS_OF_COMMANDS: Sizes = (40, 500);
+const CYCLES_OF_ONE_SERVER: Sizes = (200, 10_000);
+
+fn times((small, full): Sizes) -> usize {
+    proof::size(small, full)
 }
 
 /// Moments that look random and are the same in every run (Knuth's MMIX generator).
@@ -102,6 +104,8 @@ fn every_acknowledged_key_survives_a_kill_in_the_midst_of_others() {
     for (id, key) in &acknowledged {
         assert_eq!(server.get("/v1/models", Some(key)).status, 200, "{id}");
     }
+    proof::show("kills while keys were created", rounds, "2,000");
+    proof::show("acknowledged keys that were lost, of those", format!("0 of {}", acknowledged.len()), "0");
 }
 
 /// Law 3.
@@ -117,6 +121,12 @@ fn a_revocation_that_was_acknowledged_survives_a_kill_right_after_it() {
         server = home.serve();
         assert_eq!(server.get("/v1/models", Some(&key)).code(), "api_key_revoked", "round {round}");
     }
+    let kills = times(KILLS_AFTER_A_REVOCATION);
+    proof::show(
+        "revoked keys accepted after a kill right behind the revocation",
+        format!("0 of {kills}"),
+        "0",
+    );
 }
 
 /// Law 4, from the very first start on.
@@ -143,6 +153,8 @@ fn a_first_start_that_was_killed_is_begun_again_and_makes_one_administrator() {
             });
         }
     });
+    let kills = times(KILLS_IN_THE_FIRST_START);
+    proof::show("first starts that did not work after a kill", format!("0 of {kills}"), "0");
 }
 
 fn one_first_start(home: &Home, wait: Duration, round: u32) {
@@ -178,6 +190,8 @@ fn a_command_that_was_killed_does_not_harm_the_next_one() {
         }
         nothing_doubled_nothing_lost(&home, &acknowledged);
     }
+    let kills = times(KILLS_OF_COMMANDS);
+    proof::show("keys lost to kills of commands", format!("0 of {}, {kills} kills", acknowledged.len()), "0");
 }
 
 /// Law 3: whoever asks after the answer to the revocation is refused, however hard the key is used meanwhile.
@@ -209,7 +223,9 @@ fn a_key_is_never_used_after_its_revocation_was_acknowledged() {
             refused_early += usize::from(user.join().unwrap());
         });
     }
-    eprintln!("{refused_early} were refused before the answer was read: denial comes first");
+    let cycles = times(CYCLES_OF_ONE_SERVER);
+    proof::show("uses after a revocation under load", format!("0 in {cycles} cycles"), "0 in 10,000");
+    proof::show("of those refused before the answer was read", refused_early, "any");
 }
 
 /// What a killed process had begun beside the store does not stay there for good.

@@ -1,10 +1,12 @@
 //! What two HTTP parsers could read differently is refused, requests out of turn are not answered, and what is too
 //! large is told so while it is still being sent.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::ember::{Answer, Ember, Home, chat};
 use crate::guard::Dice;
+use crate::proof;
 use crate::wire::{End, Wire};
 
 pub fn served() -> (Home, Ember, String) {
@@ -421,11 +423,15 @@ fn conversation(dice: &mut Dice, key: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn law_1_no_request_hides_in_the_body_of_another() {
-    const ROUNDS: u64 = 25;
-    const THREADS: u64 = 32;
+    const THREADS: usize = 32;
+    let rounds = proof::size(25, 320);
     let (_home, ember, key) = served_with(SHORT);
-    let talk = |seed: u64| {
+    let hidden = AtomicUsize::new(0);
+    let talk = |seed: usize| {
+        let seed = seed as u64;
         let parts = conversation(&mut Dice(seed), &key);
+        let text = parts.concat();
+        hidden.fetch_add(String::from_utf8_lossy(&text).matches("hidden").count(), Ordering::Relaxed);
         let mut wire = Wire::open(&ember);
         for part in &parts {
             wire.offer(part);
@@ -437,17 +443,17 @@ fn law_1_no_request_hides_in_the_body_of_another() {
         let answers = wire.rest().0;
         let shown = String::from_utf8_lossy(&answers);
         // A hidden request would be told that there is no model of its name.
-        assert!(
-            !shown.contains("hidden"),
-            "seed {seed}: {:?}: {shown}",
-            String::from_utf8_lossy(&parts.concat())
-        );
+        assert!(!shown.contains("hidden"), "seed {seed}: {:?}: {shown}", String::from_utf8_lossy(&text));
     };
     std::thread::scope(|scope| {
+        let talk = &talk;
         for thread in 0..THREADS {
-            scope.spawn(move || (thread * ROUNDS..(thread + 1) * ROUNDS).for_each(talk));
+            scope.spawn(move || (thread * rounds..(thread + 1) * rounds).for_each(talk));
         }
     });
+    proof::show("connections with bodies of odd framing", THREADS * rounds, "10,000");
+    proof::show("requests hidden in them", hidden.into_inner(), "any");
+    proof::show("hidden requests that were answered", 0, "0");
 }
 
 #[test]

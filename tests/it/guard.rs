@@ -2,6 +2,7 @@
 
 use crate::ember::{Answer, Ember, Home, chat, request};
 use crate::model::home;
+use crate::proof;
 use crate::wire::Wire;
 
 /// Every route and then some, each with the methods it takes.
@@ -111,6 +112,7 @@ fn law_1_every_route_method_and_credential() {
     let (home, ember, good, refused) = served();
     let mut credentials: Vec<(Option<&str>, &str)> = vec![(None, "invalid_api_key")];
     credentials.extend(refused.iter().map(|(key, code)| (Some(key.as_str()), *code)));
+    let asked = PATHS.len() * METHODS.len() * (credentials.len() + 1);
     for (path, takes) in PATHS {
         for method in METHODS {
             let wrong_method = if takes == ["POST"] { "POST" } else { "GET, HEAD" };
@@ -139,6 +141,8 @@ fn law_1_every_route_method_and_credential() {
             }
         }
     }
+    proof::show("requests of the matrix route x method x credential", asked, "all");
+    proof::show("of those that passed and should not", 0, "0");
 }
 
 /// An answer without what differs from one to the next by nature.
@@ -189,7 +193,7 @@ impl Dice {
 }
 
 /// What is put into a path, anywhere.
-const INSERTS: [&str; 29] = [
+const INSERTS: [&str; 32] = [
     "/",
     "//",
     "/./",
@@ -201,6 +205,9 @@ const INSERTS: [&str; 29] = [
     "%2f",
     "%2F",
     "%5c",
+    "%5C",
+    "%255c",
+    "%2500",
     "\\",
     ";x",
     ";a=b/",
@@ -237,6 +244,29 @@ const STARTS: [&str; 13] = [
     "",
 ];
 
+/// A way in which a path can be odd: its name, and whether a path is so.
+type Oddity = (&'static str, fn(&str) -> bool);
+
+/// Each of these must be tried.
+const ODDITIES: [Oddity; 16] = [
+    ("//", |path| path.contains("//")),
+    ("/./", |path| path.contains("/./")),
+    ("..", |path| path.contains("..")),
+    ("%2e", |path| path.to_lowercase().contains("%2e")),
+    ("%2f", |path| path.to_lowercase().contains("%2f")),
+    ("%5c", |path| path.to_lowercase().contains("%5c")),
+    ("a backslash", |path| path.contains('\\')),
+    (";x", |path| path.contains(";x")),
+    ("case", |path| PATHS.iter().any(|(known, _)| path != *known && path.eq_ignore_ascii_case(known))),
+    ("a trailing slash", |path| path.len() > 1 && path.ends_with('/')),
+    ("%00", |path| path.contains("%00")),
+    ("double encoding", |path| path.contains("%25")),
+    ("a broken escape", |path| path.contains("%zz")),
+    ("absolute form", |path| path.starts_with("http://") || path.starts_with("https://")),
+    ("no path", str::is_empty),
+    ("absolute form with no path", |path| path == "http://ember.test" || path == "https://ember.test"),
+];
+
 fn mutated(dice: &mut Dice) -> String {
     let mut path = PATHS[dice.below(PATHS.len())].0.to_string();
     for _ in 0..=dice.below(3) {
@@ -258,7 +288,7 @@ fn mutated(dice: &mut Dice) -> String {
                 let escaped: String = letter.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect();
                 path.replace_range(at..at + letter.len_utf8(), &escaped);
             }
-            3 => path.truncate(at),
+            3 => path.truncate(if dice.below(4) == 0 { 0 } else { at }),
             _ => path.insert_str(at, dice.pick(&INSERTS)),
         }
     }
@@ -267,11 +297,15 @@ fn mutated(dice: &mut Dice) -> String {
 
 #[test]
 fn law_1_no_odd_path_reaches_a_handler_without_a_key() {
-    const ROUNDS: usize = 4000;
+    let rounds = proof::size(4000, 100_000);
     let (_home, ember, good, _) = served();
     let mut dice = Dice(7411);
-    for round in 0..ROUNDS {
+    let mut tried = ODDITIES.map(|(what, _)| (what, 0));
+    for round in 0..rounds {
         let path = mutated(&mut dice);
+        for ((_, is_so), (_, count)) in ODDITIES.iter().zip(&mut tried) {
+            *count += usize::from(is_so(&path));
+        }
         let query = if round % 3 == 0 { format!("?api_key={good}&key={good}") } else { String::new() };
         let method = dice.pick(&["GET", "POST", "HEAD", "OPTIONS"]);
         let head = format!(
@@ -289,6 +323,12 @@ fn law_1_no_odd_path_reaches_a_handler_without_a_key() {
             assert!([400, 401].contains(&status), "round {round}: {method} {path}{query}: {status}");
         }
     }
+    let (rarest, least) = tried.into_iter().min_by_key(|(_, count)| *count).unwrap();
+    assert!(least > 0, "never tried: {rarest}");
+    proof::show("mutated paths without a key", rounds, "100,000");
+    let kinds = format!("{}, each at least {least} times", tried.len());
+    proof::show("kinds of oddity among them", kinds, "each");
+    proof::show("of those that reached a handler", 0, "0");
 }
 
 #[test]

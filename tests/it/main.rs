@@ -33,6 +33,8 @@ mod operate;
 mod people;
 mod pipe;
 mod practice;
+#[path = "../../src/types/proof.rs"]
+mod proof;
 mod queue;
 mod readme;
 mod reload;

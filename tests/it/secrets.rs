@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::door;
 use crate::ember::{Ember, Home, chat, files_below, request};
+use crate::proof;
 
-const KEYS: usize = 20;
 const PROMPT: &str = "canary-prompt-7f3a9c51d2";
 const PASSWORD: &str = "canary-password-0b8e44aa17";
 const UPSTREAM_KEY: &str = "sk-canary-upstream-key-e61d90c2b7";
@@ -84,6 +84,10 @@ struct Haystack(Vec<(String, Vec<u8>)>);
 impl Haystack {
     fn add(&mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) {
         self.0.push((name.into(), bytes.into()));
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|(_, bytes)| bytes.len()).sum()
     }
 
     fn add_files(&mut self, folder: PathBuf) {
@@ -208,9 +212,9 @@ fn create(home: &Home, stack: &mut Haystack, name: &str) -> String {
     issued(home, stack, &["key", "create", "--account", "ana@example.com", "--name", name])
 }
 
-fn online_keys(home: &Home, stack: &mut Haystack) -> Vec<String> {
+fn online_keys(home: &Home, stack: &mut Haystack, count: usize) -> Vec<String> {
     let mut keys: Vec<_> =
-        (0..KEYS / 2).map(|number| create(home, stack, &format!("online-{number}"))).collect();
+        (0..count).map(|number| create(home, stack, &format!("online-{number}"))).collect();
     keys.push(issued(home, stack, &["key", "rotate", "online-0"]));
     keys.push(issued(home, stack, &["key", "rotate", "offline-0", "--now"]));
     keys
@@ -249,10 +253,11 @@ fn no_secret_is_anywhere_but_where_it_has_to_be() {
     let mut stack = Haystack::default();
     let created = ["account", "create", "ana@example.com", "--admin", "--password-stdin"];
     assert!(run(&home, &mut stack, &created, PASSWORD).status.success());
+    let half = proof::size(20, 1000) / 2;
     let mut keys: Vec<_> =
-        (0..KEYS / 2).map(|number| create(&home, &mut stack, &format!("offline-{number}"))).collect();
+        (0..half).map(|number| create(&home, &mut stack, &format!("offline-{number}"))).collect();
     let server = Ember::start(home.command(&["-vv", "serve"]));
-    keys.extend(online_keys(&home, &mut stack));
+    keys.extend(online_keys(&home, &mut stack, half));
     let (id, last) = door::create(&home, "door").unwrap();
     keys.push(last.clone());
     assert!(run(&home, &mut stack, &["account", "passwd", "ana@example.com"], PASSWORD).status.success());
@@ -277,24 +282,38 @@ fn no_secret_is_anywhere_but_where_it_has_to_be() {
     assert!(!stack.hits(&id).is_empty(), "the log names keys by id, so there is something to search");
     assert!(!stack.hits("offline-3").is_empty());
     none_is_found(&stack, &keys);
+    proof::show("issued keys that were searched raw, as hex and as base64", keys.len(), "1,000");
+    let searched = format!("{} kB in {} pieces", stack.bytes() / 1000, stack.0.len());
+    proof::show("data file, backups, logs at the finest level, errors and answers searched", searched, "all");
     let mut got = Haystack::default();
     got.add("what the model server got", model.got.lock().unwrap().clone());
     assert!(!got.hits(UPSTREAM_KEY).is_empty() && !got.hits(PROMPT).is_empty(), "it was asked");
-    for key in &keys {
+    beside_each_other(&keys, |key| {
         assert_eq!(got.hits(key), Vec::<String>::new(), "the caller's key crossed over");
-    }
+    });
+    proof::show("keys that were found", 0, "0");
+}
+
+/// On all processors: each search reads all that there is.
+fn beside_each_other(secrets: &[String], search: impl Fn(&str) + Sync) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for part in secrets.chunks(secrets.len().div_ceil(threads)) {
+            scope.spawn(|| part.iter().for_each(|secret| search(secret)));
+        }
+    });
 }
 
 fn none_is_found(stack: &Haystack, keys: &[String]) {
-    for secret in keys.iter().map(String::as_str).chain([PROMPT, PASSWORD, UPSTREAM_KEY]) {
+    let others = [PROMPT, PASSWORD, UPSTREAM_KEY].map(str::to_string);
+    beside_each_other(&[keys, &others].concat(), |secret| {
         // The built-in model and the scripted one give prompts back to whoever sent them.
         let is_elsewhere = |place: &String| secret != PROMPT || !place.starts_with("answer to POST");
-        let part = &secret[secret.len() - 20..];
-        for text in [secret, part] {
-            let hits: BTreeSet<_> = stack.hits(text).into_iter().filter(is_elsewhere).collect();
-            assert!(hits.is_empty(), "a secret stands in {hits:?}: {:?}", stack.line(text));
-        }
-    }
+        // Wherever the whole stands its end stands, too, in base64 as well.
+        let end = &secret[secret.len() - 20..];
+        let hits: BTreeSet<_> = stack.hits(end).into_iter().filter(is_elsewhere).collect();
+        assert!(hits.is_empty(), "a secret stands in {hits:?}: {:?}", stack.line(end));
+    });
 }
 
 /// Law 11, the other way.

@@ -1,13 +1,40 @@
-//! Power lost at any moment: what a disk may hold then is built from the log of all writes and syncs, thousands of
-//! times, and every such image must open with all that was acknowledged and nothing half there.
+//! Power lost at any moment: what a disk may hold then is built from the log of all writes and syncs, and every such
+//! image must open with all that was acknowledged and nothing half there; also after power was lost once more while it
+//! was opened.
 
 use std::sync::{Mutex, MutexGuard};
 
-use ::redb::{ReadableDatabase as _, StorageBackend};
+use ::redb::{ReadableDatabase as _, ReadableTableMetadata as _, StorageBackend};
 
 use super::*;
+use crate::types::proof;
 
-const SECTOR: usize = 512;
+/// What reaches a disk whole, or not at all.
+const SECTORS: [usize; 2] = [512, 4096];
+
+/// How many commits a life has; how many images there are of a moment, and of the last one before a sync, which holds
+/// what the earlier ones may hold; and which image's opening is cut off, too.
+struct Size {
+    commits: u32,
+    each: usize,
+    before_sync: usize,
+    reopened: usize,
+}
+
+impl Size {
+    fn of_this_run() -> Self {
+        let size = proof::size;
+        Self {
+            commits: if proof::is_full() { 600 } else { 45 },
+            each: size(1, 50),
+            before_sync: size(24, 450),
+            reopened: size(16, 16),
+        }
+    }
+}
+
+/// How many images of a moment within the opening of another image.
+const OF_AN_OPENING: u64 = 3;
 
 /// A disk in memory that remembers all that was done to it.
 #[derive(Debug, Clone, Default)]
@@ -139,7 +166,7 @@ impl Crash {
             Event::Done(number) => self.done = Some(*number),
             Event::Sync => {
                 for event in std::mem::take(&mut self.loose) {
-                    place(&mut self.synced, &event, |_| true);
+                    place(&mut self.synced, &event, SECTORS[0], |_| true);
                 }
             }
             Event::Write(..) | Event::Length(_) => self.loose.push(event.clone()),
@@ -150,16 +177,17 @@ impl Crash {
     fn image(&self, dice: &mut Dice) -> Vec<u8> {
         let mut image = self.synced.clone();
         let (lost, torn) = (dice.roll() % 5, dice.one_in(2));
+        let sector = SECTORS[usize::from(dice.one_in(2))];
         for event in &self.loose {
             let whole = dice.roll() % 4 >= lost;
-            place(&mut image, event, |_| if torn { dice.roll() % 4 >= lost } else { whole });
+            place(&mut image, event, sector, |_| if torn { dice.roll() % 4 >= lost } else { whole });
         }
         image
     }
 }
 
 /// Does to an image what was done to the disk, sector by sector, as far as `reached` says so.
-fn place(image: &mut Vec<u8>, event: &Event, mut reached: impl FnMut(usize) -> bool) {
+fn place(image: &mut Vec<u8>, event: &Event, sector: usize, mut reached: impl FnMut(usize) -> bool) {
     match event {
         Event::Length(length) => {
             if reached(*length) {
@@ -169,7 +197,7 @@ fn place(image: &mut Vec<u8>, event: &Event, mut reached: impl FnMut(usize) -> b
         Event::Write(at, bytes) => {
             let mut from = 0;
             while from < bytes.len() {
-                let to = bytes.len().min(from + SECTOR - (at + from) % SECTOR);
+                let to = bytes.len().min(from + sector - (at + from) % sector);
                 if reached(at + from) {
                     image.resize(image.len().max(at + to), 0);
                     image[at + from..at + to].copy_from_slice(&bytes[from..to]);
@@ -181,14 +209,21 @@ fn place(image: &mut Vec<u8>, event: &Event, mut reached: impl FnMut(usize) -> b
     }
 }
 
-/// Opens an image and looks at every row.
-fn examine(image: Vec<u8>, crash: &Crash, case: &str) {
+/// Opens an image and looks at every row. Gives back what the opening, and the close after it, did to the disk.
+fn examine(image: Vec<u8>, crash: &Crash, case: &str) -> Vec<Event> {
     let disk = Recorder::default();
     disk.tape().bytes = image;
-    let source = Source::disk(disk);
+    let source = Source::disk(disk.clone());
     let held = Held::open(&source, &quick()).unwrap_or_else(|error| panic!("{case}: {error}"));
     held.sentinel(FORMATS.newest).unwrap();
-    let read = held.database().begin_read().unwrap();
+    let database = held.let_through().unwrap();
+    look_at_rows(&database, crash, case);
+    drop(database);
+    std::mem::take(&mut disk.tape().log)
+}
+
+fn look_at_rows(database: &::redb::Database, crash: &Crash, case: &str) {
+    let read = database.begin_read().unwrap();
     let row = |table: Table, key: &[u8]| {
         let rows = read.open_table(Definition::new(table.0)).ok()?;
         let stored = ::redb::ReadableTable::get(&rows, key).unwrap()?.value().to_vec();
@@ -197,30 +232,78 @@ fn examine(image: Vec<u8>, crash: &Crash, case: &str) {
     let last = row(Table("last"), &[]).map(|last| u32::from_be_bytes(last.try_into().unwrap()));
     assert!(last >= crash.done, "{case}: {:?} was acknowledged, {last:?} is there", crash.done);
     assert!(last <= crash.asked, "{case}: {last:?} was never asked for");
-    let end = crash.asked.map_or(0, |asked| asked + 2);
-    for number in 0..end {
-        let wanted = last.is_some_and(|last| number <= last && number + 7 > last);
+    let mut wanted = 0;
+    for number in last.map_or(0..0, |last| last.saturating_sub(6)..last + 1) {
         for part in 0..=number % 4 {
             let found = row(T, &[number.to_be_bytes(), part.to_be_bytes()].concat());
-            assert_eq!(found, wanted.then(|| value(number)), "{case}: row {part} of commit {number}");
+            assert_eq!(found, Some(value(number)), "{case}: row {part} of commit {number}");
+            wanted += 1;
         }
     }
+    let rows = read.open_table(Definition::new(T.0)).map_or(0, |rows| rows.len().unwrap());
+    assert_eq!(rows, wanted, "{case}: rows that should not be there");
+}
+
+/// Power is lost again while an image is opened, at moments that the dice choose.
+fn examine_again(image: &[u8], opening: &[Event], crash: &Crash, dice: &mut Dice, case: &str) -> u64 {
+    let mut again = Crash { synced: image.to_vec(), loose: Vec::new(), asked: crash.asked, done: crash.done };
+    let mut images = 0;
+    for (at, event) in opening.iter().enumerate() {
+        again.note(event);
+        if dice.one_in(1 + opening.len() as u64 / OF_AN_OPENING) {
+            examine(again.image(dice), &again, &format!("{case}, event {at} of its opening"));
+            images += 1;
+        }
+    }
+    images
+}
+
+/// Every image of every `shares`-th moment, from the `share`-th on: how many there were at once, and after a second loss.
+fn examine_share(start: Vec<u8>, log: &[Event], size: &Size, share: usize, shares: usize) -> (u64, u64) {
+    let mut crash = Crash { synced: start, loose: Vec::new(), asked: None, done: None };
+    let mut dice = Dice(7 + share as u64);
+    let (mut images, mut again) = (0, 0);
+    for (at, event) in log.iter().enumerate() {
+        crash.note(event);
+        if at % shares != share {
+            continue;
+        }
+        let is_last = matches!(log.get(at + 1), Some(Event::Sync));
+        for round in 0..if is_last { size.before_sync } else { size.each } {
+            let (image, case) = (crash.image(&mut dice), format!("event {at}, image {round}"));
+            let is_reopened = dice.one_in(size.reopened as u64);
+            let kept = is_reopened.then(|| image.clone());
+            let opening = examine(image, &crash, &case);
+            images += 1;
+            again += kept.map_or(0, |kept| examine_again(&kept, &opening, &crash, &mut dice, &case));
+        }
+    }
+    (images, again)
 }
 
 #[test]
 fn after_losing_power_all_that_was_acknowledged_is_there() {
-    let (start, log) = life(45);
-    let mut crash = Crash { synced: start, loose: Vec::new(), asked: None, done: None };
-    let mut dice = Dice(7);
-    let mut images = 0;
-    for (at, event) in log.iter().enumerate() {
-        crash.note(event);
-        // Between two syncs the later moments hold the earlier ones' images too.
-        let rounds = if matches!(log.get(at + 1), Some(Event::Sync)) { 24 } else { 1 };
-        for round in 0..rounds {
-            examine(crash.image(&mut dice), &crash, &format!("event {at}, image {round}"));
-            images += 1;
-        }
-    }
-    assert!(images > 3000, "only {images} images of {} events", log.len());
+    let size = Size::of_this_run();
+    let (start, log) = life(size.commits);
+    let shares = std::thread::available_parallelism().map_or(1, usize::from);
+    let found = std::thread::scope(|scope| {
+        let share = |share| {
+            let (start, log, size) = (start.clone(), &log, &size);
+            scope.spawn(move || examine_share(start, log, size, share, shares))
+        };
+        let threads: Vec<_> = (0..shares).map(share).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    let (images, again) = found.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    proof::show("steps of the disk at which power was lost", log.len(), "10,000");
+    proof::show("images of a disk after losing power", images, "1,000,000");
+    proof::show("images after losing it again while it was opened", again, "any");
+    proof::show("images that were lost, torn or did not open", 0, "0");
+    let least = if proof::is_full() { (1_000_000, 10_000) } else { (3000, 100) };
+    assert!(
+        images >= least.0 && again >= least.1,
+        "only {images} and {again} images of {} events",
+        log.len()
+    );
+    assert!(!proof::is_full() || log.len() >= 10_000, "only {} events", log.len());
 }
