@@ -11,8 +11,8 @@ from pathlib import Path
 from report import ROOT, cargo, figure, not_tried
 
 # Whoever takes one more crate in raises these, in the commit that says why.
-CRATES_IN_PROGRAM_MAX = 144
-CRATES_IN_BUILD_MAX = 169
+CRATES_IN_PROGRAM_MAX = 145
+CRATES_IN_BUILD_MAX = 170
 
 
 def read_toml(name):
