@@ -122,7 +122,7 @@ impl Access {
 
     /// The id as text.
     pub(super) fn request_id(&self) -> &str {
-        // Only letters, digits, dots and dashes pass as an id.
+        // Only letters, digits, dots, dashes and underscores pass as an id.
         self.request_id.to_str().unwrap_or_default()
     }
 

@@ -123,7 +123,7 @@ fn http_2_is_agreed_on_in_the_handshake() {
 fn law_9_a_hang_up_over_tls_ends_the_model_servers_connection() {
     let scene = scene("");
     for version in BOTH_VERSIONS {
-        // Behind bytes that came too early hyper does not look for a hang-up any more.
+        // While an answer is under way hyper reads nothing; the supervisor looks for a hang-up, also behind stray bytes.
         let ways = ["goodbye", "close", "reset"].map(|how| [(how, ""), (how, "\r\n")]);
         for (how, stray) in ways.into_iter().flatten() {
             let (mut wire, mut call) = scene.streaming(version, "HTTP/1.1");
