@@ -17,7 +17,7 @@ const SEAL: [HeaderName; 2] = [request::REQUEST_ID, PROCESSING_MS];
 /// Stands where a value will.
 const BLANK: HeaderValue = HeaderValue::from_static("");
 
-/// Places for that many at least: hyper keeps an answer's map for the headers of the next request.
+/// Places for that many at least in the index, which a copy has too: hyper keeps an answer's map for the next request.
 const PLACES: usize = 6;
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
