@@ -1,6 +1,6 @@
 //! Laws 3 and 4 under `kill -9`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,12 +11,14 @@ use serde_json::Value;
 use crate::door;
 use crate::ember::{Ember, Home, eventually};
 use crate::proof;
+use crate::visitor::{Browser, PASSWORD};
 
 /// What is done how often: every day, and to prove it.
 type Sizes = (usize, usize);
 
 const KILLS_WHILE_CREATING: Sizes = (40, 2000);
 const KILLS_AFTER_A_REVOCATION: Sizes = (40, 2000);
+const KILLS_WHILE_SIGNING_IN: Sizes = (20, 500);
 const KILLS_IN_THE_FIRST_START: Sizes = (40, 500);
 const KILLS_OF_COMMANDS: Sizes = (40, 500);
 const CYCLES_OF_ONE_SERVER: Sizes = (200, 10_000);
@@ -127,6 +129,59 @@ fn a_revocation_that_was_acknowledged_survives_a_kill_right_after_it() {
         format!("0 of {kills}"),
         "0",
     );
+}
+
+/// Laws 3 and 4, for sessions: one that was begun goes on after a kill, one that was ended does not.
+#[test]
+fn a_sign_in_and_a_sign_out_that_were_acknowledged_survive_a_kill() {
+    let home = Home::new("[models]\necho = true\n[log]\naccess = false\n");
+    let people = ["ana@example.com", "bob@example.com"];
+    for email in people {
+        let create = ["account", "create", email, "--admin", "--password-stdin"];
+        assert!(home.run_with(&create, PASSWORD).status.success());
+    }
+    let (mut moments, mut begun, mut ended) = (Moments(3), 0, 0);
+    let (mut rounds, wanted) = (0, times(KILLS_WHILE_SIGNING_IN));
+    while rounds < wanted || begun.min(ended) <= wanted / 4 {
+        rounds += 1;
+        assert!(rounds < 20 * wanted, "only {begun} sessions, {ended} of them ended");
+        let server = home.serve();
+        // Whole rounds of all that is done come first on any machine, and the kill within one of them.
+        let wait = moments.below(Duration::from_millis(400 * (1 + (rounds / wanted) as u64)));
+        let sessions: Vec<_> = std::thread::scope(|scope| {
+            let threads = people.map(|email| scope.spawn(|| sign_in_and_out(&server, email)));
+            std::thread::sleep(wait);
+            server.signal("KILL");
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let server = home.serve();
+        for (cookies, is_over) in sessions {
+            let status = Browser::with(&server, cookies).get("/dashboard").status;
+            assert_eq!(status, if is_over { 303 } else { 200 }, "round {rounds}, signed out: {is_over}");
+            begun += 1;
+            ended += usize::from(is_over);
+        }
+        assert!(server.stop().success());
+    }
+    proof::show("kills while people signed in and out", rounds, "500");
+    proof::show("sessions that were lost, of those begun", format!("0 of {}", begun - ended), "0");
+    proof::show("sessions that were ended and accepted again", format!("0 of {ended}"), "0");
+}
+
+/// The cookies of sessions of which it is known whether they were ended, until the server goes away.
+fn sign_in_and_out(server: &Ember, email: &str) -> Vec<(BTreeMap<String, String>, bool)> {
+    let mut sessions = Vec::new();
+    loop {
+        let mut browser = Browser::new(server);
+        let Some(answer) = browser.try_sign_in(email, PASSWORD) else { return sessions };
+        assert_eq!(answer.status, 303, "{}", answer.text());
+        let cookies = browser.cookies.clone();
+        let is_to_end = sessions.len() % 2 == 1;
+        if is_to_end && browser.try_sign_out().is_none() {
+            return sessions;
+        }
+        sessions.push((cookies, is_to_end));
+    }
 }
 
 /// Law 4, from the very first start on.

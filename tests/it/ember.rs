@@ -175,23 +175,29 @@ impl Ember {
     }
 
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        self.try_connect().unwrap()
+    }
+
+    pub fn try_connect(&self) -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
     }
 
     /// Sends these bytes on a new connection and reads what comes until the end.
     pub fn raw(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut stream = Pipe::open(self);
-        // The server may answer and close before everything was sent.
-        let _ = stream.write_all(bytes);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        answer
+        exchange(Pipe::open(self), bytes)
     }
 
     pub fn send(&self, bytes: &[u8]) -> Answer {
         Answer::parse(&self.raw(bytes))
+    }
+
+    /// The whole answer of a server that may go away before there is one.
+    pub fn try_send(&self, bytes: &[u8]) -> Option<Answer> {
+        let answer = exchange(Pipe::try_open(self).ok()?, bytes);
+        let has_head = answer.windows(4).any(|window| window == b"\r\n\r\n");
+        has_head.then(|| Answer::parse(&answer)).filter(|answer| answer.whole)
     }
 
     pub fn get(&self, path: &str, key: Option<&str>) -> Answer {
@@ -236,6 +242,15 @@ impl Drop for Ember {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// All that comes back for these bytes, until the end.
+fn exchange(mut stream: Pipe, bytes: &[u8]) -> Vec<u8> {
+    // The server may answer and close before everything was sent.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
 }
 
 /// The address that a line of the log names, and whether TLS is spoken there.

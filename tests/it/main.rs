@@ -53,4 +53,5 @@ mod trail;
 mod transcript;
 mod upstreams;
 mod usage;
+mod visitor;
 mod wire;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::doctor::{SmallDisk, from_the_future};
 use crate::ember::{Answer, Ember, request};
-use crate::people::Browser;
+use crate::visitor::Browser;
 
 const BOOK: &str = include_str!("../../docs/operate.md");
 

@@ -1,109 +1,9 @@
 //! People and administrators' programs at the public door: cookies, forms, tokens, without a browser.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
-use crate::ember::{Answer, Ember, Home, chat, request};
-
-const PASSWORD: &str = "correct horse battery staple";
-
-/// A browser without a screen: keeps cookies, reads the token of forms.
-pub struct Browser<'a> {
-    ember: &'a Ember,
-    cookies: BTreeMap<String, String>,
-}
-
-impl<'a> Browser<'a> {
-    pub fn new(ember: &'a Ember) -> Self {
-        Self { ember, cookies: BTreeMap::new() }
-    }
-
-    /// Signed in.
-    pub fn of(ember: &'a Ember, email: &str) -> Self {
-        let mut browser = Self::new(ember);
-        let answer = browser.sign_in(email, PASSWORD);
-        assert_eq!(answer.status, 303, "{}", answer.text());
-        browser
-    }
-
-    pub fn sign_in(&mut self, email: &str, password: &str) -> Answer {
-        let csrf = csrf(&self.get("/sign-in").text());
-        self.post("/sign-in", &[("csrf", &csrf), ("email", email), ("password", password)])
-    }
-
-    pub fn get(&mut self, path: &str) -> Answer {
-        self.send("GET", path, "", "")
-    }
-
-    /// A form, sent as a page of this site sends it.
-    pub fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let origin = format!("Origin: {}\r\n", self.origin());
-        self.send("POST", path, &origin, &encoded(fields))
-    }
-
-    /// A form with the token that the page at `from` has.
-    pub fn submit(&mut self, from: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let csrf = csrf(&self.get(from).text());
-        let mut all = vec![("csrf", csrf.as_str())];
-        all.extend_from_slice(fields);
-        self.post(path, &all)
-    }
-
-    pub fn origin(&self) -> String {
-        format!("http://{}", self.ember.address)
-    }
-
-    pub fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let cookie = match cookies.is_empty() {
-            true => String::new(),
-            false => format!("Cookie: {}\r\n", cookies.join("; ")),
-        };
-        let kind = if headers.to_ascii_lowercase().contains("content-type") {
-            ""
-        } else {
-            "Content-Type: application/x-www-form-urlencoded\r\n"
-        };
-        let answer = self.ember.send(
-            format!(
-                "{method} {path} HTTP/1.1\r\nHost: {}\r\n{cookie}{headers}{kind}Connection: close\r\n\
-                 Content-Length: {}\r\n\r\n{body}",
-                self.ember.address,
-                body.len()
-            )
-            .as_bytes(),
-        );
-        for (_, line) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
-            let (name, rest) = line.split_once('=').unwrap();
-            match rest.split(';').next().unwrap() {
-                "" => self.cookies.remove(name),
-                value => self.cookies.insert(name.to_string(), value.to_string()),
-            };
-        }
-        answer
-    }
-}
-
-fn encoded(fields: &[(&str, &str)]) -> String {
-    let escape = |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02x}")).collect() };
-    fields
-        .iter()
-        .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
-        .collect::<Vec<_>>()
-        .join("&")
-}
-
-/// The token that a page's forms have.
-fn csrf(page: &str) -> String {
-    value(page, "name=\"csrf\" value=\"")
-}
-
-/// What stands behind a mark, up to the next quote.
-fn value(page: &str, mark: &str) -> String {
-    let (_, rest) = page.split_once(mark).unwrap_or_else(|| panic!("no {mark:?} in {page}"));
-    rest.split('"').next().unwrap().to_string()
-}
+use crate::ember::{Answer, Home, chat, request};
+use crate::visitor::{Browser, PASSWORD, csrf, encoded, value};
 
 fn home(settings: &str) -> Home {
     let home = Home::new(&format!("{settings}\n[models]\necho = true\n"));
@@ -399,7 +299,7 @@ fn a_hundred_sign_ins_at_once_do_not_slow_admission() {
             .map(|number| {
                 let (ember, csrf, cookies) = (&ember, csrf.clone(), cookies.clone());
                 scope.spawn(move || {
-                    let mut browser = Browser { ember, cookies };
+                    let mut browser = Browser::with(ember, cookies);
                     let email = format!("nobody{number}@example.com");
                     browser.post("/sign-in", &[("csrf", &csrf), ("email", &email), ("password", "x")]).status
                 })

@@ -91,6 +91,12 @@ pub async fn connect(
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name(), stream).await.unwrap()
 }
 
+fn undelayed(ember: &Ember) -> io::Result<TcpStream> {
+    let stream = ember.try_connect()?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 pub enum Pipe {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
@@ -99,23 +105,25 @@ pub enum Pipe {
 impl Pipe {
     /// A connection as Ember expects it.
     pub fn open(ember: &Ember) -> Self {
+        Self::try_open(ember).unwrap()
+    }
+
+    /// The same, for a server that may be gone.
+    pub fn try_open(ember: &Ember) -> io::Result<Self> {
         match &ember.trust {
-            None => Self::plain(ember),
-            Some(trusted) => Self::tls(ember, client(trusted, BOTH_VERSIONS, &[])).unwrap(),
+            None => Ok(Self::Plain(undelayed(ember)?)),
+            Some(trusted) => Self::tls(ember, client(trusted, BOTH_VERSIONS, &[])),
         }
     }
 
     /// Without TLS, whatever Ember expects.
     pub fn plain(ember: &Ember) -> Self {
-        let stream = ember.connect();
-        stream.set_nodelay(true).unwrap();
-        Self::Plain(stream)
+        Self::Plain(undelayed(ember).unwrap())
     }
 
     /// After the handshake.
     pub fn tls(ember: &Ember, config: ClientConfig) -> io::Result<Self> {
-        let mut stream = ember.connect();
-        stream.set_nodelay(true)?;
+        let mut stream = undelayed(ember)?;
         let mut connection = ClientConnection::new(Arc::new(config), name()).unwrap();
         while connection.is_handshaking() {
             connection.complete_io(&mut stream)?;

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::door;
 use crate::ember::{Ember, Home, PATIENCE, eventually};
-use crate::people::Browser;
+use crate::visitor::Browser;
 
 fn home(settings: &str) -> Home {
     let home = Home::new(&format!("{settings}\n[models]\necho = true\n[log]\naccess = false\n"));

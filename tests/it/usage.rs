@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::ember::{Ember, Home, chat, eventually, request};
 use crate::model::{Call, ModelServer, STREAM};
+use crate::proof;
 use crate::wire::Wire;
 
 /// The moment that the test looks back from.
@@ -255,14 +256,14 @@ fn a_stream_that_a_kill_breaks_off_is_counted_with_what_it_used() {
 /// Law 8 under `kill -9`: never doubled, at most the last second lost.
 #[test]
 fn kills_in_the_midst_of_requests_lose_at_most_the_last_second() {
-    const KILLS: u64 = 4;
+    let kills = proof::size(4, 500);
     // A flush begins a second after the one before it has ended; the rest is for a slow machine.
     const LOST: Duration = Duration::from_millis(2500);
     let home = Home::new("[models]\necho = true\n[log]\naccess = false\n");
     home.ok(&["account", "create", "ana@example.com", "--admin"]);
     let key = home.key("app");
     let (mut sent, mut known) = (0, 0);
-    for round in 0..KILLS {
+    for round in 0..kills {
         let server = home.serve();
         let (answered, stop) = (Mutex::new(Vec::new()), AtomicBool::new(false));
         let tries = AtomicU64::new(0);
@@ -282,7 +283,9 @@ fn kills_in_the_midst_of_requests_lose_at_most_the_last_second() {
                     }
                 });
             }
-            std::thread::sleep(Duration::from_millis(2600 + 170 * round));
+            std::thread::sleep(
+                Duration::from_millis(if round < 4 { 2600 } else { 300 }) + within_a_flush(round),
+            );
             server.signal("KILL");
             stop.store(true, Ordering::SeqCst);
             Instant::now()
@@ -298,6 +301,17 @@ fn kills_in_the_midst_of_requests_lose_at_most_the_last_second() {
         known = total;
     }
     assert!(known > 0);
+    proof::show(
+        "kills under load, of those that lost more than the last second of counts",
+        format!("0 of {kills}"),
+        "0 of 500",
+    );
+    proof::show("requests counted twice, of those counted", format!("0 of {known}"), "0");
+}
+
+/// Another moment each time: the golden section spreads them evenly over the second between two flushes.
+fn within_a_flush(round: usize) -> Duration {
+    Duration::from_secs_f64((round as f64 * 0.618_033_988_75).fract() * 1.1)
 }
 
 #[test]
