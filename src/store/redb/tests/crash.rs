@@ -25,7 +25,7 @@ impl Size {
     fn of_this_run() -> Self {
         let size = proof::size;
         Self {
-            commits: if proof::is_full() { 600 } else { 45 },
+            commits: if proof::is_full() { 700 } else { 45 },
             each: size(1, 50),
             before_sync: size(24, 450),
             reopened: size(16, 16),
