@@ -154,6 +154,8 @@ fn a_sign_in_and_a_sign_out_that_were_acknowledged_survive_a_kill() {
             server.signal("KILL");
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
+        // It lets go of the file only when it is gone.
+        server.kill();
         let server = home.serve();
         for (cookies, is_over) in sessions {
             let status = Browser::with(&server, cookies).get("/dashboard").status;
