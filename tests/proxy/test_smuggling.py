@@ -80,6 +80,7 @@ def complaint(house, neighbour: Neighbour) -> str:
     asked = made(house, "n", "neighbour")
     answer = neighbour.ask(asked)
     talk = talk_of(answer)
+    house.tally["swapped"] += not {*talk.judged, *talk.answered} <= {asked.mark}
     fine = answer.startswith(b"HTTP/1.1 200") and talk.judged == talk.answered == [asked.mark]
     return "" if fine else f"a neighbour's request {asked.mark} got {answer[:600]!r}"
 
