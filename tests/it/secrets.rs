@@ -1,12 +1,15 @@
 //! Laws 2 and 11: what is secret is in no log, no file and no answer but its own, at the finest level of logging.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Output;
 use std::sync::{Arc, Mutex};
+
+use aho_corasick::AhoCorasick;
 
 use crate::door;
 use crate::ember::{Ember, Home, chat, files_below, request};
@@ -100,21 +103,22 @@ impl Haystack {
         }
     }
 
-    /// Where a text stands: as it is, in hexadecimal, in base64 at any of its three alignments.
+    /// Where a text stands.
     fn hits(&self, secret: &str) -> Vec<String> {
-        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let mut needles = vec![secret.to_string(), hex.to_uppercase(), hex];
-        for skip in 0..3 {
-            let inner = base64(&secret.as_bytes()[skip..skip + (secret.len() - skip) / 3 * 3]);
-            needles.push(inner.replace('+', "-").replace('/', "_"));
-            needles.push(inner);
-        }
-        let places = |needle: &String| {
-            let finder = memchr::memmem::Finder::new(needle.as_bytes());
-            let found = self.0.iter().filter(|(_, bytes)| finder.find(bytes).is_some());
-            found.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        let secret = [secret.to_string()];
+        self.hits_of(&secret).into_iter().map(|(_, place)| place.to_string()).collect()
+    }
+
+    /// Which of the texts stand where, in one reading of all that there is.
+    fn hits_of<'a>(&'a self, secrets: &'a [String]) -> BTreeSet<(&'a str, &'a str)> {
+        let owned = |secret: &'a String| forms(secret).into_iter().map(move |form| (form, secret.as_str()));
+        let (needles, owners): (Vec<_>, Vec<_>) = secrets.iter().flat_map(owned).unzip();
+        let finder = AhoCorasick::new(&needles).unwrap();
+        let places = |(name, bytes): &'a (String, Vec<u8>)| {
+            let found = finder.find_overlapping_iter(bytes).map(|found| owners[found.pattern().as_usize()]);
+            found.map(|owner| (owner, name.as_str())).collect::<BTreeSet<_>>()
         };
-        needles.iter().flat_map(places).collect()
+        self.0.iter().flat_map(places).collect()
     }
 
     /// A line that has the text, to see how it came there.
@@ -123,6 +127,18 @@ impl Haystack {
             self.0.iter().filter_map(|(_, bytes)| std::str::from_utf8(bytes).ok()).flat_map(str::lines);
         lines.into_iter().find(|line| line.contains(text)).map(ToString::to_string)
     }
+}
+
+/// A text as it is, in hexadecimal, in base64 at any of its three alignments.
+fn forms(secret: &str) -> Vec<String> {
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mut forms = vec![secret.to_string(), hex.to_uppercase(), hex];
+    for skip in 0..3 {
+        let inner = base64(&secret.as_bytes()[skip..skip + (secret.len() - skip) / 3 * 3]);
+        forms.push(inner.replace('+', "-").replace('/', "_"));
+        forms.push(inner);
+    }
+    forms
 }
 
 /// RFC 4648 without padding; the length is a multiple of three.
@@ -257,7 +273,9 @@ fn no_secret_is_anywhere_but_where_it_has_to_be() {
     let mut keys: Vec<_> =
         (0..half).map(|number| create(&home, &mut stack, &format!("offline-{number}"))).collect();
     let server = Ember::start(home.command(&["-vv", "serve"]));
-    keys.extend(online_keys(&home, &mut stack, half));
+    let made = online_keys(&home, &mut stack, half);
+    tell_of_memory(&server, "when they were made", &made);
+    keys.extend(made);
     let (id, last) = door::create(&home, "door").unwrap();
     keys.push(last.clone());
     assert!(run(&home, &mut stack, &["account", "passwd", "ana@example.com"], PASSWORD).status.success());
@@ -267,6 +285,7 @@ fn no_secret_is_anywhere_but_where_it_has_to_be() {
         let verified = run(&home, &mut stack, &["key", "verify"], key);
         stack.add("stdout of key verify", verified.stdout);
     }
+    tell_of_memory(&server, "when they were used", &keys);
     look_around(&home, &mut stack, &keys[0]);
     back_up(&home, &mut stack, "live.redb");
     assert!(run(&home, &mut stack, &["key", "revoke", "door"], "").status.success());
@@ -288,32 +307,64 @@ fn no_secret_is_anywhere_but_where_it_has_to_be() {
     let mut got = Haystack::default();
     got.add("what the model server got", model.got.lock().unwrap().clone());
     assert!(!got.hits(UPSTREAM_KEY).is_empty() && !got.hits(PROMPT).is_empty(), "it was asked");
-    beside_each_other(&keys, |key| {
-        assert_eq!(got.hits(key), Vec::<String>::new(), "the caller's key crossed over");
-    });
+    assert!(got.hits_of(&keys).is_empty(), "a caller's key crossed over");
     proof::show("keys that were found", 0, "0");
-}
-
-/// On all processors: each search reads all that there is.
-fn beside_each_other(secrets: &[String], search: impl Fn(&str) + Sync) {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for part in secrets.chunks(secrets.len().div_ceil(threads)) {
-            scope.spawn(|| part.iter().for_each(|secret| search(secret)));
-        }
-    });
 }
 
 fn none_is_found(stack: &Haystack, keys: &[String]) {
     let others = [PROMPT, PASSWORD, UPSTREAM_KEY].map(str::to_string);
-    beside_each_other(&[keys, &others].concat(), |secret| {
-        // The built-in model and the scripted one give prompts back to whoever sent them.
-        let is_elsewhere = |place: &String| secret != PROMPT || !place.starts_with("answer to POST");
-        // Wherever the whole stands its end stands, too, in base64 as well.
-        let end = &secret[secret.len() - 20..];
-        let hits: BTreeSet<_> = stack.hits(end).into_iter().filter(is_elsewhere).collect();
-        assert!(hits.is_empty(), "a secret stands in {hits:?}: {:?}", stack.line(end));
-    });
+    // Wherever the whole stands its end stands, too, in base64 as well.
+    let end = |secret: &String| secret[secret.len() - 20..].to_string();
+    let ends: Vec<_> = keys.iter().chain(&others).map(end).collect();
+    // The built-in model and the scripted one give prompts back to whoever sent them.
+    let is_elsewhere =
+        |(end, place): &(&str, &str)| !PROMPT.ends_with(end) || !place.starts_with("answer to POST");
+    let first = stack.hits_of(&ends).into_iter().find(is_elsewhere);
+    assert!(first.is_none(), "a secret stands in {first:?}: {:?}", stack.line(first.unwrap().0));
+}
+
+/// Law 2 asks for a figure here and for no bound: how many of the keys the running server's memory still has.
+fn tell_of_memory(server: &Ember, when: &str, keys: &[String]) {
+    let memory = match memory_of(server.pid()) {
+        Ok(memory) => memory,
+        Err(error) => {
+            proof::show(&format!("keys found in process memory {when}"), error.kind(), "be reported");
+            return;
+        }
+    };
+    assert!(!memory.hits(UPSTREAM_KEY).is_empty(), "it is really read: the server needs that one");
+    let hits = memory.hits_of(keys);
+    let found: BTreeSet<_> = hits.iter().map(|(key, _)| key).collect();
+    let found = format!("{} of {}", found.len(), keys.len());
+    proof::show(&format!("keys found in process memory {when}"), found, "be reported");
+    for (name, _) in &memory.0 {
+        let count = hits.iter().filter(|(_, place)| place == name).count();
+        if count > 0 {
+            proof::show(&format!("of these in {name} {when}"), count, "be reported");
+        }
+    }
+}
+
+/// All that a process can read of its own memory, by what it was mapped for.
+fn memory_of(pid: u32) -> std::io::Result<Haystack> {
+    let memory = fs::File::open(format!("/proc/{pid}/mem"))?;
+    let mut parts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for line in fs::read_to_string(format!("/proc/{pid}/maps"))?.lines() {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let name = fields.get(5).copied().unwrap_or("anonymous memory");
+        if !fields[1].starts_with('r') || name.starts_with("[v") {
+            continue;
+        }
+        let (start, end) = fields[0].split_once('-').unwrap();
+        let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
+        // It may have been given back meanwhile.
+        if memory.read_exact_at(&mut bytes, start).is_ok() {
+            let kind = if name.starts_with('/') { "mapped files" } else { name };
+            parts.entry(kind.to_string()).or_default().extend(bytes);
+        }
+    }
+    Ok(Haystack(parts.into_iter().collect()))
 }
 
 /// Law 11, the other way.

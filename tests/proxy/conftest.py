@@ -18,8 +18,10 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "sdk"))
 
+import proof
 from fake_model import FakeModel
 from proxies import NAME, Proxy, certificates, free_port, snippet
+from recorder import Recorder
 from stack import CLEAN, EMBER_BIN, Child, get, run, until
 
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
@@ -37,22 +39,30 @@ socket.getaddrinfo = resolve
 
 
 @pytest.fixture(autouse=True)
-def deadline():
+def deadline(request):
     """No test waits for ever: what hangs fails, and says where."""
+    mark = request.node.get_closest_marker("seconds")
+    seconds = mark.args[0] if mark else 60
 
     def expire(*_):
-        raise TimeoutError("the test took 60 s")
+        raise TimeoutError(f"the test took {seconds} s")
 
     signal.signal(signal.SIGALRM, expire)
-    signal.alarm(60)
+    signal.alarm(seconds)
     yield
     signal.alarm(0)
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in proof.FIGURES:
+        terminalreporter.write_line(line)
 
 
 class Ember:
     """Ember as docs/proxy.md configures it, on another port; `told` is whether it is told of its proxy."""
 
-    def __init__(self, home: Path, model: FakeModel, port: int, public_port: int, told: bool):
+    def __init__(self, home: Path, model: FakeModel | Recorder, port: int, public_port: int, told: bool, server: str = "",
+                 in_flight_max: int = 1):
         home.mkdir()
         self.data, self.config = home / "data", home / "ember.toml"
         text = snippet("toml").replace(":7411", f":{port}").replace(NAME, f"{NAME}:{public_port}")
@@ -60,8 +70,8 @@ class Ember:
             text = "\n".join(line for line in text.splitlines() if not line.startswith("trusted_proxies"))
         assert ("trusted_proxies" in text) == told and f"https://{NAME}:{public_port}" in text, text
         self.config.write_text(
-            f'{text}\nkeepalive_after = "300ms"\n[dashboard]\nsign_up = "invite"\n'
-            f'[[upstream]]\nname = "fake"\nurl = "{model.url}"\nin_flight_max = 1\n')
+            f'{text}\nkeepalive_after = "300ms"\n{server}\n[dashboard]\nsign_up = "invite"\n'
+            f'[[upstream]]\nname = "fake"\nurl = "{model.url}"\nin_flight_max = {in_flight_max}\n')
         self.child = Child([EMBER_BIN, "--data", str(self.data), "-c", str(self.config), "serve"], CLEAN)
         with ExitStack() as when_it_fails:
             when_it_fails.callback(self.child.end)
