@@ -7,6 +7,8 @@ mod checked;
 mod exposed;
 mod fault;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod judge;
 mod kind;
 mod layer;
@@ -30,6 +32,7 @@ pub use checked::{
 pub use fault::{Fault, Faults};
 
 use fault::Place;
+use file::Document;
 use judge::Judge;
 use layer::Layers;
 
@@ -159,8 +162,14 @@ impl Loaded {
 /// # Errors
 /// [`Faults`]: all that is wrong, each with its place and what was meant. Nothing has been changed.
 pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
-    let (mut faults, mut warnings) = (Faults::default(), Vec::new());
+    let mut faults = Faults::default();
     let document = file::find(sources.file, sources.directory, sources.environment, &mut faults);
+    judged(sources, document, faults)
+}
+
+/// What a file and the other sources come to.
+fn judged(sources: &Sources, document: Option<Document>, mut faults: Faults) -> Result<Loaded, Faults> {
+    let mut warnings = Vec::new();
     let from_file = file::layer(document.as_ref(), &mut faults);
     let layers = Layers::pile(from_file, sources.environment, &sources.flags, &mut warnings, &mut faults);
     let raw = layers.merged().map_err(|error| faults.add(Place::Default, error)).ok();

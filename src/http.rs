@@ -16,6 +16,8 @@ mod ending;
 mod envelope;
 mod error;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handshake;
 mod health;
 mod listen;

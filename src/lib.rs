@@ -27,3 +27,6 @@ pub mod config;
 pub mod cli;
 
 pub mod serve;
+
+#[cfg(test)]
+mod seeds;

@@ -4,6 +4,8 @@
 mod begin;
 mod figures;
 mod flush;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod hour;
 mod idle;
 mod ledger;

@@ -9,6 +9,8 @@ mod change;
 mod denial;
 mod error;
 mod find;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod idle;
 mod invite;
 mod keys;

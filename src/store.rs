@@ -8,6 +8,8 @@ use std::ops::Bound;
 use std::sync::mpsc::Receiver;
 
 pub use self::memory::MemoryStore;
+#[cfg(any(test, fuzzing))]
+pub use self::redb::fuzz;
 pub use self::redb::{
     Birth, CommitWatch, CompactStep, Compacted, FORMAT, OpenError, RedbStore, SnapshotError, StoreOptions,
     TableCount, Verified, compact, row_of, verify,

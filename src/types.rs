@@ -7,6 +7,8 @@ mod branded;
 mod client;
 mod current;
 mod environment;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gather;
 mod id;
 mod key;

@@ -14,6 +14,8 @@ mod endpoint;
 mod failures;
 mod fault;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod glance;
 mod head;
 mod headers;

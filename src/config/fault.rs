@@ -63,7 +63,7 @@ impl Faults {
     }
 
     pub(super) fn add(&mut self, place: Place, message: impl Into<String>) {
-        self.0.push(Fault { place, message: message.into() });
+        self.0.push(Fault { place, message: in_one_line(message.into()) });
     }
 
     /// `value`, unless something is wrong.
@@ -87,3 +87,12 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+/// A message fit for a terminal: names in a file may have line ends and worse.
+fn in_one_line(message: String) -> String {
+    if !message.contains(char::is_control) {
+        return message;
+    }
+    let shown = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    message.chars().map(shown).collect()
+}

@@ -18,7 +18,7 @@ const FILE_MAX: u64 = 1 << 20;
 /// A file and its text.
 pub(super) struct Document {
     pub(super) path: PathBuf,
-    text: String,
+    pub(super) text: String,
 }
 
 /// The file that was named, else the first one that is there.

@@ -4,6 +4,8 @@
 mod answer;
 mod client;
 mod crowd;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod problem;
 mod query;
 mod route;

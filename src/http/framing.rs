@@ -1,6 +1,9 @@
 //! Watches the raw bytes of an HTTP/1.1 connection for what the parser behind it lets through: bare line feeds,
 //! Content-Length beside Transfer-Encoding, requests sent before the last one was answered. Never: changes a byte.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
+
 /// What is wrong with a request's framing, so that another parser could read it differently (RFC 9112, 6.3 and 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FramingFault {

@@ -5,6 +5,8 @@ mod backend;
 mod ballast;
 mod compact;
 mod create;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod group;
 mod migration;
 mod open;

@@ -1,6 +1,8 @@
 //! What a request's body says about itself, and the splices that may be made in it.
 //! Never: a change that is no named splice; a byte of the body in an error, since prompts are shown to nobody.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod members;
 mod skim;
 

@@ -2,6 +2,8 @@
 //! what it reports. Never: a changed byte, but for the one usage chunk that the caller did not ask for.
 
 mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 
 use std::collections::VecDeque;
 use std::mem;

@@ -96,6 +96,10 @@ impl AnswerTap {
         if let Some(usage) = outermost_usage(kept) {
             return usage.tokens();
         }
+        // serde would also take a list of the members' values.
+        if !kept.trim_ascii_start().starts_with(b"{") {
+            return None;
+        }
         let answer: Answer<'_> = serde_json::from_slice(kept).ok()?;
         tokens_of(answer.usage?)
     }
@@ -251,6 +255,7 @@ mod tests {
             (r#"{"usage":{"prompt_tokens":-1}}"#, None),
             (r#"{"usage":{"prompt_tokens":"5"}}"#, None),
             (r#"{"usage":[1]}"#, None),
+            (r#"[{"prompt_tokens":5}]"#, None),
             (r#"{"a":{"usage":{"prompt_tokens":5}}}"#, None),
             (r#"{"a":[{"usage":{"prompt_tokens":5},"b":1}],"c":1}"#, None),
             (r#"{"a":{"usage":{"prompt_tokens":5},"b":1}}"#, None),

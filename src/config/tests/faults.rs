@@ -45,6 +45,16 @@ name = "Ä";
 }
 
 #[test]
+fn bug_a_name_with_a_control_character_does_not_reach_the_terminal() {
+    let faults = faults_of("\"a\\u001b[2J\\nb\" = 1\n[server]\n\"lis\\rten\" = 1\n");
+    let expected = [
+        r"ember.toml:1:1: unknown setting 'a\u{1b}[2J\nb'",
+        r"ember.toml:3:1: unknown setting 'server.lis\rten'; did you mean 'server.listen'?",
+    ];
+    assert_eq!(faults.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn faults_of_file_variables_and_flags_come_together() {
     let place = Place::new(
         "[server]\nheaders_max = 1\n",

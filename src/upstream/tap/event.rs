@@ -49,7 +49,8 @@ impl Seen {
             return false;
         }
         self.contents += u64::from(has_text(data, &*CHUNK_TEXTS));
-        if !has_usage_object(data) {
+        // serde would also take a list of the members' values.
+        if !has_usage_object(data) || !data.trim_ascii_start().starts_with(b"{") {
             return false;
         }
         let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { return false };

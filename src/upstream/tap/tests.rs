@@ -331,6 +331,13 @@ proptest! {
 }
 
 #[test]
+fn bug_a_list_is_not_taken_for_the_usage_chunk() {
+    let stream = "data: [{\"usage\":{\"prompt_tokens\":9}},[],null]\n\n";
+    let stripped = run_every_cut(Dialect::Chat, true, stream);
+    assert_eq!((stripped.sent.as_slice(), stripped.seen), (stream.as_bytes(), (false, None, 0)));
+}
+
+#[test]
 fn bug_an_end_mark_that_is_too_long_to_be_looked_into_counts() {
     let pad = "x".repeat(SseTap::EVENT_BYTES_MAX);
     let event = |begin: &str| format!("{begin},\"x\":\"{pad}\"}}\n\n");
