@@ -6,6 +6,7 @@ mod commands;
 mod compaction;
 mod container;
 mod data_dir;
+mod descriptors;
 mod exposition;
 mod first_run;
 mod gift;
@@ -211,7 +212,7 @@ fn actor() -> Actor {
 }
 
 fn run(
-    config: Config,
+    mut config: Config,
     basis: Basis,
     opened: OpenStore,
     surroundings: Surroundings,
@@ -221,6 +222,7 @@ fn run(
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeFault::Process)?;
     let store = Arc::clone(&opened.store);
+    config.server.connections_max = descriptors::connections(config.server.connections_max);
     let end = runtime.block_on(async {
         let listener = listener(&config.server.listen, surroundings.sockets)?;
         if surroundings.is_container {

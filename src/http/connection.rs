@@ -159,7 +159,7 @@ async fn serve_http2(
     stop: StopWatch,
 ) {
     let pulse = Arc::new(Pulse::new(None));
-    let socket = Socket::new(Arc::clone(&transport), Arc::clone(&pulse), first);
+    let socket = Socket::new(Arc::clone(&transport), Arc::clone(&pulse), first).in_turns();
     let handler = |request| {
         let open = pulse.begin();
         Box::pin(Arc::clone(&service).answer(request, open, peer, stop.clone()))

@@ -35,6 +35,7 @@ use super::request::Noted;
 use super::route::{self, Authority, Found, Route, Target};
 use super::stop::StopWatch;
 use super::surrender::{self, Revoker};
+use super::v1::facts::LongReads;
 use super::{Limits, operator, request, v1};
 
 /// What the public door is built from.
@@ -84,6 +85,7 @@ pub(super) struct Service {
     pub(super) pages: Arc<Semaphore>,
     /// Keys' own usage read at once; more wait.
     pub(super) readers: Semaphore,
+    pub(super) long_reads: LongReads,
 }
 
 /// Pages made at once: each may wait for the disk, or for a password to be hashed.
@@ -101,6 +103,7 @@ impl Service {
             dashboard: Arc::new(dashboard),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
             readers: Semaphore::new(READERS_MAX),
+            long_reads: LongReads::default(),
             parts,
         }
     }

@@ -12,17 +12,38 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::pulse::Pulse;
 use super::transport::{Outgoing, Transport};
 
+/// How many bytes are read before other connections have their turn. The parser of HTTP/2 reads on as long as something is there,
+/// and a client that sends small frames as fast as they are read would hold the thread up.
+const TURN_BYTES: usize = 16 * 1024;
+
 /// Reads and writes a connection's transport.
 pub(super) struct Socket {
     transport: Arc<Transport>,
     pulse: Arc<Pulse>,
     /// Bytes read before it was known which protocol is spoken.
     first: Bytes,
+    /// Bytes read in this turn, where turns are taken.
+    turn: Option<usize>,
 }
 
 impl Socket {
     pub(super) fn new(transport: Arc<Transport>, pulse: Arc<Pulse>, first: Bytes) -> Self {
-        Self { transport, pulse, first }
+        Self { transport, pulse, first, turn: None }
+    }
+
+    /// Lets other connections have their turn, however much its client sends.
+    pub(super) fn in_turns(self) -> Self {
+        Self { turn: Some(0), ..self }
+    }
+
+    /// Whether its turn is over. The next one comes by itself.
+    fn yields(&mut self, cx: &Context<'_>) -> bool {
+        let over = self.turn.as_mut().filter(|read| **read >= TURN_BYTES);
+        let is_over = over.map(|read| *read = 0).is_some();
+        if is_over {
+            cx.waker().wake_by_ref();
+        }
+        is_over
     }
 }
 
@@ -40,11 +61,17 @@ impl AsyncRead for Socket {
             buf.put_slice(&taken);
             return Poll::Ready(Ok(()));
         }
+        if self.yields(cx) {
+            self.pulse.awaits_bytes(false);
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let read = self.transport.poll_read(cx, buf);
         self.pulse.awaits_bytes(read.is_pending());
         ready!(read)?;
-        self.pulse.has_read(&buf.filled()[before..]);
+        let read = &buf.filled()[before..];
+        self.pulse.has_read(read);
+        self.turn = self.turn.map(|bytes| bytes + read.len());
         Poll::Ready(Ok(()))
     }
 }

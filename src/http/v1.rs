@@ -1,6 +1,7 @@
 //! The routes under /v1: who asks, for what, and the way to a model and back. Never: who may pass, how a model
 //! server is reached.
 
+pub(super) mod facts;
 pub(super) mod key;
 
 use std::future::{Future, poll_fn};
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::gate::{Asking, Caller};
 use crate::types::{Key, RouteName};
-use crate::upstream::body::{BodyFault, RequestFacts};
+use crate::upstream::body::RequestFacts;
 use crate::upstream::{BYTES_PER_TOKEN, Endpoint, RelayRequest, ReportHandle};
 
 use super::access::Access;
@@ -124,7 +125,7 @@ pub(super) async fn relay(
         access.reading(pin!(body::read(incoming, head.version, bytes_max, wait, &service.memory))).await?;
     access.bytes_in = body.len();
     asked.open.body_done();
-    let facts = RequestFacts::read(&body).map_err(|fault| body_error(&fault))?;
+    let facts = pin!(facts::read(&body, &service.long_reads)).await?;
     if endpoint == Endpoint::Responses
         && let Some(member) = facts.state
     {
@@ -171,13 +172,6 @@ async fn in_time<T>(mut admitted: Pin<&mut impl Future<Output = T>>) -> Result<T
 fn tokens_at_most(endpoint: Endpoint, bytes: usize, facts: &RequestFacts, usual: u64) -> u64 {
     let prompt = bytes as u64 / BYTES_PER_TOKEN;
     prompt.saturating_add(facts.completion_tokens_max(endpoint, usual))
-}
-
-fn body_error(fault: &BodyFault) -> ApiError {
-    if *fault == BodyFault::MissingModel {
-        return ApiError::MissingModel;
-    }
-    ApiError::InvalidJson(fault.to_string())
 }
 
 fn json(value: &impl Serialize) -> Draft {

@@ -79,6 +79,17 @@ impl Log {
     }
 }
 
+#[cfg(test)]
+impl Log {
+    /// One that nobody reads.
+    pub(super) fn silent() -> Self {
+        let lines = Lines { level: Level::ERROR, access: false, audit: false };
+        let (_, filter) = reload::Layer::new(filter(lines));
+        let spool = Spool::start(io::sink(), GATHER, Box::new(|_| ())).unwrap();
+        Self { filter, look: Look::Json, access: Arc::default(), spool }
+    }
+}
+
 /// What the other lines are written with: each is whole, and comes at once.
 struct Said(Arc<Spool>);
 

@@ -402,3 +402,6 @@ async fn settle_once(registry: &Arc<Registry>) {
         tracing::error!(left, "denied in memory only: the disk does not take it, and a restart forgets it");
     }
 }
+
+#[cfg(test)]
+mod tests;

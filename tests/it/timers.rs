@@ -191,6 +191,38 @@ fn a_connection_above_the_cap_waits_for_one_to_end() {
     assert_eq!(fifth.answer().status, 200);
 }
 
+/// `ember serve` with a limit of open files, soft and hard.
+fn with_descriptors(home: &Home, limit: u32) -> Ember {
+    let ember = home.command(&["serve"]);
+    let mut command = std::process::Command::new("sh");
+    command.env_clear().current_dir(home.folder.path()).stdin(std::process::Stdio::null());
+    command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()]);
+    command.arg(ember.get_program()).args(ember.get_args());
+    Ember::start(command)
+}
+
+#[test]
+fn bug_a_flood_at_a_low_limit_of_descriptors_leaves_commands_and_callers_a_way_in() {
+    let home = crate::model::home("[models]\necho = true\n");
+    let key = home.key("good");
+    let ember = with_descriptors(&home, 128);
+    ember.wait_for_log("at most 32 connections");
+    let mut kept = Wire::open(&ember);
+    kept.send(get(&key));
+    assert_eq!(kept.answer().status, 200);
+    let flood: Vec<_> = (0..300).map(|_| ember.connect()).collect();
+    let began = std::time::Instant::now();
+    assert!(home.ok(&["key", "list", "-o", "plain"]).contains("good"));
+    home.ok(&["status"]);
+    kept.send(get(&key));
+    assert_eq!(kept.answer().status, 200, "who is connected goes on");
+    assert!(began.elapsed() < LATE, "commands wait for the flood to end");
+    drop(flood);
+    let began = std::time::Instant::now();
+    assert_eq!(ember.get("/v1/models", Some(&key)).status, 200);
+    assert!(began.elapsed() < LATE && !ember.log().contains("could not be accepted"));
+}
+
 #[test]
 fn refused_clients_that_stay_do_not_use_the_connections_up() {
     let home = crate::model::home(

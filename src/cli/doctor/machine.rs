@@ -31,7 +31,8 @@ pub(super) fn descriptors(connections_max: usize, pid: Option<u32>) -> Finding {
             (format!("the server may have {limit} open files{used}"), limit)
         }
         None => {
-            let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            // A server raises its own limit so far.
+            let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
             (format!("what is started from here may have {limit} open files"), limit)
         }
     };
@@ -44,7 +45,8 @@ pub(super) fn descriptors(connections_max: usize, pid: Option<u32>) -> Finding {
         CHECK,
         found,
         format!(
-            "LimitNOFILE={wanted} in the unit, `ulimit -n {wanted}` in a shell, or lower server.connections_max"
+            "fewer are served at once; LimitNOFILE={wanted} in the unit, `ulimit -Hn {wanted}` in a shell, or lower \
+             server.connections_max"
         ),
     )
 }
@@ -108,8 +110,10 @@ mod tests {
 
     #[test]
     fn descriptors_are_compared_with_twice_the_connections() {
-        let limit = usize::try_from(getrlimit(Resource::Nofile).current.unwrap()).unwrap();
+        let limit = usize::try_from(getrlimit(Resource::Nofile).maximum.unwrap()).unwrap();
         assert_eq!(descriptors(limit / 2 - 32, None).level, Level::Ok);
+        assert_eq!(descriptors(limit / 2 - 31, None).level, Level::Warn);
+        let limit = usize::try_from(getrlimit(Resource::Nofile).current.unwrap()).unwrap();
         assert_eq!(descriptors(limit / 2 - 31, Some(std::process::id())).level, Level::Warn);
     }
 }
