@@ -249,7 +249,7 @@ impl Course {
         let came = Instant::now();
         let settlement = &mut self.exchange.settlement;
         let head = lease.head();
-        judge(server, head).inspect_err(|_| settlement.unanswered(None))?;
+        judge(server, head, self.facts.stream).inspect_err(|_| settlement.unanswered(None))?;
         let status = head.status();
         let is_stream = status.is_success() && headers::is_event_stream(head);
         self.back = headers::from_server(head, server);

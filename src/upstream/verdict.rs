@@ -36,8 +36,8 @@ impl Attempt {
     }
 }
 
-/// Whether the answer may be shown, by its head.
-pub(super) fn judge(server: &Server, head: &Head) -> Result<(), Attempt> {
+/// Whether the answer may be shown, by its head, to one who `asks_for_stream` or not.
+pub(super) fn judge(server: &Server, head: &Head, asks_for_stream: bool) -> Result<(), Attempt> {
     let status = head.status();
     match status {
         // Without a key of Ember's there is none to refuse: it is the request that is forbidden.
@@ -57,6 +57,10 @@ pub(super) fn judge(server: &Server, head: &Head) -> Result<(), Attempt> {
             Err(Attempt::blamed(RelayFault::AuthRefused, blame))
         }
         _ if !(status.is_success() || status.is_client_error() || status.is_server_error()) => {
+            Err(Attempt::written(RelayFault::Invalid))
+        }
+        // It would look like a stream that has come to its end.
+        StatusCode::NO_CONTENT if asks_for_stream || headers::is_event_stream(head) => {
             Err(Attempt::written(RelayFault::Invalid))
         }
         _ if headers::is_encoded(head) => Err(Attempt::written(RelayFault::Invalid)),

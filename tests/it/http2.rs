@@ -135,7 +135,7 @@ fn http_2_bounds_hold() {
 }
 
 /// A frame as it goes over the wire (RFC 9113, 4.1).
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = length[1..].to_vec();
     frame.extend([kind, flags, 0, 0, 0, stream]);
@@ -155,17 +155,17 @@ fn header(name: &str, value: &str) -> Vec<u8> {
     bytes
 }
 
-const HEADERS: u8 = 1;
+pub const HEADERS: u8 = 1;
 const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
 
-fn greeting() -> Vec<u8> {
+pub fn greeting() -> Vec<u8> {
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, b"")].concat()
 }
 
-fn head(method: &str, path: &str, key: &str) -> Vec<u8> {
+pub fn head(method: &str, path: &str, key: &str) -> Vec<u8> {
     let fields = [(":method", method), (":scheme", "http"), (":authority", "a"), (":path", path)];
     let mut block: Vec<u8> = fields.iter().flat_map(|(name, value)| header(name, value)).collect();
     block.extend(header("authorization", &format!("Bearer {key}")));

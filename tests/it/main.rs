@@ -27,6 +27,7 @@ mod ipv6;
 mod limits;
 mod logs;
 mod metrics;
+mod misbehave;
 mod mishaps;
 mod model;
 mod operate;

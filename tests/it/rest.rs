@@ -106,7 +106,7 @@ fn a_refused_request_whose_body_nobody_reads_leaves_the_connection_as_it_was() {
 }
 
 /// Bytes of memory that only this process has, and that no file holds.
-fn anonymous_bytes(ember: &Ember) -> u64 {
+pub fn anonymous_bytes(ember: &Ember) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", ember.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024

@@ -41,6 +41,21 @@ async fn garbage_redirects_upgrades_and_compression_are_invalid() {
 }
 
 #[tokio::test]
+async fn bug_no_content_is_no_end_of_a_stream() {
+    for (ask, head) in [
+        (ASK_STREAM, "HTTP/1.1 204 No Content\r\n\r\n"),
+        (ASK, "HTTP/1.1 204 No Content\r\ncontent-type: text/event-stream\r\n\r\n"),
+    ] {
+        let model = Model::start().await;
+        let relay = Relay::to(vec![model.settings()]);
+        let (reply, _) = tokio::join!(relay.ask(ask), model.answer(head));
+        let refused = reply.map(|reply| reply.status).unwrap_err();
+        assert_eq!((refused.fault, refused.report.read().ending), (RelayFault::Invalid, Ending::ServerDied));
+        relay.is_settled(1);
+    }
+}
+
+#[tokio::test]
 async fn after_any_connection_that_was_not_as_it_should_be_the_kernel_is_asked() {
     for answer in ["SSH-2.0-OpenSSH_9\r\n", ""] {
         let model = Model::start().await;

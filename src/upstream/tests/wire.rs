@@ -191,6 +191,9 @@ async fn a_connection_is_used_again_after_a_whole_answer() {
         assert_eq!(all(relay.ask(ASK).await.unwrap().body).await.0, "{}");
         assert_eq!(all(relay.ask(ASK_STREAM).await.unwrap().body).await.0, END);
         assert_eq!(all(relay.ask(ASK).await.unwrap().body).await.0, "no");
+        tokio::time::pause();
+        tokio::time::advance(super::super::pool::SETTLES).await;
+        tokio::time::resume();
         assert_eq!(all(relay.ask(ASK).await.unwrap().body).await.0, "");
     };
     let ((), _peer) = tokio::join!(asking, script);
