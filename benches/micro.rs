@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use divan::{Bencher, black_box};
 use ember_gateway::gate::{
-    Asking, Gate, Grant, KeySource, LimitLedger, Limiter, Owner, Refusal, SourceTrouble,
+    Asking, EndMet, Gate, Grant, KeySource, LimitLedger, Limiter, Owner, Refusal, SourceTrouble,
 };
 use ember_gateway::http::is_route;
 use ember_gateway::meter::{Holder, Meter, Used};
@@ -49,7 +49,7 @@ impl KeySource for World {
         Box::pin(async move { Ok(Some(Grant::of(&self.record(digest), &digest, owner))) })
     }
 
-    fn expiry_met(&self, _: KeyId) {}
+    fn end_met(&self, _: EndMet) {}
 }
 
 impl LimitLedger for World {

@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use ember_gateway::gate::{Asking, Gate, Grant, KeySource, LimitLedger, Limiter, Owner, SourceTrouble};
+use ember_gateway::gate::{
+    Asking, EndMet, Gate, Grant, KeySource, LimitLedger, Limiter, Owner, SourceTrouble,
+};
 use ember_gateway::meter::{Holder, Meter, Used};
 use ember_gateway::store::{Commit, CommitError, Observer, Row, Store, Table, Trouble};
 use ember_gateway::types::{
@@ -43,7 +45,7 @@ impl KeySource for World {
         Box::pin(async move { Ok(Some(Grant::of(&self.record(digest), &digest, owner))) })
     }
 
-    fn expiry_met(&self, _: KeyId) {}
+    fn end_met(&self, _: EndMet) {}
 }
 
 impl LimitLedger for World {

@@ -248,7 +248,7 @@ impl Desk<'_> {
             id: record.id,
             status: record.status(self.clock.now()),
             last4: record.hint(),
-            secrets: record.secrets.iter().map(SecretView::of).collect(),
+            secrets: record.secrets.iter().filter_map(SecretView::of).collect(),
             name: record.name,
             owner,
             account: record.account,

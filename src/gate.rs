@@ -20,7 +20,7 @@ use crate::types::{Key, KeyDigest, ModelId, Timestamp};
 use cache::Cache;
 use flight::{Flights, Landed};
 
-pub use grant::{About, Grant, GrantStanding, KeySource, Owner, SourceTrouble, Stop};
+pub use grant::{About, EndMet, Grant, GrantStanding, KeySource, Owner, SourceTrouble, Stop};
 pub use limiter::{Allowance, Allowances, LimitLedger, LimitStanding, Limited, Limiter, Whose};
 pub use pass::{Caller, Cut, Pass};
 pub use signal::CutSignal;
@@ -112,7 +112,7 @@ impl Gate {
             None => self.look_up(digest).await.map_err(Refusal::Trouble)?.ok_or(Refusal::InvalidKey)?,
         };
         if let Err(refusal) = entry.standing(now) {
-            self.told_of_expiry(&entry, &refusal);
+            self.told_of_end(&entry, digest, now);
             return Err(refusal);
         }
         Ok(Caller::new(entry, now))
@@ -157,10 +157,10 @@ impl Gate {
         self.cache.changed(change);
     }
 
-    /// A key that was found past its end stays so, whatever the clock shows later.
-    fn told_of_expiry(&self, entry: &cache::Entry, refusal: &Refusal) {
-        if *refusal == Refusal::Expired && entry.expiry_met() {
-            self.source.expiry_met(entry.grant().key);
+    /// What was found past its end stays so, whatever the clock shows later.
+    fn told_of_end(&self, entry: &cache::Entry, digest: KeyDigest, now: Timestamp) {
+        if let Some(end) = entry.end_met(digest, now) {
+            self.source.end_met(end);
         }
     }
 

@@ -338,8 +338,10 @@ pub struct Verdict {
 }
 
 impl SecretView {
-    pub(super) fn of(secret: &KeySecret) -> Self {
-        Self { last4: secret.hint, created_at: secret.created_at, valid_until: secret.valid_until }
+    /// None of one that was met after its end.
+    pub(super) fn of(secret: &KeySecret) -> Option<Self> {
+        let KeySecret { hint: last4, created_at, valid_until, .. } = *secret;
+        (valid_until != Some(KeySecret::OVER)).then_some(Self { last4, created_at, valid_until })
     }
 }
 

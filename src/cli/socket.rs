@@ -62,13 +62,20 @@ fn trusted(data: &Path, stream: UnixStream) -> Result<UnixStream, CliError> {
     }
 }
 
-/// This user may not enter the directory.
+/// This user may not enter the directory, or not use the socket in it.
 pub(super) fn not_allowed(data: &Path) -> CliError {
     let me = rustix::process::geteuid().as_raw();
-    let owner = std::fs::metadata(data).map(|directory| directory.uid()).ok();
+    let facts = std::fs::metadata(data).ok();
+    let owner = facts.as_ref().map(MetadataExt::uid);
     if owner == Some(me) {
-        let sentence = format!("the permissions of the data directory {} forbid its use", data.display());
-        return CliError::new(Exit::NotAllowed, sentence).hint(format!("chmod 700 {}", data.display()));
+        let socket = data.join(SOCKET);
+        let is_open = facts.is_some_and(|directory| directory.mode() & 0o300 == 0o300);
+        let (what, path, mode) = match is_open && socket.symlink_metadata().is_ok() {
+            true => ("socket", socket.display(), 600),
+            false => ("data directory", data.display(), 700),
+        };
+        let sentence = format!("the permissions of the {what} {path} forbid its use");
+        return CliError::new(Exit::NotAllowed, sentence).hint(format!("chmod {mode} {path}"));
     }
     let owner = owner.map_or_else(|| "another user".to_string(), |owner| format!("user {owner}"));
     CliError::new(

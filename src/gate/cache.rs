@@ -1,7 +1,7 @@
 //! The key records in memory: bounded, and never behind the last commit. Never: where records come from.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustc_hash::FxHashMap;
@@ -12,21 +12,26 @@ use crate::types::{Account, KeyDigest, KeyId, KeyRecord, Timestamp};
 use super::flight::Landed;
 use super::news::News;
 use super::signal::{Ears, Signal};
-use super::{Cut, CutSignal, Grant, Owner, Refusal, Stop};
+use super::{Cut, CutSignal, EndMet, Grant, Owner, Refusal, Stop};
 
 /// One secret in memory. What it opens never changes (a change makes a new entry); only its cut is shared.
 pub(super) struct Entry {
     grant: Grant,
     cut: Arc<Signal>,
     used: AtomicBool,
-    /// Its end was met while it was in memory.
-    expired: AtomicBool,
+    /// Which ends were met while it was in memory: bits of [`MET_KEY`] and [`MET_SECRET`].
+    met: AtomicU8,
 }
+
+/// The key's end was met.
+const MET_KEY: u8 = 1;
+/// The end of the grace of a secret that was replaced was met.
+const MET_SECRET: u8 = 2;
 
 impl Entry {
     fn new(grant: Grant, cut: Arc<Signal>) -> Arc<Self> {
-        let expired = AtomicBool::new(grant.expiry_met);
-        Arc::new(Self { grant, cut, used: AtomicBool::new(true), expired })
+        let met = AtomicU8::new(if grant.expiry_met { MET_KEY } else { 0 });
+        Arc::new(Self { grant, cut, used: AtomicBool::new(true), met })
     }
 
     pub(super) fn grant(&self) -> &Grant {
@@ -39,16 +44,26 @@ impl Entry {
             return Err(Refusal::Cut(cut));
         }
         match self.grant.stop(now) {
-            None if self.expired.load(Ordering::Relaxed) => Err(Refusal::Expired),
-            None => Ok(()),
+            None => match self.met.load(Ordering::Relaxed) {
+                0 => Ok(()),
+                met if met & MET_KEY != 0 => Err(Refusal::Expired),
+                _ => Err(Refusal::Cut(Cut::Replaced)),
+            },
             Some(Stop::Cut(cut)) => Err(Refusal::Cut(cut)),
             Some(Stop::Expired) => Err(Refusal::Expired),
         }
     }
 
-    /// Takes note that its end was met; whether that is news.
-    pub(super) fn expiry_met(&self) -> bool {
-        !self.expired.swap(true, Ordering::Relaxed)
+    /// Takes note of an end that has passed at `now`; what it is, if that is news.
+    pub(super) fn end_met(&self, digest: KeyDigest, now: Timestamp) -> Option<EndMet> {
+        let (bit, end) = match self.grant.stop(now)? {
+            Stop::Expired => (MET_KEY, EndMet::Key(self.grant.key)),
+            Stop::Cut(_) if self.grant.cut().is_none() => {
+                (MET_SECRET, EndMet::Secret(self.grant.key, digest))
+            }
+            Stop::Cut(_) => return None,
+        };
+        (self.met.fetch_or(bit, Ordering::Relaxed) & bit == 0).then_some(end)
     }
 
     pub(super) fn cut_signal(&self) -> CutSignal {
@@ -211,10 +226,12 @@ impl Inner {
         if let Some(cut) = cut {
             signal.give(cut);
         }
-        let is_same_end = grant.expires_at == old.grant.expires_at;
-        let expired = is_same_end && old.expired.load(Ordering::Relaxed);
+        let mut met = old.met.load(Ordering::Relaxed);
+        if grant.expires_at != old.grant.expires_at {
+            met &= !MET_KEY;
+        }
         let entry = Entry::new(grant, signal);
-        entry.expired.fetch_or(expired, Ordering::Relaxed);
+        entry.met.fetch_or(met, Ordering::Relaxed);
         self.entries.insert(*digest, entry);
     }
 

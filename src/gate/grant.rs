@@ -19,8 +19,17 @@ pub trait KeySource: Send + Sync {
         digest: KeyDigest,
     ) -> Pin<Box<dyn Future<Output = Result<Option<Grant>, SourceTrouble>> + Send + 'a>>;
 
-    /// Takes note that a key was met after its end; called once for what is in memory. Must not block.
-    fn expiry_met(&self, key: KeyId);
+    /// Takes note that something was met after its end; called once for what is in memory. Must not block.
+    fn end_met(&self, end: EndMet);
+}
+
+/// What was met after its end: it stays over, whatever the clock shows later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndMet {
+    /// A key.
+    Key(KeyId),
+    /// The secret of a key that a rotation replaced.
+    Secret(KeyId, KeyDigest),
 }
 
 /// The source could not answer; the words are for the operator's log.

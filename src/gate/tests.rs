@@ -1,6 +1,7 @@
 //! Tries admission with a source that counts, fails and waits on demand. Owns that source. Never: disk, real clock.
 
 mod bound;
+mod clock;
 mod cut;
 mod flight;
 mod limits;
@@ -78,7 +79,7 @@ struct Book {
     stopped: Mutex<Vec<AccountId>>,
     asked: AtomicUsize,
     is_broken: AtomicBool,
-    met: Mutex<Vec<KeyId>>,
+    met: Mutex<Vec<EndMet>>,
     pause: Mutex<Option<Arc<Pause>>>,
 }
 
@@ -113,8 +114,8 @@ impl KeySource for Book {
         })
     }
 
-    fn expiry_met(&self, key: KeyId) {
-        self.met.lock().unwrap().push(key);
+    fn end_met(&self, end: EndMet) {
+        self.met.lock().unwrap().push(end);
     }
 }
 

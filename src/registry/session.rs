@@ -36,6 +36,8 @@ pub(super) struct Kept {
 const SESSIONS_MAX: usize = 20;
 /// How fine the last use of a session is kept, or a quarter of the time it may go unused.
 const SEEN_STEP: Duration = Duration::from_secs(60);
+/// A clock that is corrected by less ends no session.
+const AHEAD_MAX: Duration = Duration::from_secs(60 * 60);
 
 impl Registry {
     /// Signs a person in.
@@ -76,7 +78,11 @@ impl Registry {
         let (account, _) =
             self.load_account(kept.session.account)?.ok_or(Trouble::Damaged { table: ACCOUNTS.0 })?;
         let now = self.clock.now();
-        if !self.is_open(&account) || !self.is_good(&kept, self.epoch(account.id)?, now) {
+        if !self.is_good(&kept, self.epoch(account.id)?, now) {
+            self.remove_ended(&kept, bytes, now);
+            return Ok(None);
+        }
+        if !self.is_open(&account) {
             return Ok(None);
         }
         let mut session = kept.session;
@@ -305,9 +311,25 @@ impl Registry {
     }
 
     fn is_good(&self, kept: &Kept, epoch: u64, now: Timestamp) -> bool {
-        kept.epoch == epoch
-            && now < kept.session.created_at.after(self.rules().session_lifetime)
-            && now < kept.session.seen_at.after(self.rules().session_idle)
+        // One that was begun later than now was begun by a clock that went back since: it would last longer than it may.
+        kept.epoch == epoch && kept.session.created_at <= now.after(AHEAD_MAX) && !self.has_ended(kept, now)
+    }
+
+    fn has_ended(&self, kept: &Kept, now: Timestamp) -> bool {
+        now >= kept.session.created_at.after(self.rules().session_lifetime)
+            || now >= kept.session.seen_at.after(self.rules().session_idle)
+    }
+
+    /// What was met after its end stays over though the clock goes back. Best effort, as in [`Registry::note_use`].
+    fn remove_ended(&self, kept: &Kept, bytes: Vec<u8>, now: Timestamp) {
+        if !self.has_ended(kept, now) {
+            return;
+        }
+        let key = kept.session.id.as_bytes().to_vec();
+        let checks = vec![Check::Equals { table: SESSIONS, key, value: bytes }];
+        if let Err(error) = self.store.commit(Commit { checks, writes: removal(kept), ..Commit::default() }) {
+            tracing::debug!(%error, "a session that is over was not removed");
+        }
     }
 
     /// Best effort: a session is not refused because its use could not be written down.

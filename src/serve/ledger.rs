@@ -10,10 +10,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use crate::gate::{LimitLedger, Limiter, SourceTrouble};
+use crate::gate::{EndMet, LimitLedger, Limiter, SourceTrouble};
 use crate::meter::{Holder, Ledger, Used};
 use crate::registry::Registry;
-use crate::types::{Clock, KeyId};
+use crate::types::Clock;
 
 /// Reads and writes that may wait for the disk at once.
 const CALLS_MAX: usize = 16;
@@ -89,16 +89,20 @@ pub(super) async fn write_down(limiter: Arc<Limiter>, clock: Arc<dyn Clock>) {
     }
 }
 
-/// Keys that were met after their end and are not written down as such yet; more are met again.
-pub(super) const EXPIRIES_MAX: usize = 1024;
+/// What was met after its end and is not written down as such yet; what is more is met again.
+pub(super) const ENDS_MAX: usize = 1024;
 
-/// Has it written down that keys were met after their end. Goes on until nobody meets any.
-pub(super) async fn note_expiries(registry: Arc<Registry>, mut met: mpsc::Receiver<KeyId>) {
-    while let Some(key) = met.recv().await {
+/// Has it written down that keys and secrets were met after their end. Goes on until nobody meets any.
+pub(super) async fn note_ends(registry: Arc<Registry>, mut met: mpsc::Receiver<EndMet>) {
+    while let Some(end) = met.recv().await {
         let registry = Arc::clone(&registry);
-        let noted = spawn_blocking(move || registry.expiry_met(key).map_err(|error| error.to_string())).await;
-        if let Err(error) = noted.unwrap_or_else(|error| Err(error.to_string())) {
-            tracing::warn!(%key, error, "that a key has expired could not be written down");
+        let note = move || match end {
+            EndMet::Key(key) => registry.expiry_met(key).map_err(trouble),
+            EndMet::Secret(key, digest) => registry.grace_met(key, &digest).map_err(trouble),
+        };
+        let (EndMet::Key(key) | EndMet::Secret(key, _)) = end;
+        if let Err(error) = spawn_blocking(note).await.unwrap_or_else(|error| Err(trouble(error))) {
+            tracing::warn!(%key, %error, "that a key or a secret is past its end could not be written down");
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::admin::Running;
 use crate::config::Config;
-use crate::gate::{Gate, Limiter};
+use crate::gate::{EndMet, Gate, Limiter};
 use crate::http::admin::Terms;
 use crate::http::{Conduct, Listener, Parts, Stop, admin};
 use crate::meter::{Ledger, Meter};
@@ -20,7 +20,7 @@ use crate::metrics::{Exposition, Metrics};
 use crate::registry::{Door, Registry, changes};
 use crate::store::{RedbStore, Store};
 use crate::tls::server_config;
-use crate::types::{Clock, Current, KeyId, Origin, Random};
+use crate::types::{Clock, Current, Origin, Random};
 use crate::upstream::Upstreams;
 
 use super::background::Background;
@@ -75,7 +75,7 @@ struct Built {
     terms: Arc<Current<Terms>>,
     upkeep: watch::Sender<Upkeep>,
     /// Keys that were met after their end.
-    expired: mpsc::Receiver<KeyId>,
+    ends: mpsc::Receiver<EndMet>,
 }
 
 /// Called once everything is bound, before the first request.
@@ -211,8 +211,8 @@ impl Server {
         let meter = Meter::new(Arc::clone(&clock), Arc::clone(&store)).keeping(self.config.usage.retention);
         let meter = Arc::new(meter);
         usage::begin(&meter);
-        let (expiries, expired) = mpsc::channel(ledger::EXPIRIES_MAX);
-        let source = Arc::new(RegistrySource::new(Arc::new(reading), expiries));
+        let (ends, met) = mpsc::channel(ledger::ENDS_MAX);
+        let source = Arc::new(RegistrySource::new(Arc::new(reading), ends));
         let limiter = self.limiter(Arc::clone(&store));
         let kept = self.config.keys.cached_max;
         let gate = Arc::new(Gate::new(source, Arc::clone(&meter), Arc::clone(&limiter), kept));
@@ -248,7 +248,7 @@ impl Server {
             conduct,
             terms,
             upkeep,
-            expired,
+            ends: met,
         })
     }
 
@@ -343,8 +343,8 @@ impl Built {
             "writing down limits",
             ledger::write_down(Arc::clone(&self.limiter), Arc::clone(&self.clock)),
         );
-        let expired = std::mem::replace(&mut self.expired, mpsc::channel(1).1);
-        tasks.spawn("writing down expiries", ledger::note_expiries(Arc::clone(&self.registry), expired));
+        let met = std::mem::replace(&mut self.ends, mpsc::channel(1).1);
+        tasks.spawn("writing down ends", ledger::note_ends(Arc::clone(&self.registry), met));
         tasks.spawn("writing down traces", traces::write_down(Arc::clone(&self.meter)));
         let (registry, meter) = (Arc::clone(&self.registry), Arc::clone(&self.meter));
         tasks.spawn("the end of unused keys", idle::keep(registry, meter, self.upkeep.subscribe()));

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use crate::gate::{Grant, KeySource, Owner, SourceTrouble};
+use crate::gate::{EndMet, Grant, KeySource, Owner, SourceTrouble};
 use crate::registry::Registry;
-use crate::types::{KeyDigest, KeyId};
+use crate::types::KeyDigest;
 
 /// Look-ups that may wait for the disk at once.
 const READERS_MAX: usize = 16;
@@ -21,14 +21,13 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 pub(super) struct RegistrySource {
     registry: Arc<Registry>,
     readers: Arc<Semaphore>,
-    expiries: mpsc::Sender<KeyId>,
+    ends: mpsc::Sender<EndMet>,
 }
 
 impl RegistrySource {
-    /// A source over a registry that nobody changes anything through. `expiries` takes keys that were met after their
-    /// end.
-    pub(super) fn new(registry: Arc<Registry>, expiries: mpsc::Sender<KeyId>) -> Self {
-        Self { registry, readers: Arc::new(Semaphore::new(READERS_MAX)), expiries }
+    /// A source over a registry that nobody changes anything through. `ends` takes what was met after its end.
+    pub(super) fn new(registry: Arc<Registry>, ends: mpsc::Sender<EndMet>) -> Self {
+        Self { registry, readers: Arc::new(Semaphore::new(READERS_MAX)), ends }
     }
 
     async fn read(&self, digest: KeyDigest) -> Result<Option<Grant>, SourceTrouble> {
@@ -55,9 +54,9 @@ impl KeySource for RegistrySource {
         })
     }
 
-    fn expiry_met(&self, key: KeyId) {
+    fn end_met(&self, end: EndMet) {
         // When too many wait, it is met again after the next start.
-        let _ = self.expiries.try_send(key);
+        let _ = self.ends.try_send(end);
     }
 }
 

@@ -59,6 +59,8 @@ pub struct StoreOptions {
     pub reopen_wait: Duration,
     /// The longest wait between two such tries.
     pub reopen_wait_max: Duration,
+    /// Up to this length a file is read and checked whole each time it is opened.
+    pub checked_bytes_max: u64,
     /// Faults that a test puts into the disk.
     #[doc(hidden)]
     pub faults: Option<Faults>,
@@ -72,6 +74,7 @@ impl Default for StoreOptions {
             ballast_wait: Duration::from_secs(1),
             reopen_wait: Duration::from_millis(50),
             reopen_wait_max: Duration::from_secs(5),
+            checked_bytes_max: 16 * 1024 * 1024,
             faults: None,
         }
     }
@@ -277,6 +280,18 @@ fn unsealed<'a>(
     .collect()
 }
 
+/// That there is no such row is believed when those beside its place are what was written: a row whose key changed on
+/// the disk lies there still.
+fn missing(
+    table: Table,
+    rows: &ReadOnlyTable<&'static [u8], &'static [u8]>,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>, ReadError> {
+    let before = rows.range::<&[u8]>((Bound::Unbounded, Bound::Excluded(key)))?.next_back();
+    let after = rows.range::<&[u8]>((Bound::Excluded(key), Bound::Unbounded))?.next();
+    unsealed(table, before.into_iter().chain(after)).map(|_| None)
+}
+
 enum ReadError {
     Trouble(Trouble),
     Damaged,
@@ -292,7 +307,7 @@ impl From<StorageError> for ReadError {
 impl Store for RedbStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Trouble> {
         self.read(table, None, |rows| {
-            let Some(stored) = rows.get(key)? else { return Ok(None) };
+            let Some(stored) = rows.get(key)? else { return missing(table, rows, key) };
             let value = unseal(table.0, key, stored.value()).ok_or(ReadError::Damaged)?;
             Ok(Some(value.to_vec()))
         })

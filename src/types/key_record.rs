@@ -17,6 +17,11 @@ pub struct KeySecret {
     pub valid_until: Option<Timestamp>,
 }
 
+impl KeySecret {
+    /// The end of one that was met after its end: it stays over though the clock goes back.
+    pub const OVER: Timestamp = Timestamp::from_millis(0);
+}
+
 /// The models a key may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelScope {

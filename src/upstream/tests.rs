@@ -23,7 +23,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::body::RequestFacts;
 use super::*;
 use crate::gate::{
-    About, Asking, Gate, Grant, GrantStanding, KeySource, LimitLedger, Limiter, Owner, Pass, SourceTrouble,
+    About, Asking, EndMet, Gate, Grant, GrantStanding, KeySource, LimitLedger, Limiter, Owner, Pass,
+    SourceTrouble,
 };
 use crate::meter::Meter;
 use crate::meter::{Holder, Used};
@@ -78,7 +79,7 @@ impl KeySource for OneGrant {
         Box::pin(async { Ok(Some(self.0.clone())) })
     }
 
-    fn expiry_met(&self, _: KeyId) {}
+    fn end_met(&self, _: EndMet) {}
 }
 
 /// Nobody has limits here.

@@ -19,6 +19,7 @@ mod ember;
 mod exposition;
 mod exposure;
 mod failover;
+mod fault;
 mod framing;
 mod guard;
 mod http2;

@@ -24,6 +24,8 @@ pub(super) struct Budget {
     /// The period.
     pub(super) since: Timestamp,
     until: Timestamp,
+    /// The period that a clock which went back came from, and to which it may come back.
+    left: Timestamp,
     /// What was used, and what requests under way may still use.
     spent: u64,
     /// As much of it as is on disk.
@@ -64,21 +66,28 @@ impl Budget {
     /// A budget nothing was spent of.
     pub(super) fn new(period: Period, now: Timestamp) -> Self {
         let (since, until) = period.around(now);
-        Self { since, until, spent: 0, covered: 0 }
+        Self { since, until, left: since, spent: 0, covered: 0 }
     }
 
     /// As it was written down.
     pub(super) fn restored(period: Period, since: Timestamp, amount: u64) -> Self {
         let (_, until) = period.around(since);
-        Self { since, until, spent: amount, covered: amount }
+        Self { since, until, left: since, spent: amount, covered: amount }
     }
 
-    /// Goes on to the period that `now` lies in. When the clock went back, what was spent stays spent. One who looked at
-    /// the clock a while ago is no clock that went back.
+    /// Goes on to the period that `now` lies in. When the clock went back, what was spent stays spent, and when it comes
+    /// forward to where it was, too. One who looked at the clock a while ago is no clock that went back.
     pub(super) fn roll(&mut self, period: Period, now: Timestamp) {
         if now >= self.until {
+            let old = *self;
             *self = Self::new(period, now);
+            self.left = old.left;
+            if self.since == old.left && self.since != old.until {
+                // What is on disk is of another period, so nothing is covered.
+                self.spent = old.spent;
+            }
         } else if now < self.since && self.since.since(now) > LATE_MAX {
+            self.left = self.since;
             (self.since, self.until) = period.around(now);
         }
     }
@@ -207,7 +216,14 @@ mod tests {
         assert_eq!(budget.since, at("2026-11-26T00:00:00Z"), "a straggler does not bring the old day back");
         budget.roll(Period::Day, at("2025-11-26T12:00:00Z"));
         assert_eq!((budget.spent(), budget.since), (7, at("2025-11-26T00:00:00Z")));
+        budget.roll(Period::Day, at("2026-11-26T00:00:00Z"));
+        assert_eq!((budget.spent(), budget.since), (7, at("2026-11-26T00:00:00Z")), "the same day again");
+        assert_eq!(budget.room(1, max(100)), Room::Uncovered, "the disk knows of another day");
+        budget.roll(Period::Day, at("2025-11-26T12:00:00Z"));
         budget.roll(Period::Day, at("2025-11-27T00:00:00Z"));
         assert_eq!(budget.spent(), 0, "and nothing sticks for a year");
+        budget.take(3);
+        budget.roll(Period::Day, at("2026-11-26T00:00:00Z"));
+        assert_eq!(budget.spent(), 3, "nor is it given twice");
     }
 }

@@ -5,21 +5,21 @@ use std::num::NonZeroU64;
 use super::*;
 use crate::types::{Ending, Limit, LimitKind, Limits, PolicyChanges, Tokens};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn bounds(kind: LimitKind, max: u64) -> Bounds {
+pub(super) fn bounds(kind: LimitKind, max: u64) -> Bounds {
     let mut bounds = Bounds::default();
     bounds.set(kind, NonZeroU64::new(max));
     bounds
 }
 
 /// A hall whose keys have this limit.
-fn hall_with(kind: LimitKind, max: u64) -> Hall {
+pub(super) fn hall_with(kind: LimitKind, max: u64) -> Hall {
     on_page(Arc::default(), bounds(kind, max), Bounds::default())
 }
 
 /// A hall whose limits were used as it stands on a page.
-fn on_page(page: Arc<Page>, key: Bounds, account: Bounds) -> Hall {
+pub(super) fn on_page(page: Arc<Page>, key: Bounds, account: Bounds) -> Hall {
     let mut hall = Hall::new();
     let limiter = limiter(&page, key, account);
     hall.gate = Gate::new(hall.book.clone(), hall.meter.clone(), limiter, 1000);
@@ -28,22 +28,22 @@ fn on_page(page: Arc<Page>, key: Bounds, account: Bounds) -> Hall {
 }
 
 impl Hall {
-    fn pass(&self, key: &Key) -> Result<Pass, Refusal> {
+    pub(super) fn pass(&self, key: &Key) -> Result<Pass, Refusal> {
         self.pass_at(key, 10, NOW)
     }
 
-    fn pass_at(&self, key: &Key, tokens: u64, now: Timestamp) -> Result<Pass, Refusal> {
+    pub(super) fn pass_at(&self, key: &Key, tokens: u64, now: Timestamp) -> Result<Pass, Refusal> {
         let caller = block_on(self.gate.identify(Some(key.expose().as_bytes()), now))?;
         block_on(self.gate.admit(caller, Asking { model: model("m"), tokens }, now))
     }
 
-    fn turn(&self, time: Duration) {
+    pub(super) fn turn(&self, time: Duration) {
         let millis = u64::try_from(time.as_millis()).unwrap();
         self.ledger.elapsed_ms.fetch_add(millis, Ordering::SeqCst);
     }
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
@@ -53,7 +53,7 @@ fn limited<T>(outcome: Result<T, Refusal>) -> Limited {
     *limited
 }
 
-fn done(pass: &mut Pass, prompt: u64, completion: u64) {
+pub(super) fn done(pass: &mut Pass, prompt: u64, completion: u64) {
     pass.settle(Some(Tokens { prompt, completion, cached: 0 }), Ending::Done);
 }
 
@@ -335,7 +335,7 @@ fn an_expired_key_stays_expired_though_the_clock_goes_back() {
     for _ in 0..2 {
         assert_eq!(refusal(hall.identify_at(bearer, SOON)), Refusal::Expired);
     }
-    assert_eq!(*hall.book.met.lock().unwrap(), [record.id], "told once");
+    assert_eq!(*hall.book.met.lock().unwrap(), [EndMet::Key(record.id)], "told once");
     assert_eq!(refusal(hall.identify(&key)), Refusal::Expired);
     hall.commit(&renamed(&short));
     assert_eq!(refusal(hall.identify(&key)), Refusal::Expired, "another name is no other end");

@@ -31,7 +31,7 @@ impl KeySource for Reader {
         })
     }
 
-    fn expiry_met(&self, _: KeyId) {}
+    fn end_met(&self, _: EndMet) {}
 }
 
 /// One key's life.

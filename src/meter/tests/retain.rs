@@ -69,3 +69,20 @@ fn a_disk_that_fails_takes_nothing_away_twice() {
         assert!(house.is_proven(), "{weather:?}");
     }
 }
+
+/// What is past its time by the clock goes: nobody can tell a clock that is wrong from a server that stood still. What
+/// was used stays counted.
+#[test]
+fn a_clock_a_year_ahead_takes_records_away_and_no_counter() {
+    let house = House::new();
+    house.record(1);
+    house.meter.flush().unwrap();
+    house.wait(365 * DAY);
+    house.meter.expire().unwrap();
+    assert_eq!(house.store.count(USAGE), Ok(0));
+    house.clock.0.fetch_sub(365 * 86_400_000, Ordering::SeqCst);
+    house.record(1);
+    house.meter.flush().unwrap();
+    assert_eq!(house.meter.expire(), Ok(false));
+    assert_eq!((house.meter.verify().unwrap().requests, house.is_proven()), (2, true));
+}

@@ -1,7 +1,7 @@
 //! A new secret for a key.
 
 use super::*;
-use crate::types::{KeyDigest, KeyStanding};
+use crate::types::{KeyDigest, KeySecret, KeyStanding};
 
 fn digests(key: &KeyRecord) -> Vec<KeyDigest> {
     key.secrets.iter().map(|secret| secret.digest).collect()
@@ -166,4 +166,28 @@ fn of_two_who_rotate_now_at_once_the_second_is_told() {
     assert!(words.contains("someone else"), "{words}");
     assert_eq!(digests(&house.registry.key(ROOT, "ci").unwrap()), [theirs.lock().unwrap().unwrap()]);
     assert!(house.denied().is_empty());
+}
+
+#[test]
+fn bug_a_grace_that_was_met_at_its_end_stays_over_though_the_clock_goes_back() {
+    let house = House::new();
+    let (key, first) = house.key("ana@example.com", "ci");
+    let (_, second) = house.registry.rotate_key(ROOT, "ci", Rotation::Grace(DAY)).unwrap();
+    let until =
+        |key: &Key| house.registry.key(ROOT, "ci").unwrap().secret(&key.digest()).unwrap().valid_until;
+    let end = until(&first);
+    house.registry.grace_met(key.id, &first.digest()).unwrap();
+    house.registry.grace_met(key.id, &second.digest()).unwrap();
+    assert_eq!((until(&first), until(&second)), (end, None), "neither is past its end");
+    house.wait(DAY);
+    let events = || house.registry.key_history(key.id).unwrap().len();
+    let before = events();
+    for _ in 0..2 {
+        house.registry.grace_met(key.id, &first.digest()).unwrap();
+    }
+    assert_eq!((until(&first), until(&second)), (Some(KeySecret::OVER), None));
+    assert_eq!(events(), before + 1, "told once");
+    house.clock.0.store(START.as_millis(), Ordering::SeqCst);
+    let (rotated, third) = house.registry.rotate_key(ROOT, "ci", Rotation::Grace(DAY)).unwrap();
+    assert_eq!(digests(&rotated), [third.digest(), second.digest()], "no grace is running any more");
 }

@@ -329,3 +329,23 @@ fn bug_a_session_in_constant_use_does_not_end_where_the_operator_set_a_short_tim
         assert!(registry.session(&signed.ticket).unwrap().is_none());
     }
 }
+
+#[test]
+fn bug_a_session_that_was_over_stays_over_though_the_clock_goes_back() {
+    let house = House::new();
+    let ana = house.account(ANA);
+    let signed = house.session_of(&ana);
+    house.wait(MINUTE * 30);
+    assert!(!house.is_signed_in(&signed.ticket));
+    house.clock.0.store(START.as_millis(), Ordering::SeqCst);
+    assert!(!house.is_signed_in(&signed.ticket));
+    // Begun by a clock that was a year ahead, it would last a year longer.
+    house.wait(DAY * 365);
+    let ahead = house.session_of(&ana);
+    assert!(house.is_signed_in(&ahead.ticket));
+    house.clock.0.store(START.as_millis(), Ordering::SeqCst);
+    assert!(!house.is_signed_in(&ahead.ticket));
+    let fresh = house.session_of(&ana);
+    house.clock.0.fetch_sub(60_000, Ordering::SeqCst);
+    assert!(house.is_signed_in(&fresh.ticket), "a clock that is put right by a minute ends nothing");
+}

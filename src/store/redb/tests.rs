@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod fault;
 mod file;
+mod flips;
 mod format;
 mod pulse;
 
@@ -28,6 +29,7 @@ fn quick() -> StoreOptions {
         ballast_wait: Duration::ZERO,
         reopen_wait: Duration::from_millis(1),
         reopen_wait_max: Duration::from_millis(4),
+        checked_bytes_max: 16 << 20,
         faults: None,
     }
 }

@@ -30,7 +30,7 @@ impl KeySource for Direct {
         Box::pin(async move { found })
     }
 
-    fn expiry_met(&self, _: KeyId) {}
+    fn end_met(&self, _: EndMet) {}
 }
 
 /// A key with a right checksum that begins like another one and is not it.

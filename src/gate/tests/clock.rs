@@ -1,0 +1,134 @@
+//! A wall clock that steps a year back or ahead, and comes back: what was over stays over, rates neither refill nor stick,
+//! and a budget is given out once.
+
+use super::limits::{DAY, bounds, hall_with, on_page};
+use super::*;
+use crate::types::{LimitKind, proof};
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The clock before and after each of the steps that are tried.
+const STEPS: [[fn(Timestamp) -> Timestamp; 2]; 2] =
+    [[|at| at.before(YEAR), |at| at], [|at| at.after(YEAR), |at| at]];
+
+#[test]
+fn bug_the_end_of_a_grace_stays_met_though_the_clock_goes_back() {
+    let hall = Hall::new();
+    let (record, key) = hall.key();
+    let (_, fresh) = hall.draft();
+    let replaced =
+        |end| KeyRecord { secrets: vec![secret(&fresh, None), secret(&key, Some(end))], ..record.clone() };
+    hall.commit(&replaced(SOON));
+    let bearer = key.expose().as_bytes();
+    let mut running = Running::new(hall.identify(&key).ok().unwrap());
+    for _ in 0..2 {
+        assert_eq!(refusal(hall.identify_at(bearer, SOON)), Refusal::Cut(Cut::Replaced));
+    }
+    assert_eq!(*hall.book.met.lock().unwrap(), [EndMet::Secret(record.id, key.digest())], "told once");
+    for back in [NOW, NOW.before(YEAR)] {
+        assert_eq!(refusal(hall.identify_at(bearer, back)), Refusal::Cut(Cut::Replaced));
+        assert!(hall.identify_at(fresh.expose().as_bytes(), back).is_ok(), "the new one");
+    }
+    // Written down, and read by the next start.
+    hall.commit(&replaced(KeySecret::OVER));
+    assert_eq!(running.heard(), None, "the end of a grace cuts nothing");
+    let next = Hall::new();
+    next.commit(&replaced(KeySecret::OVER));
+    assert_eq!(refusal(next.identify_at(bearer, NOW.before(YEAR))), Refusal::Cut(Cut::Replaced));
+}
+
+/// Proof 2.
+#[test]
+fn an_expired_key_stays_expired_over_every_step_and_a_restart() {
+    let mut tried = 0;
+    for steps in STEPS {
+        let hall = Hall::new();
+        let (record, key) = hall.key();
+        let record = KeyRecord { expires_at: Some(NOW), ..record };
+        hall.commit(&record);
+        let bearer = key.expose().as_bytes();
+        assert_eq!(refusal(hall.identify_at(bearer, NOW)), Refusal::Expired);
+        let next = Hall::new();
+        next.commit(&KeyRecord { expiry_met: true, ..record });
+        for step in steps {
+            assert_eq!(refusal(hall.identify_at(bearer, step(NOW))), Refusal::Expired);
+            assert_eq!(refusal(next.identify_at(bearer, step(NOW))), Refusal::Expired);
+            tried += 2;
+        }
+    }
+    proof::show("expired keys accepted after a step of the clock", format!("0 of {tried}"), "0");
+}
+
+/// Proof 2.
+#[test]
+fn a_rate_neither_refills_nor_sticks() {
+    for steps in STEPS {
+        let hall = hall_with(LimitKind::RequestsPerMinute, 3);
+        let (_, key) = hall.key();
+        assert!((0..3).all(|_| hall.pass(&key).is_ok()));
+        for step in steps {
+            assert!(hall.pass_at(&key, 10, step(NOW)).is_err(), "refilled");
+        }
+        hall.turn(Duration::from_secs(20));
+        assert!(hall.pass_at(&key, 10, steps[0](NOW)).is_ok(), "it sticks");
+        hall.turn(Duration::from_secs(20));
+        assert!(hall.pass_at(&key, 10, NOW).is_ok(), "it sticks");
+        assert!(hall.pass_at(&key, 10, NOW).is_err());
+    }
+    proof::show("rates that refilled or stuck after a step of the clock", 0, "0");
+}
+
+#[test]
+fn a_rate_that_a_restart_reads_by_a_clock_that_went_back_comes_back_in_its_time() {
+    let page: Arc<Page> = Arc::default();
+    let hall = || on_page(page.clone(), bounds(LimitKind::RequestsPerMinute, 3), Bounds::default());
+    let before = hall();
+    let (record, key) = before.key();
+    assert!((0..3).all(|_| before.pass(&key).is_ok()));
+    limits::block_on(before.gate.limiter.close(NOW)).unwrap();
+    let after = hall();
+    after.commit(&record);
+    let back = NOW.before(YEAR);
+    assert!(after.pass_at(&key, 10, back).is_err(), "refilled");
+    after.turn(Duration::from_secs(60));
+    assert!((0..3).all(|_| after.pass_at(&key, 10, back).is_ok()), "it sticks");
+}
+
+/// Proof 2: a period by the wrong clock is one period more, and the right one is not given twice.
+#[test]
+fn bug_a_budget_is_not_given_again_when_the_clock_comes_back() {
+    for kind in [
+        LimitKind::RequestsPerDay,
+        LimitKind::TokensPerDay,
+        LimitKind::TokensPerWeek,
+        LimitKind::TokensPerMonth,
+    ] {
+        let spend = |hall: &Hall, key: &Key, now| {
+            let settled = |mut pass: Pass| limits::done(&mut pass, 1, 0);
+            (0..10).filter(|_| hall.pass_at(key, 1, now).map(settled).is_ok()).count()
+        };
+        let hall = hall_with(kind, 3);
+        let (_, key) = hall.key();
+        assert_eq!(spend(&hall, &key, NOW), 3, "{kind}");
+        for at in [NOW.before(YEAR), NOW, NOW.before(YEAR), NOW] {
+            assert_eq!(spend(&hall, &key, at), 0, "{kind}: given again");
+        }
+        assert_eq!(spend(&hall, &key, NOW.after(YEAR)), 3, "{kind}: another period, as far as anyone knows");
+        for at in [NOW, NOW.after(YEAR), NOW] {
+            assert_eq!(spend(&hall, &key, at), 0, "{kind}: given again");
+        }
+        assert_eq!(spend(&hall, &key, NOW.after(DAY * 62)), 3, "{kind}: it sticks");
+    }
+    proof::show("budgets given twice, or stuck, after steps of the clock", 0, "0");
+}
+
+#[test]
+fn a_total_is_given_once_whatever_the_clock_shows() {
+    let hall = hall_with(LimitKind::TokensTotal, 30);
+    let (_, key) = hall.key();
+    let passed = |at| {
+        let settled = |mut pass: Pass| limits::done(&mut pass, 5, 5);
+        (0..10).filter(|_| hall.pass_at(&key, 10, at).map(settled).is_ok()).count()
+    };
+    assert_eq!([NOW, NOW.after(YEAR), NOW.before(YEAR), NOW].map(passed), [3, 0, 0, 0]);
+}
