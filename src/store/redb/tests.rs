@@ -7,6 +7,8 @@ mod fault;
 mod file;
 mod format;
 mod pulse;
+#[cfg(feature = "races")]
+mod races;
 
 use ::redb::backends::InMemoryBackend;
 
