@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::registry::{KeyChanges, NewAccount, NewKey, Registry, changes};
-use crate::store::Store;
+use crate::store::{Commit, Store, Write};
 use crate::types::Actor;
 use crate::types::sync::atomic::AtomicBool as ModelBool;
 use crate::types::sync::{Racer, block_on, every_order, preemptions};
@@ -13,8 +13,11 @@ const ROOT: Actor = Actor::Machine { uid: 0 };
 /// A server with two keys of one account.
 struct Town {
     gate: Arc<Gate>,
+    store: Arc<MemoryStore>,
     registry: Registry,
     keys: [(KeyRecord, Key); 2],
+    /// Of a third one: how it comes to be there.
+    unborn: (Key, Commit),
     /// What a commander was told is done.
     is_done: ModelBool,
 }
@@ -54,10 +57,11 @@ impl Town {
         registry.create_account(ROOT, &new).unwrap();
         let new = NewKey::new("a@b", "ci".parse().unwrap(), Environment::Prod);
         let keys = [0, 1].map(|_| registry.create_key(ROOT, &new).unwrap());
+        let unborn = unborn(&store, || registry.create_key(ROOT, &new).unwrap().1);
         let told = Arc::clone(&gate);
         store.observe(Box::new(move |writes| changes(writes).iter().for_each(|change| told.changed(change))));
         let is_done = ModelBool::new(false);
-        let town = Self { gate, registry, keys, is_done };
+        let town = Self { gate, store, registry, keys, unborn, is_done };
         town.keys.iter().take(warm).for_each(|(_, key)| drop(town.identify(key).ok().unwrap()));
         Arc::new(town)
     }
@@ -71,8 +75,8 @@ impl Town {
     }
 
     /// Takes a right away, or changes something, and is told so.
-    fn command(&self, change: impl FnOnce(&Registry, &str)) {
-        change(&self.registry, &self.keys[0].0.id.to_string());
+    fn command(&self, change: impl FnOnce(&Self, &str)) {
+        change(self, &self.keys[0].0.id.to_string());
         self.is_done.store(true, Ordering::Release);
     }
 
@@ -111,19 +115,59 @@ impl Town {
         assert!(!was_done || caller.grant().about.name.as_str() == "new", "older than what was acknowledged");
     }
 
+    /// Uses the third key.
+    fn come_early(&self) {
+        let was_done = self.is_done();
+        match self.identify(&self.unborn.0) {
+            Ok(_) => {}
+            Err(Refusal::InvalidKey) => assert!(!was_done, "a key that was shown is unknown"),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
     fn racer(self: &Arc<Self>, run: impl FnOnce(&Self) + Send + 'static) -> Racer {
         let town = Arc::clone(self);
         Box::new(move || run(&town))
     }
 }
 
-fn revoke(registry: &Registry, id: &str) {
-    registry.revoke_key(ROOT, id, None).unwrap();
+/// A key's commit as its registry made it, taken back.
+fn unborn(store: &Arc<MemoryStore>, make: impl FnOnce() -> Key) -> (Key, Commit) {
+    let written = Arc::<Mutex<Vec<Write>>>::default();
+    let seen = Arc::clone(&written);
+    store.observe(Box::new(move |writes| {
+        let mut seen = seen.lock().unwrap();
+        if seen.is_empty() {
+            seen.extend_from_slice(writes);
+        }
+    }));
+    let key = make();
+    let writes = written.lock().unwrap().clone();
+    let undo = |write: &Write| match write {
+        Write::Put { table, key, .. } | Write::Delete { table, key } => {
+            Write::Delete { table: *table, key: key.clone() }
+        }
+    };
+    store.commit(Commit { writes: writes.iter().map(undo).collect(), ..Commit::default() }).unwrap();
+    (key, Commit { writes, ..Commit::default() })
 }
 
-fn rename(registry: &Registry, id: &str) {
+fn revoke(town: &Town, id: &str) {
+    town.registry.revoke_key(ROOT, id, None).unwrap();
+}
+
+/// As long as the disk does not take a revocation.
+fn deny(town: &Town, _: &str) {
+    town.gate.deny(revocation(&town.keys[0].0));
+}
+
+fn make(town: &Town, _: &str) {
+    town.store.commit(town.unborn.1.clone()).unwrap();
+}
+
+fn rename(town: &Town, id: &str) {
     let changes = KeyChanges { name: "new".parse().ok(), ..KeyChanges::default() };
-    registry.update_key(ROOT, id, &changes).unwrap();
+    town.registry.update_key(ROOT, id, &changes).unwrap();
 }
 
 fn nobody_passes_any_more(town: Arc<Town>) {
@@ -150,10 +194,23 @@ fn law_3_revoke_against_admit() {
         };
         every_order(
             &format!("revoke and admit, {warm} in memory"),
-            preemptions(3),
+            preemptions(3, None),
             set,
             nobody_passes_any_more,
         );
+    }
+}
+
+#[test]
+fn law_3_a_denial_in_memory_against_admit() {
+    for warm in [0, 1] {
+        let set = move || {
+            let town = Town::new(2, warm);
+            let racers = vec![town.racer(|town| town.command(deny)), town.racer(Town::visit)];
+            (town, racers)
+        };
+        let name = format!("a denial in memory and admit, {warm} in memory");
+        every_order(&name, preemptions(3, None), set, nobody_passes_any_more);
     }
 }
 
@@ -168,7 +225,7 @@ fn law_3_revoke_against_two_admissions() {
             (town, racers)
         };
         let name = format!("revoke and two times admit, {warm} in memory");
-        every_order(&name, preemptions(2), set, nobody_passes_any_more);
+        every_order(&name, preemptions(2, Some(3)), set, nobody_passes_any_more);
     }
 }
 
@@ -180,7 +237,12 @@ fn law_3_revoke_against_admit_while_another_key_takes_the_room() {
             vec![town.racer(Town::pass_by), town.racer(|town| town.command(revoke)), town.racer(Town::visit)];
         (town, racers)
     };
-    every_order("revoke and admit and another key's look-up", preemptions(2), set, nobody_passes_any_more);
+    every_order(
+        "revoke and admit and another key's look-up",
+        preemptions(2, Some(3)),
+        set,
+        nobody_passes_any_more,
+    );
 }
 
 #[test]
@@ -190,7 +252,7 @@ fn cache_fill_against_commit() {
         let racers = vec![town.racer(|town| town.command(rename)), town.racer(Town::read_name)];
         (town, racers)
     };
-    every_order("look-up and commit", preemptions(3), set, the_new_name_is_known);
+    every_order("look-up and commit", preemptions(3, None), set, the_new_name_is_known);
 }
 
 #[test]
@@ -201,5 +263,20 @@ fn two_cache_fills_against_commit() {
         let racers = readers.into_iter().chain([town.racer(|town| town.command(rename))]).collect();
         (town, racers)
     };
-    every_order("two look-ups and commit", preemptions(2), set, the_new_name_is_known);
+    every_order("two look-ups and commit", preemptions(2, Some(3)), set, the_new_name_is_known);
+}
+
+#[test]
+fn law_5_two_look_ups_of_a_key_against_the_commit_that_makes_it() {
+    let set = || {
+        let town = Town::new(2, 0);
+        let early = [Town::come_early, Town::come_early].map(|come| town.racer(come));
+        let racers = early.into_iter().chain([town.racer(|town| town.command(make))]).collect();
+        (town, racers)
+    };
+    let look = |town: Arc<Town>| {
+        assert!(town.identify(&town.unborn.0).is_ok(), "a key that was shown is unknown for good");
+        town.gate.cache.checked_len();
+    };
+    every_order("two look-ups of a key and its making", preemptions(2, Some(3)), set, look);
 }

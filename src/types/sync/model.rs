@@ -38,9 +38,9 @@ impl Builder {
     }
 }
 
-/// How often threads are stopped in the midst of their work: so often every day, as often as can be to prove it.
-pub(crate) fn preemptions(every_day: usize) -> Option<usize> {
-    (!proof::is_full()).then_some(every_day)
+/// How often threads are stopped in the midst of their work: every day, and to prove it; none for as often as can be.
+pub(crate) fn preemptions(every_day: usize, full: Option<usize>) -> Option<usize> {
+    if proof::is_full() { full } else { Some(every_day) }
 }
 
 /// Tries a scene in every order in which its racers and the threads that it begins itself can come: `set` makes it

@@ -160,7 +160,7 @@ fn law_10_places_are_never_more_than_there_are_and_all_come_back() {
             assert!(desk.take(1, 10).is_none(), "a place too many came back");
         };
         let name = format!("three requests for {places} places");
-        every_order(&name, preemptions(2), set, look);
+        every_order(&name, preemptions(2, Some(4)), set, look);
     }
 }
 
@@ -181,7 +181,7 @@ fn law_10_a_key_and_its_account_are_taken_from_together() {
         assert!(left.iter().all(Option::is_some) || left.len() > 1, "what was refused was taken");
         assert!(left.len() > 1 || desk.take(4, 10).is_none(), "more than two a minute");
     };
-    every_order("three requests of two keys of an account", preemptions(2), set, look);
+    every_order("three requests of two keys of an account", preemptions(2, Some(4)), set, look);
 }
 
 #[test]
@@ -207,5 +207,5 @@ fn law_8_a_budget_holds_and_is_written_down_ahead() {
         block_on(desk.limiter.close(NOW)).unwrap();
         assert_eq!((desk.written(), desk.limiter.owes()), (spent, false));
     };
-    every_order("two requests and a flush of their budget", preemptions(2), set, look);
+    every_order("two requests and a flush of their budget", preemptions(2, Some(4)), set, look);
 }
