@@ -5,7 +5,8 @@ mod memory;
 mod redb;
 
 use std::ops::Bound;
-use std::sync::mpsc::Receiver;
+
+use crate::types::sync::mpsc::Receiver;
 
 pub use self::memory::MemoryStore;
 #[cfg(any(test, fuzzing))]

@@ -28,6 +28,7 @@ mod secret;
 mod session;
 mod sighting;
 mod sign_up;
+pub(crate) mod sync;
 mod ticket;
 mod time;
 mod trail;

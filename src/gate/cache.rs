@@ -1,12 +1,13 @@
 //! The key records in memory: bounded, and never behind the last commit. Never: where records come from.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError};
 
 use rustc_hash::FxHashMap;
 
 use crate::registry::{Change, Denial, DenialReason, DenialTarget};
+use crate::types::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::types::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::types::{Account, KeyDigest, KeyId, KeyRecord, Timestamp};
 
 use super::flight::Landed;

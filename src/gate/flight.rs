@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::OnceCell;
 
 use crate::types::KeyDigest;
+use crate::types::sync::Mutex;
 
 use super::SourceTrouble;
 use super::cache::Entry;

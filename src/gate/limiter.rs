@@ -13,11 +13,12 @@ mod tally;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use rustc_hash::FxHashMap;
 
 use crate::meter::{Holder, Used};
+use crate::types::sync::{Mutex, RwLock, to_its_end};
 use crate::types::{Bounds, Stopwatch, Timestamp};
 
 use super::{Grant, Refusal, SourceTrouble};
@@ -221,8 +222,8 @@ impl Limiter {
         now: Timestamp,
     ) -> Result<(), SourceTrouble> {
         let (limiter, shares) = (Arc::clone(self), shares.clone());
-        let covering = tokio::spawn(async move { limiter.cover(&shares, need, now).await });
-        covering.await.map_err(|error| SourceTrouble(error.to_string()))
+        let covering = async move { limiter.cover(&shares, need, now).await };
+        to_its_end(covering).await.map_err(SourceTrouble)
     }
 
     /// Writes down in advance what a request needs. When the disk does not take it, the request goes on all the same:
@@ -401,4 +402,9 @@ impl Limiter {
     pub(super) fn tallies_len(&self) -> usize {
         self.tallies.read().unwrap().by_holder.len()
     }
+}
+
+#[cfg(all(test, feature = "races"))]
+mod tests {
+    mod races;
 }

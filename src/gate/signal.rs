@@ -2,11 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
+
+use crate::types::sync::atomic::{AtomicU8, Ordering};
+use crate::types::sync::{IS_MODELLED, Mutex, MutexGuard};
 
 use super::Cut;
 
@@ -28,7 +30,7 @@ const CUTS: [Cut; 4] = [Cut::Revoked, Cut::Disabled, Cut::Replaced, Cut::Account
 pub(super) struct Ears([Mutex<Slab<Ear>>; PARTS]);
 
 /// So many lists, so that few threads meet at one.
-const PARTS: usize = 16;
+const PARTS: usize = if IS_MODELLED { 1 } else { 16 };
 /// An empty list gives back the memory of more.
 const KEPT: usize = 64;
 

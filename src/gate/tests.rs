@@ -6,6 +6,8 @@ mod cut;
 mod flight;
 mod limits;
 mod model;
+#[cfg(feature = "races")]
+mod races;
 mod refusal;
 mod settle;
 mod stress;

@@ -3,10 +3,11 @@
 //! durable together; each checks that the chain ends where it believes. Never: what events say.
 
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::store::{Check, Commit, CommitError, Store, Table, Trouble, Write};
 use crate::types::TrailHead;
+use crate::types::sync::{Mutex, MutexGuard};
 
 use super::record::event::{decode_event, encode_event, is_unlinked};
 use super::table::{AUDIT, AUDIT_CHAIN, AUDIT_MARKS};

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+
+use crate::types::sync::{Mutex, MutexGuard};
 
 use super::{Check, Commit, CommitError, Observer, Row, Store, Table, Trouble, Write, nothing_between};
 

@@ -20,8 +20,6 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ::redb::{
@@ -34,6 +32,9 @@ pub use compact::{CompactStep, Compacted, compact};
 pub use open::OpenError;
 pub use row::{Birth, FORMAT};
 pub use snapshot::{SnapshotError, TableCount, Verified, row_of, verify};
+
+use crate::types::sync::mpsc::{SyncSender, sync_channel};
+use crate::types::sync::{self, JoinHandle};
 
 use super::{Commit, CommitError, Observer, Pending, Row, Store, Table, Trouble, nothing_between};
 use ballast::Ballast;
@@ -158,10 +159,8 @@ impl RedbStore {
         let shared = Arc::new(Shared::new(database));
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         let writer = Writer::new(queue, shared.clone(), source, options, ballast, birth);
-        let writer = std::thread::Builder::new()
-            .name("store-writer".to_string())
-            .spawn(move || writer.run())
-            .map_err(|error| OpenError::io(&path, error))?;
+        let writer =
+            sync::spawn("store-writer", move || writer.run()).map_err(|error| OpenError::io(&path, error))?;
         let (jobs, writer) = (Some(jobs), Some(writer));
         Ok(Self { shared, birth, path, cache_bytes, reads_only, jobs, writer })
     }

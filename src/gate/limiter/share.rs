@@ -1,8 +1,9 @@
 //! What limits one request: its key's tally and its account's, taken from together or not at all. Never: where they
 //! are kept.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
+use crate::types::sync::MutexGuard;
 use crate::types::{Bounds, LimitKind, Measure, Unit};
 
 use super::tally::{Moment, Need, Ruling, State, Taken, Tally, heavier};

@@ -1,10 +1,11 @@
 //! What one key or account has used of its limits. Never: others, the disk.
 
 use std::num::NonZeroU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::meter::{Holder, RateUsed, Spent, Used};
+use crate::types::sync::{Mutex, MutexGuard};
 use crate::types::{Bounds, LimitKind, Timestamp, Unit};
 
 use super::budget::{BUDGETS, Budget, Room, terms};

@@ -1,8 +1,7 @@
 //! What readers and the writer thread share: the open database, or why there is none. Never: opens or closes it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use ::redb::{Database, ReadTransaction, ReadableDatabase as _};
@@ -10,6 +9,8 @@ use ::redb::{Database, ReadTransaction, ReadableDatabase as _};
 use super::CommitWatch;
 use super::pulse::Pulse;
 use crate::store::{Observer, Trouble, Write};
+use crate::types::sync::atomic::{AtomicU64, Ordering};
+use crate::types::sync::{Mutex, RwLock};
 
 pub(super) struct Shared {
     pub(super) state: RwLock<State>,

@@ -8,6 +8,8 @@ mod file;
 mod flips;
 mod format;
 mod pulse;
+#[cfg(feature = "races")]
+mod races;
 
 use ::redb::backends::InMemoryBackend;
 

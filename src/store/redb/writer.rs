@@ -3,7 +3,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use ::redb::Database;
@@ -16,6 +15,7 @@ use super::open::{Held, OpenError, Source};
 use super::row::Birth;
 use super::shared::Shared;
 use crate::store::{Commit, CommitError, Trouble, Urgency};
+use crate::types::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 
 /// How many jobs may wait; whoever comes then waits outside.
 pub(super) const QUEUE_MAX: usize = 1024;
