@@ -8,7 +8,7 @@ from beside import Beside
 from frames import (CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, OWN_ENTRY, PING, PRIORITY, RESET, SETTINGS, WINDOW,
                     WINDOW_SIZE, frame, greeting, head, header, setting)
 from probe import Probe, compared
-from server import FULL, MB, Ember, figure, size, until
+from server import MB, Ember, figure, size, until
 
 CONNECTIONS = size(1, 8)
 SECONDS = size(0.5, 3.0)
@@ -126,8 +126,9 @@ def http2():
     with Ember() as ember:
         kinds = floods(ember.key)
     # One by one where there is time for it.
-    groups = [[name] for name in kinds] if FULL else [list(kinds)]
-    return [fault for names in groups for fault in flooded(names)]
+    names, at_once = list(kinds), size(4, 1)
+    groups = [names[first:first + at_once] for first in range(0, len(names), at_once)]
+    return [fault for group in groups for fault in flooded(group)]
 
 
 def flooded(names):
@@ -149,7 +150,7 @@ def flooded(names):
         slowed = compared(probe, begin, end, SECONDS, BORNE_SECONDS)
         took = ember.memory("VmHWM") - before
         ember.ended()
-    name = names[0] if len(names) == 1 else f"{len(names)} kinds at once"
+    name = names[0] if len(names) == 1 else ", ".join(names)
     faults = slowed.shown(f"HTTP/2 flood of {name}")
     figure(f"HTTP/2 flood of {name}, memory", f"{took / MB:.1f} MB", f"be under {MEMORY_MAX // MB} MB")
     figure(f"HTTP/2 flood of {name}, connections that were ended", sum(ended))
