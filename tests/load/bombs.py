@@ -85,7 +85,7 @@ def burst():
     figures = [
         (f"{count} JSON bombs of {BYTES >> 20} MiB, most processor time for a MiB", most_cpu, CPU_PER_MIB_MAX, "s"),
         (f"{count} JSON bombs of {BYTES >> 20} MiB, longest wait for a MiB", most_wait, WAIT_PER_MIB_MAX, "s"),
-        (f"{PARALLEL} JSON bombs at once, again and again: memory", took / MB, MEMORY_MAX / MB, "MB"),
+        (f"{PARALLEL} JSON bombs at once, again and again, memory", took / MB, MEMORY_MAX / MB, "MB"),
     ]
     for what, value, most, unit in figures:
         figure(what, f"{value:.3g} {unit}", f"be under {most:.3g} {unit}")

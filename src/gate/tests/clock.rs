@@ -7,9 +7,11 @@ use crate::types::{LimitKind, proof};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// What a clock shows for a moment.
+type Shown = fn(Timestamp) -> Timestamp;
+
 /// The clock before and after each of the steps that are tried.
-const STEPS: [[fn(Timestamp) -> Timestamp; 2]; 2] =
-    [[|at| at.before(YEAR), |at| at], [|at| at.after(YEAR), |at| at]];
+const STEPS: [[Shown; 2]; 2] = [[|at| at.before(YEAR), |at| at], [|at| at.after(YEAR), |at| at]];
 
 #[test]
 fn bug_the_end_of_a_grace_stays_met_though_the_clock_goes_back() {

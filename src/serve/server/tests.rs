@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::config::{Sources, load};
-use crate::gate::{Grant, KeySource, SourceTrouble};
+use crate::gate::{EndMet, Grant, KeySource, SourceTrouble};
 use crate::registry::{NewAccount, NewKey};
 use crate::store::StoreOptions;
 use crate::types::{Actor, Environment, Key, KeyDigest, Role};
@@ -39,8 +39,8 @@ impl KeySource for Mined {
         })
     }
 
-    fn expiry_met(&self, key: KeyId) {
-        self.source.expiry_met(key);
+    fn end_met(&self, end: EndMet) {
+        self.source.end_met(end);
     }
 }
 
