@@ -1,5 +1,7 @@
 //! Runs a model in every order of its threads' steps. Never: what is modelled.
 
+#![allow(clippy::unwrap_used, reason = "it is a test")]
+
 use std::future::Future;
 use std::io;
 use std::pin::pin;

@@ -1,5 +1,7 @@
 //! std's bounded channel, as far as it is used, of loom's lock: loom has none that is bounded. Never: real time.
 
+#![allow(clippy::unwrap_used, reason = "it is a test")]
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! Proof 7, of law 10: reserve against settle, in every order of up to three threads. Here is the real limiter, with
 //! loom's locks, and a ledger in memory (`tests/races/run`).
 
+#![allow(clippy::unwrap_used, reason = "it is a test")]
+
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
