@@ -13,6 +13,11 @@ pub fn key(text: &[u8]) {
     if let Ok(key) = parsed {
         assert_eq!(key.expose().as_bytes(), text, "as it was written");
         assert!(text.ends_with(key.hint().as_bytes()), "its last four characters");
+        for place in 0..text.len() {
+            let mut other = text.to_vec();
+            other[place] ^= 1;
+            assert!(Key::parse(&other).is_err(), "one bit off at {place}, and still a key");
+        }
     }
     for kind in TicketKind::ALL {
         let ticket = Ticket::parse(kind, text);

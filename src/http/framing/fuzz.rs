@@ -18,7 +18,11 @@ pub fn head(bytes: &[u8]) {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut headers);
     let parsed = request.parse(bytes);
-    match (parsed, judge(bytes)) {
+    let judged = judge(bytes);
+    if let Some(Judged { fault: None, end, .. }) = judged {
+        assert!(is_strict(&bytes[..end]), "lines that others read otherwise");
+    }
+    match (parsed, judged) {
         (Ok(Status::Complete(_)), None) => panic!("a head ends unseen"),
         (Ok(Status::Partial), Some(Judged { fault: None, .. })) => panic!("a head ends too early"),
         (Ok(Status::Complete(length)), Some(Judged { fault: None, end, length: body })) => {
@@ -28,6 +32,17 @@ pub fn head(bytes: &[u8]) {
         }
         (Ok(_) | Err(_), _) => {}
     }
+}
+
+/// Whether every line of a head ends as it must, and every header is a name with its colon right behind it.
+fn is_strict(head: &[u8]) -> bool {
+    let lines = head.split_inclusive(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r\n"));
+    let Some(lines) = lines.collect::<Option<Vec<_>>>() else { return false };
+    let is_header = |line: &&[u8]| {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        !name.is_empty() && name.len() < line.len() && !name.iter().any(u8::is_ascii_whitespace)
+    };
+    lines.iter().filter(|line| !line.is_empty()).skip(1).all(is_header)
 }
 
 /// All that a connection can tell after these bytes.

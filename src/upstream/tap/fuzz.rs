@@ -10,7 +10,7 @@ use crate::types::Tokens;
 use crate::upstream::fuzz::{Members, tokens_in};
 
 /// Put in place of the byte 1 where long events are wanted.
-const LONG: usize = 700 << 10;
+static LONG: [u8; 700 << 10] = [b'x'; 700 << 10];
 
 /// What a tap made of a stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ fn lengthened(stream: &[u8]) -> Vec<u8> {
     for byte in stream {
         if *byte == 1 && left > 0 {
             left -= 1;
-            long.extend(std::iter::repeat_n(b'x', LONG));
+            long.extend_from_slice(&LONG);
         } else {
             long.push(*byte);
         }
