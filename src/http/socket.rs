@@ -14,7 +14,7 @@ use super::transport::{Outgoing, Transport};
 
 /// How many bytes are read before other connections have their turn. The parser of HTTP/2 reads on as long as something is there,
 /// and a client that sends small frames as fast as they are read would hold the thread up.
-const TURN_BYTES: usize = 16 * 1024;
+const TURN_BYTES: usize = 4 * 1024;
 
 /// Reads and writes a connection's transport.
 pub(super) struct Socket {
@@ -45,6 +45,17 @@ impl Socket {
         }
         is_over
     }
+
+    /// Reads what there is, where turns are taken no more than is left of this one.
+    fn read_on(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(read) = self.turn else { return self.transport.poll_read(cx, buf) };
+        let left = buf.remaining().min(TURN_BYTES - read.min(TURN_BYTES - 1));
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(left));
+        ready!(self.transport.poll_read(cx, &mut part))?;
+        let count = part.filled().len();
+        buf.advance(count);
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Socket {
@@ -66,7 +77,7 @@ impl AsyncRead for Socket {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        let read = self.transport.poll_read(cx, buf);
+        let read = self.read_on(cx, buf);
         self.pulse.awaits_bytes(read.is_pending());
         ready!(read)?;
         let read = &buf.filled()[before..];
