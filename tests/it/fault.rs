@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::desk::{NOBODY, as_nobody, is_root};
 use crate::doctor::{SmallDisk, from_the_future, with_mode};
 use crate::door;
-use crate::ember::{Ember, Home, eventually};
+use crate::ember::{Ember, Home, PATIENCE, eventually};
 use crate::proof;
 
 const CREATE: [&str; 6] = ["key", "create", "--account", "ana@example.com", "--name", "late"];
@@ -99,13 +100,29 @@ fn facts(thing: &Path) -> Facts {
     (there.mode(), fs::read_link(thing).ok(), bytes, beside)
 }
 
+/// What a command said that has to end by itself.
+#[track_caller]
+fn to_its_end(command: &mut Command, case: &str) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            let said = child.wait_with_output().unwrap();
+            panic!("{case} goes on: {}", String::from_utf8_lossy(&said.stderr));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.wait_with_output().unwrap()
+}
+
 /// Every command is refused with this exit code and these words, and leaves everything as it is. How many it were.
 #[track_caller]
 fn refuses_all(home: &Home, thing: &Path, name: &str, exit: i32, words: &[&str], nobody: bool) -> usize {
     for args in COMMANDS {
         let before = facts(thing);
         let mut command = if nobody { as_nobody(home, args) } else { home.command(args) };
-        let output = command.output().unwrap();
+        let output = to_its_end(&mut command, &format!("{name}, {args:?}"));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(exit), "{name}, {args:?}: {said}");
         assert!(words.iter().all(|words| said.contains(words)), "{name}, {args:?}: {said}");
@@ -205,7 +222,7 @@ fn a_read_only_disk_is_said_and_left_alone() {
 #[test]
 fn a_store_that_is_not_ours_to_use_is_said_and_left_alone() {
     if !is_root() {
-        return eprintln!("not root: nothing can be run as someone else");
+        return eprintln!("not tried: not root, nothing can be run as someone else");
     }
     let home = Home::with_echo();
     let (data, store) = (home.data(), home.data().join("ember.redb"));
@@ -234,7 +251,7 @@ fn a_store_that_is_not_ours_to_use_is_said_and_left_alone() {
 #[test]
 fn bug_a_socket_that_may_not_be_used_is_named() {
     if !is_root() {
-        return eprintln!("not root: nothing can be run as someone else");
+        return eprintln!("not tried: not root, nothing can be run as someone else");
     }
     let home = Home::with_echo();
     for entry in fs::read_dir(home.data()).unwrap() {

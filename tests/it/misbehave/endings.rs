@@ -176,8 +176,10 @@ fn every_misbehaviour_of_a_server_is_an_error_with_a_code_or_an_honest_break_in_
                 })
             })
             .collect();
-        let faults: Vec<String> = callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect();
+        let found: Vec<_> = callers.into_iter().map(|caller| caller.join()).collect();
+        // Before anything of a caller that panicked: others would go on for ever.
         is_over.store(true, Ordering::SeqCst);
+        let faults: Vec<String> = found.into_iter().flat_map(|faults| faults.unwrap()).collect();
         (faults, others.join().unwrap())
     });
     assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), scene.cases.len(), faults.join("\n"));
