@@ -112,7 +112,7 @@ impl Gate {
             None => self.look_up(digest).await.map_err(Refusal::Trouble)?.ok_or(Refusal::InvalidKey)?,
         };
         if let Err(refusal) = entry.standing(now) {
-            self.told_of_end(&entry, digest, now);
+            self.tell_of_ends(&entry, digest, now);
             return Err(refusal);
         }
         Ok(Caller::new(entry, now))
@@ -158,10 +158,8 @@ impl Gate {
     }
 
     /// What was found past its end stays so, whatever the clock shows later.
-    fn told_of_end(&self, entry: &cache::Entry, digest: KeyDigest, now: Timestamp) {
-        if let Some(end) = entry.end_met(digest, now) {
-            self.source.end_met(end);
-        }
+    fn tell_of_ends(&self, entry: &cache::Entry, digest: KeyDigest, now: Timestamp) {
+        entry.ends_met(digest, now).for_each(|end| self.source.end_met(end));
     }
 
     async fn look_up(&self, digest: KeyDigest) -> Result<Option<Arc<cache::Entry>>, SourceTrouble> {

@@ -55,16 +55,18 @@ impl Entry {
         }
     }
 
-    /// Takes note of an end that has passed at `now`; what it is, if that is news.
-    pub(super) fn end_met(&self, digest: KeyDigest, now: Timestamp) -> Option<EndMet> {
-        let (bit, end) = match self.grant.stop(now)? {
-            Stop::Expired => (MET_KEY, EndMet::Key(self.grant.key)),
-            Stop::Cut(_) if self.grant.cut().is_none() => {
-                (MET_SECRET, EndMet::Secret(self.grant.key, digest))
-            }
-            Stop::Cut(_) => return None,
-        };
-        (self.met.fetch_or(bit, Ordering::Relaxed) & bit == 0).then_some(end)
+    /// Takes note of the ends that have passed at `now`; those that are news.
+    pub(super) fn ends_met(&self, digest: KeyDigest, now: Timestamp) -> impl Iterator<Item = EndMet> {
+        let grant = &self.grant;
+        let ends = [
+            (MET_KEY, grant.is_expired(now), EndMet::Key(grant.key, now)),
+            (MET_SECRET, grant.is_replaced(now), EndMet::Secret(grant.key, digest, now)),
+        ];
+        let counts = grant.cut().is_none();
+        let is_news = move |bit| self.met.fetch_or(bit, Ordering::Relaxed) & bit == 0;
+        ends.into_iter()
+            .filter(move |(bit, is_past, _)| counts && *is_past && is_news(*bit))
+            .map(|(_, _, end)| end)
     }
 
     pub(super) fn cut_signal(&self) -> CutSignal {

@@ -23,13 +23,13 @@ pub trait KeySource: Send + Sync {
     fn end_met(&self, end: EndMet);
 }
 
-/// What was met after its end: it stays over, whatever the clock shows later.
+/// What was met after its end, and when: it stays over, whatever the clock shows later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndMet {
     /// A key.
-    Key(KeyId),
+    Key(KeyId, Timestamp),
     /// The secret of a key that a rotation replaced.
-    Secret(KeyId, KeyDigest),
+    Secret(KeyId, KeyDigest, Timestamp),
 }
 
 /// The source could not answer; the words are for the operator's log.
@@ -167,16 +167,25 @@ impl Grant {
     /// Why it may not be used at `now`; none, when it may. What was decided wins over what time did.
     #[must_use]
     pub fn stop(&self, now: Timestamp) -> Option<Stop> {
-        let past = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
         if let Some(cut) = self.cut() {
             Some(Stop::Cut(cut))
-        } else if self.expiry_met || past(self.expires_at) {
+        } else if self.is_expired(now) {
             Some(Stop::Expired)
-        } else if past(self.replaced_at) {
+        } else if self.is_replaced(now) {
             Some(Stop::Cut(Cut::Replaced))
         } else {
             None
         }
+    }
+
+    /// Whether its key is past its end at `now`.
+    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+        self.expiry_met || self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Whether the grace of its secret is over at `now`.
+    pub(super) fn is_replaced(&self, now: Timestamp) -> bool {
+        self.replaced_at.is_some_and(|end| end <= now)
     }
 
     /// What is wrong with it, apart from time.

@@ -79,6 +79,8 @@ actions! {
     KeyEnabled = "key.enabled",
     /// A key was met after its end for the first time.
     KeyExpired = "key.expired",
+    /// An old secret of a key was met after the end of its grace for the first time.
+    GraceMet = "key.grace_over",
     /// A key was revoked.
     KeyRevoked = "key.revoked",
     /// A key got a new secret.

@@ -45,15 +45,21 @@ impl Registry {
         })
     }
 
-    /// When something was last done to a key.
+    /// When something was last done to a key. That its old secret was met after its end is nothing done to it; a
+    /// rotation leaves one old secret, so that stands in the trail but once in a row.
     fn last_event_at(&self, key: KeyId) -> Result<Option<Timestamp>, RegistryError> {
         let prefix = audit_prefix(key.as_bytes());
         let end = end_of(&prefix);
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.store.scan_back(AUDIT_INDEX, Bound::Included(&prefix), to, 1)?;
-        let Some((row, _)) = rows.first() else { return Ok(None) };
-        let id = row.get(prefix.len()..).unwrap_or_default();
-        let bytes = self.store.get(AUDIT, id)?;
-        Ok(bytes.map(|bytes| decode_event(id, &bytes)).transpose()?.map(|event| event.at))
+        let rows = self.store.scan_back(AUDIT_INDEX, Bound::Included(&prefix), to, 2)?;
+        for (row, _) in &rows {
+            let id = row.get(prefix.len()..).unwrap_or_default();
+            let bytes = self.store.get(AUDIT, id)?;
+            let event = bytes.map(|bytes| decode_event(id, &bytes)).transpose()?;
+            if let Some(event) = event.filter(|event| event.action != Action::GraceMet) {
+                return Ok(Some(event.at));
+            }
+        }
+        Ok(None)
     }
 }

@@ -253,15 +253,15 @@ impl Registry {
         Ok(Some((record, account)))
     }
 
-    /// Writes down that a key was met after its end, so that it stays expired whatever the clock shows later. Nothing
-    /// changes where that stands already, or where its end was moved meanwhile.
+    /// Writes down that a key was met after its end at `met_at`, so that it stays expired whatever the clock shows later.
+    /// Nothing changes where that stands already, or where its end was moved behind that meanwhile.
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub fn expiry_met(&self, key: KeyId) -> Result<(), RegistryError> {
+    pub fn expiry_met(&self, key: KeyId, met_at: Timestamp) -> Result<(), RegistryError> {
         self.until_agreed(|| {
             let (old, bytes) = self.load_key(key)?;
-            let is_past = old.expires_at.is_some_and(|end| end <= self.clock.now());
+            let is_past = old.expires_at.is_some_and(|end| end <= met_at);
             if old.expiry_met || !is_past || matches!(old.standing, KeyStanding::Revoked { .. }) {
                 return Ok(Attempt::Nothing(()));
             }

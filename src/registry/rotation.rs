@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::store::{Check, Commit, Write};
-use crate::types::{Actor, Key, KeyDigest, KeyId, KeyRecord, KeySecret, KeyStatus, Timestamp};
+use crate::types::{Actor, Key, KeyDigest, KeyId, KeyRecord, KeySecret, KeyStanding, KeyStatus, Timestamp};
 
 use super::audit::Action;
 use super::denial::{Attempt, Intent};
@@ -84,22 +84,24 @@ impl Registry {
         })
     }
 
-    /// Writes down that a secret was met after the end of its grace, so that it stays over whatever the clock shows
-    /// later. Nothing changes where that stands already.
+    /// Writes down that a secret was met after the end of its grace at `met_at`, so that it stays over whatever the
+    /// clock shows later. Nothing changes where that stands already, or where the key is revoked.
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub fn grace_met(&self, key: KeyId, digest: &KeyDigest) -> Result<(), RegistryError> {
+    pub fn grace_met(&self, key: KeyId, digest: &KeyDigest, met_at: Timestamp) -> Result<(), RegistryError> {
         self.until_agreed(|| {
             let (mut new, bytes) = self.load_key(key)?;
-            let now = self.clock.now();
-            let is_past = |end: Timestamp| end <= now && end != KeySecret::OVER;
+            if matches!(new.standing, KeyStanding::Revoked { .. }) {
+                return Ok(Attempt::Nothing(()));
+            }
+            let is_past = |end: Timestamp| end <= met_at && end != KeySecret::OVER;
             let is_met =
                 |secret: &&mut KeySecret| secret.digest == *digest && secret.valid_until.is_some_and(is_past);
             let Some(secret) = new.secrets.iter_mut().find(is_met) else { return Ok(Attempt::Nothing(())) };
             let detail = format!("the grace of the old secret ...{} is over", secret.hint);
             secret.valid_until = Some(KeySecret::OVER);
-            let commit = self.key_replacement(Actor::Ember, Action::KeyUpdated, &new, bytes, detail)?;
+            let commit = self.key_replacement(Actor::Ember, Action::GraceMet, &new, bytes, detail)?;
             Ok(Attempt::Commit(commit, ()))
         })
     }

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redb::{
-    AccessGuard, Database, Range, ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _, StorageError,
-    TableError,
+    AccessGuard, Database, Range, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata as _,
+    StorageError, TableError,
 };
 
 pub use backend::{Fault, FaultKind, FaultOn, Faults};
@@ -283,12 +283,16 @@ fn unsealed<'a>(
 /// the disk lies there still.
 fn missing(
     table: Table,
-    rows: &ReadOnlyTable<&'static [u8], &'static [u8]>,
+    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
     key: &[u8],
-) -> Result<Option<Vec<u8>>, ReadError> {
+) -> Result<(), ReadError> {
     let before = rows.range::<&[u8]>((Bound::Unbounded, Bound::Excluded(key)))?.next_back();
     let after = rows.range::<&[u8]>((Bound::Excluded(key), Bound::Unbounded))?.next();
-    unsealed(table, before.into_iter().chain(after)).map(|_| None)
+    for row in before.into_iter().chain(after) {
+        let (key, stored) = row?;
+        unseal(table.0, key.value(), stored.value()).ok_or(ReadError::Damaged)?;
+    }
+    Ok(())
 }
 
 enum ReadError {
@@ -306,7 +310,7 @@ impl From<StorageError> for ReadError {
 impl Store for RedbStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Trouble> {
         self.read(table, None, |rows| {
-            let Some(stored) = rows.get(key)? else { return missing(table, rows, key) };
+            let Some(stored) = rows.get(key)? else { return missing(table, rows, key).map(|()| None) };
             let value = unseal(table.0, key, stored.value()).ok_or(ReadError::Damaged)?;
             Ok(Some(value.to_vec()))
         })

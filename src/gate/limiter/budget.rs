@@ -24,8 +24,10 @@ pub(super) struct Budget {
     /// The period.
     pub(super) since: Timestamp,
     until: Timestamp,
-    /// The period that a clock which went back came from, and to which it may come back.
-    left: Timestamp,
+    /// The latest period that was left for an earlier one, with what was spent of it: it is met again.
+    ahead: (Timestamp, u64),
+    /// Of the others the one that was left last: a clock that was wrong comes back to it.
+    left: (Timestamp, u64),
     /// What was used, and what requests under way may still use.
     spent: u64,
     /// As much of it as is on disk.
@@ -66,30 +68,35 @@ impl Budget {
     /// A budget nothing was spent of.
     pub(super) fn new(period: Period, now: Timestamp) -> Self {
         let (since, until) = period.around(now);
-        Self { since, until, left: since, spent: 0, covered: 0 }
+        Self { since, until, ahead: (since, 0), left: (since, 0), spent: 0, covered: 0 }
     }
 
     /// As it was written down.
     pub(super) fn restored(period: Period, since: Timestamp, amount: u64) -> Self {
-        let (_, until) = period.around(since);
-        Self { since, until, left: since, spent: amount, covered: amount }
+        Self { spent: amount, covered: amount, ..Self::new(period, since) }
     }
 
-    /// Goes on to the period that `now` lies in. When the clock went back, what was spent stays spent, and when it comes
-    /// forward to where it was, too. One who looked at the clock a while ago is no clock that went back.
+    /// Goes on to the period that `now` lies in. When the clock went back, what was spent stays spent; what was spent of
+    /// a period that is met again is spent of it, whatever was spent of others. One who looked at the clock a while ago
+    /// is no clock that went back.
     pub(super) fn roll(&mut self, period: Period, now: Timestamp) {
+        let old = *self;
         if now >= self.until {
-            let old = *self;
-            *self = Self::new(period, now);
-            self.left = old.left;
-            if self.since == old.left && self.since != old.until {
-                // What is on disk is of another period, so nothing is covered.
-                self.spent = old.spent;
-            }
+            *self = Self { ahead: old.ahead, left: (old.since, old.spent), ..Self::new(period, now) };
+            // What is on disk is of another period, so nothing is covered.
+            self.spent = old.known(self.since);
         } else if now < self.since && self.since.since(now) > LATE_MAX {
-            self.left = self.since;
             (self.since, self.until) = period.around(now);
+            self.spent = old.spent.max(old.known(self.since));
+            let left = if old.since >= old.ahead.0 { &mut self.ahead } else { &mut self.left };
+            *left = (old.since, old.spent);
         }
+    }
+
+    /// What is known to be spent of a period that was left.
+    fn known(&self, since: Timestamp) -> u64 {
+        let spent = |(left, spent)| if left == since { spent } else { 0 };
+        spent(self.ahead).max(spent(self.left))
     }
 
     pub(super) fn room(&self, amount: u64, max: NonZeroU64) -> Room {
@@ -224,6 +231,68 @@ mod tests {
         assert_eq!(budget.spent(), 0, "and nothing sticks for a year");
         budget.take(3);
         budget.roll(Period::Day, at("2026-11-26T00:00:00Z"));
-        assert_eq!(budget.spent(), 3, "nor is it given twice");
+        assert_eq!(budget.spent(), 7, "nor is it given twice");
+    }
+
+    /// What a day's budget is spent of after each of the days that a clock shows, where so much is taken on it.
+    fn spent_by_day(shown: &[(&str, u64)]) -> Vec<u64> {
+        let mut budget = Budget::new(Period::Day, at(&format!("2026-{}:00:00Z", shown[0].0)));
+        let show = |(day, amount): &(&str, u64)| {
+            let year = if day.len() > 8 { "" } else { "2026-" };
+            budget.roll(Period::Day, at(&format!("{year}{day}:00:00Z")));
+            budget.take(*amount);
+            budget.spent()
+        };
+        shown.iter().map(show).collect()
+    }
+
+    #[test]
+    fn bug_a_period_that_is_met_again_is_neither_given_twice_nor_stuck() {
+        for (case, shown, spent) in [
+            (
+                "a year ahead and back, nothing spent there",
+                &[("11-25T12", 3), ("2027-11-25T12", 0), ("11-25T12", 0), ("11-26T12", 0)][..],
+                &[3, 0, 3, 0][..],
+            ),
+            (
+                "a year ahead and back, something spent there",
+                &[("11-25T12", 3), ("2027-11-25T12", 1), ("11-25T12", 0), ("2027-11-25T12", 0)],
+                &[3, 1, 3, 1],
+            ),
+            (
+                "the day before and back",
+                &[("11-25T12", 3), ("11-24T22", 0), ("11-25T12", 0), ("11-26T12", 0)],
+                &[3, 3, 3, 0],
+            ),
+            (
+                "two steps back, and back",
+                &[("11-25T12", 3), ("11-22T12", 0), ("11-20T12", 0), ("11-25T12", 0), ("11-26T12", 0)],
+                &[3, 3, 3, 3, 0],
+            ),
+            (
+                "the day before that goes over into this one",
+                &[("11-24T12", 3), ("11-25T12", 2), ("11-20T12", 0), ("11-24T12", 0), ("11-25T12", 0)],
+                &[3, 2, 2, 3, 2],
+            ),
+            (
+                "to and fro before the latest day",
+                &[
+                    ("11-25T12", 3),
+                    ("2027-11-25T12", 3),
+                    ("11-25T12", 0),
+                    ("12-25T12", 2),
+                    ("11-25T12", 0),
+                    ("12-25T12", 1),
+                ],
+                &[3, 3, 3, 2, 3, 3],
+            ),
+            (
+                "a minute of a day to come",
+                &[("11-25T12", 1), ("11-28T12", 1), ("11-25T12", 2), ("11-26T12", 3), ("11-28T12", 0)],
+                &[1, 1, 3, 3, 1],
+            ),
+        ] {
+            assert_eq!(spent_by_day(shown), spent, "{case}");
+        }
     }
 }

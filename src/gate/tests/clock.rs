@@ -26,7 +26,7 @@ fn bug_the_end_of_a_grace_stays_met_though_the_clock_goes_back() {
     for _ in 0..2 {
         assert_eq!(refusal(hall.identify_at(bearer, SOON)), Refusal::Cut(Cut::Replaced));
     }
-    assert_eq!(*hall.book.met.lock().unwrap(), [EndMet::Secret(record.id, key.digest())], "told once");
+    assert_eq!(*hall.book.met.lock().unwrap(), [EndMet::Secret(record.id, key.digest(), SOON)], "told once");
     for back in [NOW, NOW.before(YEAR)] {
         assert_eq!(refusal(hall.identify_at(bearer, back)), Refusal::Cut(Cut::Replaced));
         assert!(hall.identify_at(fresh.expose().as_bytes(), back).is_ok(), "the new one");
@@ -37,6 +37,28 @@ fn bug_the_end_of_a_grace_stays_met_though_the_clock_goes_back() {
     let next = Hall::new();
     next.commit(&replaced(KeySecret::OVER));
     assert_eq!(refusal(next.identify_at(bearer, NOW.before(YEAR))), Refusal::Cut(Cut::Replaced));
+}
+
+#[test]
+fn bug_of_two_ends_that_were_met_both_stay() {
+    let hall = Hall::new();
+    let (record, key) = hall.key();
+    let (_, fresh) = hall.draft();
+    let secrets = vec![secret(&fresh, None), secret(&key, Some(SOON))];
+    let ended = KeyRecord { secrets, expires_at: Some(SOON), ..record.clone() };
+    hall.commit(&ended);
+    let bearer = key.expose().as_bytes();
+    for _ in 0..2 {
+        assert_eq!(refusal(hall.identify_at(bearer, SOON)), Refusal::Expired);
+    }
+    let both = [EndMet::Key(record.id, SOON), EndMet::Secret(record.id, key.digest(), SOON)];
+    assert_eq!(*hall.book.met.lock().unwrap(), both, "each is told once");
+    hall.commit(&KeyRecord { expires_at: None, ..ended });
+    assert_eq!(
+        refusal(hall.identify_at(bearer, NOW)),
+        Refusal::Cut(Cut::Replaced),
+        "the key goes on without it"
+    );
 }
 
 /// Proof 2.
@@ -120,6 +142,18 @@ fn bug_a_budget_is_not_given_again_when_the_clock_comes_back() {
             assert_eq!(spend(&hall, &key, at), 0, "{kind}: given again");
         }
         assert_eq!(spend(&hall, &key, NOW.after(DAY * 62)), 3, "{kind}: it sticks");
+        for few in [0, 1] {
+            let hall = hall_with(kind, 3);
+            let (_, key) = hall.key();
+            assert_eq!(spend(&hall, &key, NOW), 3, "{kind}");
+            let ahead = NOW.after(YEAR);
+            let passed = (0..few).filter(|_| hall.pass_at(&key, 1, ahead).is_ok()).count();
+            assert_eq!(passed, few, "{kind}");
+            let caller = hall.identify(&key).ok().unwrap();
+            assert!(limits::block_on(hall.gate.limits(&caller, ahead)).is_ok(), "{kind}");
+            assert_eq!(spend(&hall, &key, NOW), 0, "{kind}: given again after {few} by the wrong clock");
+            assert_eq!(spend(&hall, &key, NOW.after(DAY * 62)), 3, "{kind}: it sticks");
+        }
     }
     proof::show("budgets given twice, or stuck, after steps of the clock", 0, "0");
 }

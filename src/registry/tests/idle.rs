@@ -111,3 +111,19 @@ fn a_key_expires_that_was_neither_used_nor_touched_for_so_long() {
     house.wait(2 * month);
     assert!(!expire(Some(used)), "only what works expires");
 }
+
+#[test]
+fn bug_a_refused_use_of_a_secret_that_is_over_is_no_use_of_its_key() {
+    let house = House::new();
+    let (key, first) = house.key("ana@example.com", "ci");
+    house.registry.rotate_key(ROOT, "ci", Rotation::Grace(DAY)).unwrap();
+    let rotated = house.clock.now();
+    let month = 30 * DAY;
+    house.wait(month - MINUTE);
+    house.registry.grace_met(key.id, &first.digest(), house.clock.now()).unwrap();
+    let last = house.registry.key_history(key.id).unwrap().pop().unwrap();
+    assert!(last.at > rotated, "it is in the trail");
+    house.wait(MINUTE);
+    assert!(house.registry.expire_unused(key.id, None, START, month).unwrap());
+    assert_eq!(status(&house, &key), KeyStatus::Expired);
+}

@@ -107,11 +107,11 @@ fn an_end_that_was_met_stays_met_though_the_clock_goes_back() {
     let end = START.after(MINUTE);
     let new = NewKey { expires_at: Some(end), ..new_key("ana@example.com", "ci") };
     let key = house.registry.create_key(ROOT, &new).unwrap().0.id;
-    house.registry.expiry_met(key).unwrap();
+    house.registry.expiry_met(key, house.clock.now()).unwrap();
     assert!(!house.registry.key(ROOT, "ci").unwrap().expiry_met, "it has not passed yet");
     house.wait(MINUTE);
     for _ in 0..2 {
-        house.registry.expiry_met(key).unwrap();
+        house.registry.expiry_met(key, house.clock.now()).unwrap();
     }
     let met = house.registry.key(ROOT, "ci").unwrap();
     assert_eq!(met.status(START), KeyStatus::Expired);

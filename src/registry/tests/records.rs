@@ -218,6 +218,8 @@ fn the_words_of_actions_never_change() {
         (Action::KeyUpdated, "key.updated"),
         (Action::KeyDisabled, "key.disabled"),
         (Action::KeyEnabled, "key.enabled"),
+        (Action::KeyExpired, "key.expired"),
+        (Action::GraceMet, "key.grace_over"),
         (Action::KeyRevoked, "key.revoked"),
         (Action::KeyRotated, "key.rotated"),
     ] {

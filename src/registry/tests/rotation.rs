@@ -176,18 +176,30 @@ fn bug_a_grace_that_was_met_at_its_end_stays_over_though_the_clock_goes_back() {
     let until =
         |key: &Key| house.registry.key(ROOT, "ci").unwrap().secret(&key.digest()).unwrap().valid_until;
     let end = until(&first);
-    house.registry.grace_met(key.id, &first.digest()).unwrap();
-    house.registry.grace_met(key.id, &second.digest()).unwrap();
+    house.registry.grace_met(key.id, &first.digest(), house.clock.now()).unwrap();
+    house.registry.grace_met(key.id, &second.digest(), house.clock.now()).unwrap();
     assert_eq!((until(&first), until(&second)), (end, None), "neither is past its end");
     house.wait(DAY);
     let events = || house.registry.key_history(key.id).unwrap().len();
     let before = events();
     for _ in 0..2 {
-        house.registry.grace_met(key.id, &first.digest()).unwrap();
+        house.registry.grace_met(key.id, &first.digest(), house.clock.now()).unwrap();
     }
     assert_eq!((until(&first), until(&second)), (Some(KeySecret::OVER), None));
     assert_eq!(events(), before + 1, "told once");
     house.clock.0.store(START.as_millis(), Ordering::SeqCst);
     let (rotated, third) = house.registry.rotate_key(ROOT, "ci", Rotation::Grace(DAY)).unwrap();
     assert_eq!(digests(&rotated), [third.digest(), second.digest()], "no grace is running any more");
+}
+
+#[test]
+fn nothing_is_written_down_of_the_grace_of_a_key_that_is_revoked() {
+    let house = House::new();
+    let (key, first) = house.key("ana@example.com", "ci");
+    house.registry.rotate_key(ROOT, "ci", Rotation::Grace(DAY)).unwrap();
+    house.registry.revoke_key(ROOT, "ci", None).unwrap();
+    house.wait(DAY);
+    let before = house.registry.key_history(key.id).unwrap().len();
+    house.registry.grace_met(key.id, &first.digest(), house.clock.now()).unwrap();
+    assert_eq!(house.registry.key_history(key.id).unwrap().len(), before);
 }

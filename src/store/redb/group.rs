@@ -11,6 +11,7 @@ use super::create::begin_write;
 use super::open::Definition;
 use super::row::{seal, unseal};
 use super::shared::{Shared, State};
+use super::{ReadError, missing};
 use crate::store::{Check, Commit, CommitError, Trouble, Write};
 
 /// What becomes of one commit of a group.
@@ -97,7 +98,13 @@ fn holds(write: &WriteTransaction, check: &Check) -> Result<Result<bool, Trouble
     let rows = write.open_table(Definition::new(table.0))?;
     let row = rows.get(key.as_slice())?;
     Ok(match (check, row) {
-        (Check::Absent { .. }, row) => Ok(row.is_none()),
+        (Check::Absent { .. }, Some(_)) => Ok(false),
+        (Check::Absent { .. }, None) => match missing(*table, &rows, key) {
+            Ok(()) => Ok(true),
+            Err(ReadError::Damaged) => Err(Trouble::Damaged { table: table.0 }),
+            Err(ReadError::Trouble(trouble)) => Err(trouble),
+            Err(ReadError::Engine(error)) => return Err(error),
+        },
         (Check::Equals { .. }, None) => Ok(false),
         (Check::Equals { value, .. }, Some(row)) => unseal(table.0, key, row.value())
             .map(|found| found == value)

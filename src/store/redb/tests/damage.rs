@@ -56,3 +56,28 @@ fn damage_found_after_a_kill_is_said_at_open() {
     flip_in_row(&killed);
     assert!(matches!(RedbStore::open(&killed, quick()), Err(OpenError::Damaged { .. })));
 }
+
+/// In a file that is too large to be read whole when it is opened.
+#[test]
+fn bug_no_second_row_is_laid_beside_one_whose_key_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ember.redb");
+    make(&path);
+    let store = RedbStore::open(&path, quick()).unwrap();
+    store.commit(put(b"its key is known 1", b"once")).unwrap();
+    drop(store);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let places: Vec<_> = memchr::memmem::find_iter(&bytes, b"its key is known 1").collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at + 17] ^= 4;
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let store = RedbStore::open(&path, StoreOptions { checked_bytes_max: 0, ..quick() }).unwrap();
+    let absent = |key: &[u8]| Check::Absent { table: T, key: key.to_vec() };
+    let twice =
+        Commit { checks: vec![absent(b"its key is known 1")], ..put(b"its key is known 1", b"twice") };
+    assert_eq!(store.commit(twice), Err(CommitError::Trouble(Trouble::Damaged { table: "things" })));
+    let elsewhere = Commit { checks: vec![absent(&[0, 0])], ..put(&[0, 0], b"good") };
+    assert_eq!(store.commit(elsewhere), Ok(()));
+}
