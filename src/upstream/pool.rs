@@ -16,8 +16,8 @@ use super::wire::{Look, Wire};
 
 /// How long a connection is kept without a request: uvicorn closes its own after 5 s.
 const IDLE_MAX: Duration = Duration::from_secs(3);
-/// How many are kept.
-const IDLE_COUNT_MAX: usize = 64;
+/// How many connections to one server are kept that have nothing to do.
+pub const IDLE_CONNECTIONS_MAX: usize = 64;
 /// One that was used so lately is believed to be as it was, when it has earned that.
 const HOT: Duration = Duration::from_micros(250);
 /// So many times in a row the kernel knew of nothing.
@@ -81,7 +81,7 @@ impl Pool {
         }
         lease.rest();
         let mut idle = self.lock();
-        if idle.leases.len() == IDLE_COUNT_MAX {
+        if idle.leases.len() == IDLE_CONNECTIONS_MAX {
             idle.leases.remove(0);
         }
         idle.leases.push((now.get(), lease));
@@ -205,15 +205,15 @@ mod tests {
     async fn no_more_than_so_many_are_kept_and_the_last_used_is_given_out_first() {
         let pool: Arc<Pool> = Arc::default();
         let mut others = Vec::new();
-        for _ in 0..=IDLE_COUNT_MAX {
+        for _ in 0..=IDLE_CONNECTIONS_MAX {
             let (lease, there) = lease();
             pool.keep(lease, &mut Now::default());
             others.push(there);
         }
-        assert_eq!(pool.lock().leases.len(), IDLE_COUNT_MAX);
+        assert_eq!(pool.lock().leases.len(), IDLE_CONNECTIONS_MAX);
         assert_eq!(others[0].read(&mut [0; 8]).await.unwrap(), 0, "the oldest made room");
         drop(pool.take(&mut Now::default()));
-        assert_eq!(others[IDLE_COUNT_MAX].read(&mut [0; 8]).await.unwrap(), 0, "the newest was taken");
+        assert_eq!(others[IDLE_CONNECTIONS_MAX].read(&mut [0; 8]).await.unwrap(), 0, "the newest was taken");
     }
 
     /// Keeps a connection of which the kernel knows that the server has hung up, and the runtime does not.
