@@ -1,27 +1,31 @@
-//! How many descriptors a server may need, and how many connections a limit of them is enough for. Never: what the limit is.
+//! How many descriptors a server may need, and how many connections a limit of them is enough for. Never:
+//! what the limit is.
 
 use super::{Config, UpstreamAddress};
 use crate::upstream::IDLE_CONNECTIONS_MAX;
 
-/// Files, listeners, at most 64 commands and 16 readers of metrics: what a server has open besides callers and model servers.
+/// Files, listeners, at most 64 commands and 16 readers of metrics: what a server has open besides callers
+/// and model servers.
 const ELSE: u64 = 128;
 /// Connections to one model server by which it is checked.
 const CHECKS: u64 = 2;
-/// Callers get one in so many descriptors however much the model servers may take: a low limit is to serve, too.
+/// Callers get one in so many descriptors however much the model servers may take: a low limit is to serve,
+/// too.
 const CALLERS: u64 = 4;
 
 /// What becomes of a limit of descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
-    /// So many connections of callers may be open at once: no more than the configuration says, and at least one.
+    /// So many connections of callers may be open at once: no more than the configuration says, and at least
+    /// one.
     pub connections: usize,
     /// As many descriptors are enough, whatever callers and model servers do.
     pub enough: u64,
 }
 
 impl Descriptors {
-    /// Of a server with this limit (none: no limit), so many connections of callers at most, and model servers that may each
-    /// have so many requests at once.
+    /// Of a server with this limit (none: no limit), so many connections of callers at most, and model
+    /// servers that may each have so many requests at once.
     fn of(limit: Option<u64>, connections_max: usize, servers: impl Iterator<Item = usize>) -> Self {
         let per_server =
             |in_flight: usize| (in_flight as u64).saturating_add(IDLE_CONNECTIONS_MAX as u64 + CHECKS);

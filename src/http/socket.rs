@@ -13,7 +13,8 @@ use super::pulse::Pulse;
 use super::transport::{Outgoing, Transport};
 
 /// How many bytes are read before other connections have their turn. The parser of HTTP/2 reads on as long as
-/// something is there, and a client that sends small frames as fast as they are read would hold the thread up.
+/// something is there, and a client that sends small frames as fast as they are read would hold the thread
+/// up.
 const TURN_BYTES: usize = 4 * 1024;
 
 /// Reads and writes a connection's transport.

@@ -4,8 +4,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// How many connections of callers may be open at once. Were callers to take every descriptor, neither a command nor a model
-/// server would be reached any more.
+/// How many connections of callers may be open at once. Were callers to take every descriptor, neither a
+/// command nor a model server would be reached any more.
 pub(super) fn connections(config: &Config) -> usize {
     let (limit, wanted) = (raised(), config.server.connections_max);
     let judged = config.descriptors(limit);
@@ -21,8 +21,8 @@ pub(super) fn connections(config: &Config) -> usize {
     judged.connections
 }
 
-/// The limit, once it is as high as this process may raise it; none where there is no limit. Shells and service managers
-/// set a low one for programs that can't take more (select(2)).
+/// The limit, once it is as high as this process may raise it; none where there is no limit. Shells and
+/// service managers set a low one for programs that can't take more (select(2)).
 fn raised() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {

@@ -50,10 +50,10 @@ pub(super) struct Lease {
 impl Pool {
     /// A connection that was used last and is still alive, as far as one can tell without writing.
     ///
-    /// What came since the last answer would be taken for the next one, and a connection that was closed loses a request;
-    /// so the kernel is asked, which knows both. One that was used a moment ago is left to the runtime: but only when the
-    /// kernel had nothing to say of it many times, and not for a while after any connection of this server was found
-    /// otherwise.
+    /// What came since the last answer would be taken for the next one, and a connection that was closed
+    /// loses a request; so the kernel is asked, which knows both. One that was used a moment ago is left to
+    /// the runtime: but only when the kernel had nothing to say of it many times, and not for a while after
+    /// any connection of this server was found otherwise.
     pub(super) fn take(&self, now: &mut Now) -> Option<Lease> {
         loop {
             let (is_hot, mut lease) = self.lock().pop(now.get())?;
@@ -73,8 +73,8 @@ impl Pool {
 
     /// Keeps a connection whose answer was read whole, if it can be used again.
     ///
-    /// Not where the request may not have been read: what is left of it may be taken for the next one, and be answered at
-    /// any time.
+    /// Not where the request may not have been read: what is left of it may be taken for the next one, and be
+    /// answered at any time.
     pub(super) fn keep(self: &Arc<Self>, mut lease: Lease, now: &mut Now) {
         if !(lease.is_reusable() && lease.has_heard_all()) {
             return;

@@ -17,8 +17,8 @@ const EARLIEST: Timestamp = Timestamp::from_millis(1_793_491_200_000);
 /// Two machines' clocks may differ by so much without anybody's fault.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
 
-/// Whether a server of this configuration gets as many descriptors as it may need: the one that runs as `pid`, else one
-/// started from here.
+/// Whether a server of this configuration gets as many descriptors as it may need: the one that runs as
+/// `pid`, else one started from here.
 pub(super) fn descriptors(config: &Config, pid: Option<u32>) -> Finding {
     let process = pid.and_then(|pid| Some((pid, limit_of(pid)?)));
     let (whose, limit) = match process {
