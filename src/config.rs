@@ -4,6 +4,7 @@ mod acme;
 mod address;
 mod change;
 mod checked;
+mod descriptors;
 mod exposed;
 mod fault;
 mod file;
@@ -29,6 +30,7 @@ pub use checked::{
     LogLevel, ModelsConfig, ServerConfig, StoreConfig, TlsConfig, UpstreamAddress, UpstreamConfig,
     UpstreamTls, UsageConfig,
 };
+pub use descriptors::Descriptors;
 pub use fault::{Fault, Faults};
 
 use fault::Place;

@@ -222,7 +222,7 @@ fn run(
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeFault::Process)?;
     let store = Arc::clone(&opened.store);
-    config.server.connections_max = descriptors::connections(config.server.connections_max);
+    config.server.connections_max = descriptors::connections(&config);
     let end = runtime.block_on(async {
         let listener = listener(&config.server.listen, surroundings.sockets)?;
         if surroundings.is_container {

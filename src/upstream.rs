@@ -56,6 +56,7 @@ pub use catalogue::ModelEntry;
 pub use endpoint::Endpoint;
 pub use fault::RelayFault;
 pub use headers::Back;
+pub use pool::IDLE_CONNECTIONS_MAX;
 pub use probe::{Probe, probe};
 pub use reading::{Discovered, USUAL_PORTS, discover};
 pub use relay::{RelayRequest, Reply};

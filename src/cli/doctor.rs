@@ -83,7 +83,7 @@ fn of_data(
     findings.extend(store::check(&desk, &witness, options.deep));
     findings.push(machine::clock(desk.now(), store::newest(&desk, &witness)));
     if let Some(loaded) = loaded {
-        findings.push(machine::descriptors(loaded.config.server.connections_max, witness.pid()));
+        findings.push(machine::descriptors(&loaded.config, witness.pid()));
     }
     findings
 }

@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::pulse::Pulse;
 use super::transport::{Outgoing, Transport};
 
-/// How many bytes are read before other connections have their turn. The parser of HTTP/2 reads on as long as something is there,
-/// and a client that sends small frames as fast as they are read would hold the thread up.
+/// How many bytes are read before other connections have their turn. The parser of HTTP/2 reads on as long as
+/// something is there, and a client that sends small frames as fast as they are read would hold the thread
+/// up.
 const TURN_BYTES: usize = 4 * 1024;
 
 /// Reads and writes a connection's transport.
@@ -79,6 +80,10 @@ impl AsyncRead for Socket {
         let before = buf.filled().len();
         let read = self.read_on(cx, buf);
         self.pulse.awaits_bytes(read.is_pending());
+        if read.is_pending() {
+            // Others have their turn now.
+            self.turn = self.turn.map(|_| 0);
+        }
         ready!(read)?;
         let read = &buf.filled()[before..];
         self.pulse.has_read(read);

@@ -74,7 +74,7 @@ struct Built {
     conduct: Arc<Current<Conduct>>,
     terms: Arc<Current<Terms>>,
     upkeep: watch::Sender<Upkeep>,
-    /// Keys that were met after their end.
+    /// Keys and secrets that were met after their end.
     ends: mpsc::Receiver<EndMet>,
 }
 

@@ -149,7 +149,8 @@ impl Connection {
     /// take the rest of it for the next one, which it answers, too.
     pub(super) fn has_heard_all(&self) -> bool {
         let status = self.head.status();
-        !self.is_early && status.is_success() && status != StatusCode::NO_CONTENT
+        let is_empty = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+        !self.is_early && status.is_success() && !is_empty
     }
 
     /// Lets go of what is not needed while nothing is asked.

@@ -16,14 +16,12 @@ use super::wire::{Look, Wire};
 
 /// How long a connection is kept without a request: uvicorn closes its own after 5 s.
 const IDLE_MAX: Duration = Duration::from_secs(3);
-/// How many are kept.
-const IDLE_COUNT_MAX: usize = 64;
+/// How many connections to one server are kept that have nothing to do.
+pub const IDLE_CONNECTIONS_MAX: usize = 64;
 /// One that was used so lately is believed to be as it was, when it has earned that.
 const HOT: Duration = Duration::from_micros(250);
 /// So many times in a row the kernel knew of nothing.
 const LOOKS_MIN: u32 = 16;
-/// How long one waits that may still be told something for what its server took for another request.
-pub(super) const SETTLES: Duration = Duration::from_millis(20);
 /// How long nothing is believed after a kept connection was not as it should be.
 const WARY: Duration = Duration::from_secs(60);
 
@@ -45,20 +43,17 @@ struct Idle {
 /// A connection in the hands of one request. Closes when dropped.
 pub(super) struct Lease {
     connection: Box<Connection>,
-    /// How many times in a row it was found quiet when it was taken, with no odd answer in between.
+    /// How many times in a row it was found quiet when it was taken.
     looks: u32,
-    /// Its server may not have read all of the last request.
-    may_misread: bool,
 }
 
 impl Pool {
     /// A connection that was used last and is still alive, as far as one can tell without writing.
     ///
-    /// What came since the last answer would be taken for the next one, and a connection that was closed loses a request;
-    /// so the kernel is asked, which knows both. One that was used a moment ago is left to the runtime: but only when the
-    /// kernel had nothing to say of it many times, not after an answer that may have come without the request being read,
-    /// and not for a while after any connection of this server was found otherwise. Where the request may not have been
-    /// read, what is left of it may be answered, too: such a connection is left alone for a moment, so that this is there.
+    /// What came since the last answer would be taken for the next one, and a connection that was closed
+    /// loses a request; so the kernel is asked, which knows both. One that was used a moment ago is left to
+    /// the runtime: but only when the kernel had nothing to say of it many times, and not for a while after
+    /// any connection of this server was found otherwise.
     pub(super) fn take(&self, now: &mut Now) -> Option<Lease> {
         loop {
             let (is_hot, mut lease) = self.lock().pop(now.get())?;
@@ -77,17 +72,16 @@ impl Pool {
     }
 
     /// Keeps a connection whose answer was read whole, if it can be used again.
+    ///
+    /// Not where the request may not have been read: what is left of it may be taken for the next one, and be
+    /// answered at any time.
     pub(super) fn keep(self: &Arc<Self>, mut lease: Lease, now: &mut Now) {
-        if !lease.is_reusable() {
+        if !(lease.is_reusable() && lease.has_heard_all()) {
             return;
-        }
-        lease.may_misread = !lease.has_heard_all();
-        if lease.may_misread {
-            lease.looks = 0;
         }
         lease.rest();
         let mut idle = self.lock();
-        if idle.leases.len() == IDLE_COUNT_MAX {
+        if idle.leases.len() == IDLE_CONNECTIONS_MAX {
             idle.leases.remove(0);
         }
         idle.leases.push((now.get(), lease));
@@ -117,14 +111,9 @@ impl Pool {
 }
 
 impl Idle {
-    /// Of those that may be used, the one used last, if that is not too long ago; and whether it is still hot.
+    /// The one used last, if that is not too long ago; and whether it is still hot.
     fn pop(&mut self, now: Instant) -> Option<(bool, Lease)> {
-        let is_settled = |(since, lease): &(Instant, Lease)| !lease.may_misread || *since + SETTLES <= now;
-        let place = self.leases.iter().rposition(is_settled)?;
-        if self.leases[place].0 + IDLE_MAX <= now {
-            return None;
-        }
-        let (since, lease) = self.leases.remove(place);
+        let (since, lease) = self.leases.pop_if(|(since, _)| now < *since + IDLE_MAX)?;
         let is_wary = self.wary_until.is_some_and(|until| now < until);
         Some((!is_wary && now < since + HOT, lease))
     }
@@ -141,7 +130,7 @@ async fn sweep(pool: Weak<Pool>) {
 impl Lease {
     /// Speaks HTTP/1.1 over a new connection.
     pub(super) fn new(wire: Wire) -> Self {
-        Self { connection: Box::new(Connection::new(wire)), looks: 0, may_misread: false }
+        Self { connection: Box::new(Connection::new(wire)), looks: 0 }
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -216,15 +205,15 @@ mod tests {
     async fn no_more_than_so_many_are_kept_and_the_last_used_is_given_out_first() {
         let pool: Arc<Pool> = Arc::default();
         let mut others = Vec::new();
-        for _ in 0..=IDLE_COUNT_MAX {
+        for _ in 0..=IDLE_CONNECTIONS_MAX {
             let (lease, there) = lease();
             pool.keep(lease, &mut Now::default());
             others.push(there);
         }
-        assert_eq!(pool.lock().leases.len(), IDLE_COUNT_MAX);
+        assert_eq!(pool.lock().leases.len(), IDLE_CONNECTIONS_MAX);
         assert_eq!(others[0].read(&mut [0; 8]).await.unwrap(), 0, "the oldest made room");
         drop(pool.take(&mut Now::default()));
-        assert_eq!(others[IDLE_COUNT_MAX].read(&mut [0; 8]).await.unwrap(), 0, "the newest was taken");
+        assert_eq!(others[IDLE_CONNECTIONS_MAX].read(&mut [0; 8]).await.unwrap(), 0, "the newest was taken");
     }
 
     /// Keeps a connection of which the kernel knows that the server has hung up, and the runtime does not.
@@ -240,33 +229,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_loses_what_it_has_earned_when_its_server_refuses() {
-        for (answer, looks) in [("200 OK", LOOKS_MIN + 1), ("404 No", 1)] {
+    async fn a_connection_is_kept_only_after_an_answer_that_says_that_the_request_was_read() {
+        for (answer, is_kept) in [("200 OK", true), ("204 Nothing", false), ("404 No", false)] {
             let pool: Arc<Pool> = Arc::default();
             let (mut lease, mut there) = lease();
-            lease.looks = LOOKS_MIN;
             let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
             there.write_all(answer.as_bytes()).await.unwrap();
             lease.send(b"HEAD", Pieces::None).await.unwrap();
             pool.keep(lease, &mut Now::default());
-            let mut later = Now::at(Instant::now() + SETTLES);
-            assert_eq!(pool.take(&mut later).unwrap().looks, looks, "{answer}");
+            assert_eq!(pool.take(&mut Now::default()).is_some(), is_kept, "{answer}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn bug_a_connection_whose_server_refused_is_left_alone_until_what_it_misread_is_answered() {
-        let pool: Arc<Pool> = Arc::default();
-        let (mut refused, mut there) = lease();
-        there.write_all(b"HTTP/1.1 413 Big\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-        refused.send(b"HEAD", Pieces::None).await.unwrap();
-        let (other, _other_side) = lease();
-        pool.keep(other, &mut Now::default());
-        pool.keep(refused, &mut Now::default());
-        assert!(!pool.take(&mut Now::default()).unwrap().may_misread, "another one is taken");
-        assert!(pool.take(&mut Now::default()).is_none());
-        tokio::time::advance(SETTLES).await;
-        assert!(pool.take(&mut Now::default()).is_some());
     }
 
     #[tokio::test(start_paused = true)]

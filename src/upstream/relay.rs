@@ -249,7 +249,8 @@ impl Course {
         let came = Instant::now();
         let settlement = &mut self.exchange.settlement;
         let head = lease.head();
-        judge(server, head, self.facts.stream).inspect_err(|_| settlement.unanswered(None))?;
+        judge(server, head, lease.length(), self.facts.stream)
+            .inspect_err(|_| settlement.unanswered(None))?;
         let status = head.status();
         let is_stream = status.is_success() && headers::is_event_stream(head);
         self.back = headers::from_server(head, server);
@@ -392,6 +393,7 @@ impl Course {
         };
         exchange.patience = Patience::new(server.idle_timeout, end);
         exchange.json_of_any_length = source.size_hint().exact().is_none() && headers::is_json(&self.back);
+        exchange.asked_for_stream = self.facts.stream;
         exchange.source = source;
         exchange.fresh = Some(now);
     }

@@ -55,6 +55,8 @@ pub(super) struct Exchange {
     pub(super) settlement: Settlement,
     /// It is JSON whose length the server did not say, so its end must be seen in it.
     pub(super) json_of_any_length: bool,
+    /// The caller would take an empty answer for a stream that has come to its end.
+    pub(super) asked_for_stream: bool,
     /// When the answer was shown, as long as nothing was asked of the body.
     pub(super) fresh: Option<Instant>,
     /// The bytes of the request.
@@ -200,6 +202,7 @@ impl Exchange {
             patience: Patience::new(Duration::ZERO, None),
             settlement,
             json_of_any_length: false,
+            asked_for_stream: false,
             fresh: None,
             request_bytes,
             key,
@@ -276,12 +279,16 @@ impl Exchange {
         }
     }
 
-    /// The server's answer ended cleanly; a stream's must also have said so, and JSON must be whole.
+    /// The server's answer ended cleanly; a stream's must also have said so, JSON must be whole, and what comes in place of a
+    /// stream must not be nothing.
     fn finish(&mut self) -> Result<Option<Bytes>, Broken> {
         self.source = Source::Whole(None);
         let tap = match &mut self.watcher {
             Watcher::Stream(tap, _) => tap,
             Watcher::Answer(tap, _) if self.json_of_any_length && tap.is_cut_short() => {
+                return self.break_off(RelayFault::BrokeOff);
+            }
+            Watcher::Answer(tap, _) if self.asked_for_stream && tap.is_empty() => {
                 return self.break_off(RelayFault::BrokeOff);
             }
             Watcher::Answer(..) | Watcher::Nobody => return Ok(None),

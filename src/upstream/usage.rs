@@ -79,6 +79,11 @@ impl AnswerTap {
         }
     }
 
+    /// Whether not a byte of it has come.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.bytes().is_empty()
+    }
+
     /// Whether it is JSON that stops before its end. Not known of an answer that was not kept whole: no.
     pub(super) fn is_cut_short(&self) -> bool {
         let parsed = || serde_json::from_slice::<IgnoredAny>(self.kept.bytes());

@@ -36,8 +36,13 @@ impl Attempt {
     }
 }
 
-/// Whether the answer may be shown, by its head, to one who `asks_for_stream` or not.
-pub(super) fn judge(server: &Server, head: &Head, asks_for_stream: bool) -> Result<(), Attempt> {
+/// Whether the answer may be shown, by its head and the length of its body, to one who `asks_for_stream` or not.
+pub(super) fn judge(
+    server: &Server,
+    head: &Head,
+    length: Option<u64>,
+    asks_for_stream: bool,
+) -> Result<(), Attempt> {
     let status = head.status();
     match status {
         // Without a key of Ember's there is none to refuse: it is the request that is forbidden.
@@ -60,7 +65,12 @@ pub(super) fn judge(server: &Server, head: &Head, asks_for_stream: bool) -> Resu
             Err(Attempt::written(RelayFault::Invalid))
         }
         // It would look like a stream that has come to its end.
-        StatusCode::NO_CONTENT if asks_for_stream || headers::is_event_stream(head) => {
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT
+            if asks_for_stream || headers::is_event_stream(head) =>
+        {
+            Err(Attempt::written(RelayFault::Invalid))
+        }
+        _ if asks_for_stream && status.is_success() && length == Some(0) => {
             Err(Attempt::written(RelayFault::Invalid))
         }
         _ if headers::is_encoded(head) => Err(Attempt::written(RelayFault::Invalid)),

@@ -321,10 +321,10 @@ fn too_few_descriptors_are_told() {
         shell.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]);
         Report::of(&shell.arg(plain.get_program()).args(plain.get_args()).output().unwrap())
     };
-    let report = limited(263);
+    let report = limited(227);
     assert_eq!(report.exit, 0);
-    report.has("warn", "descriptors", "may have 263 open files; 100 connections");
-    limited(264).has_none("descriptors");
+    report.has("warn", "descriptors", "may have 227 open files; 100 connections");
+    limited(228).has_none("descriptors");
 }
 
 /// A clock that is two days ahead, and numbers that need not surprise anyone.

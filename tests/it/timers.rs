@@ -193,10 +193,15 @@ fn a_connection_above_the_cap_waits_for_one_to_end() {
 
 /// `ember serve` with a limit of open files, soft and hard.
 fn with_descriptors(home: &Home, limit: u32) -> Ember {
+    with_limits(home, &format!("ulimit -n {limit}"))
+}
+
+/// `ember serve` behind these words of a shell.
+fn with_limits(home: &Home, limits: &str) -> Ember {
     let ember = home.command(&["serve"]);
     let mut command = std::process::Command::new("sh");
     command.env_clear().current_dir(home.folder.path()).stdin(std::process::Stdio::null());
-    command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()]);
+    command.args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")]);
     command.arg(ember.get_program()).args(ember.get_args());
     Ember::start(command)
 }
@@ -221,6 +226,16 @@ fn bug_a_flood_at_a_low_limit_of_descriptors_leaves_commands_and_callers_a_way_i
     let began = std::time::Instant::now();
     assert_eq!(ember.get("/v1/models", Some(&key)).status, 200);
     assert!(began.elapsed() < LATE && !ember.log().contains("could not be accepted"));
+}
+
+#[test]
+fn a_server_raises_its_soft_limit_of_descriptors() {
+    let home = crate::model::home("[models]\necho = true\n");
+    let ember = with_limits(&home, "ulimit -Sn 64 && ulimit -Hn 512");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", ember.pid())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().take(2).collect::<Vec<_>>(), ["512", "512"]);
+    assert!(ember.log().contains("at most 384 connections"), "{}", ember.log());
 }
 
 #[test]

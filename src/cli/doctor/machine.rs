@@ -6,23 +6,20 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::config::{Config, Descriptors};
 use crate::types::Timestamp;
 use crate::types::moment::{absolute, length};
 
 use super::finding::Finding;
 
-/// Files, listeners, the socket: what a server has open besides connections.
-const DESCRIPTORS_ELSE: u64 = 64;
 /// No version of this program ran before: 2026-11-01.
 const EARLIEST: Timestamp = Timestamp::from_millis(1_793_491_200_000);
 /// Two machines' clocks may differ by so much without anybody's fault.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
 
-/// Whether a server that may have `connections_max` connections gets as many descriptors: the one that runs as `pid`,
-/// else one started from here.
-pub(super) fn descriptors(connections_max: usize, pid: Option<u32>) -> Finding {
-    const CHECK: &str = "descriptors";
-    let wanted = connections_max as u64 * 2 + DESCRIPTORS_ELSE;
+/// Whether a server of this configuration gets as many descriptors as it may need: the one that runs as
+/// `pid`, else one started from here.
+pub(super) fn descriptors(config: &Config, pid: Option<u32>) -> Finding {
     let process = pid.and_then(|pid| Some((pid, limit_of(pid)?)));
     let (whose, limit) = match process {
         Some((pid, limit)) => {
@@ -36,17 +33,28 @@ pub(super) fn descriptors(connections_max: usize, pid: Option<u32>) -> Finding {
             (format!("what is started from here may have {limit} open files"), limit)
         }
     };
-    if limit >= wanted {
-        return Finding::ok(CHECK, whose);
+    enough(&whose, limit, config.server.connections_max, config.descriptors(Some(limit)))
+}
+
+fn enough(whose: &str, limit: u64, connections_max: usize, judged: Descriptors) -> Finding {
+    const CHECK: &str = "descriptors";
+    let Descriptors { connections, enough } = judged;
+    if limit >= enough {
+        return Finding::ok(CHECK, whose.to_string());
     }
-    let found =
-        format!("{whose}; {connections_max} connections (server.connections_max) take up to {wanted}");
+    let found = format!(
+        "{whose}; {connections_max} connections (server.connections_max) and the model servers take up to {enough}"
+    );
+    let then = match connections < connections_max {
+        true => format!("{connections} are served at once"),
+        false => "with all of them open some may fail".to_string(),
+    };
     Finding::warn(
         CHECK,
         found,
         format!(
-            "fewer are served at once; LimitNOFILE={wanted} in the unit, `ulimit -Hn {wanted}` in a shell, or lower \
-             server.connections_max"
+            "{then}; LimitNOFILE={enough} in the unit, `ulimit -Hn {enough}` in a shell, or lower \
+             server.connections_max or in_flight_max"
         ),
     )
 }
@@ -109,11 +117,16 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_are_compared_with_twice_the_connections() {
-        let limit = usize::try_from(getrlimit(Resource::Nofile).maximum.unwrap()).unwrap();
-        assert_eq!(descriptors(limit / 2 - 32, None).level, Level::Ok);
-        assert_eq!(descriptors(limit / 2 - 31, None).level, Level::Warn);
-        let limit = usize::try_from(getrlimit(Resource::Nofile).current.unwrap()).unwrap();
-        assert_eq!(descriptors(limit / 2 - 31, Some(std::process::id())).level, Level::Warn);
+    fn fewer_descriptors_than_may_be_needed_are_told_with_what_follows() {
+        let judged = |connections| Descriptors { connections, enough: 500 };
+        assert_eq!(enough("it has", 500, 100, judged(100)).level, Level::Ok);
+        for (connections, then) in
+            [(99, "99 are served at once; "), (100, "with all of them open some may fail; ")]
+        {
+            let finding = enough("it has", 499, 100, judged(connections));
+            assert_eq!(finding.level, Level::Warn);
+            assert!(finding.found.starts_with("it has; 100 connections "), "{}", finding.found);
+            assert!(finding.next.as_deref().unwrap().starts_with(then), "{:?}", finding.next);
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What a request's body says, read where that holds up nobody else. Never: how a body comes in, what is made of it.
+//! What a request's body says, read where that holds up nobody else. Never: how a body comes in, what is made
+//! of it.
 
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use tokio::task::spawn_blocking;
 use crate::http::error::ApiError;
 use crate::upstream::body::{BodyFault, RequestFacts};
 
-/// Longer bodies are read on a thread of their own. One that is made to be dear takes two milliseconds for each MiB, and the
-/// others of the thread that serves would wait for it.
+/// Longer bodies are read on a thread of their own. One that is made to be dear takes two milliseconds for
+/// each MiB, and the others of the thread that serves would wait for it.
 const SHORT_BYTES_MAX: usize = 256 * 1024;
 
 /// Who reads a long body now; the others wait.

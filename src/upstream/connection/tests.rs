@@ -410,6 +410,7 @@ fn only_a_good_answer_to_a_whole_request_says_that_it_was_heard() {
         ("201 Created", 1, true),
         ("200 OK", 500, false),
         ("204 No Content", 1, false),
+        ("205 Reset Content", 1, false),
         ("304 Not Modified", 1, false),
         ("413 Big", 1, false),
         ("500 Oh", 1, false),

@@ -44,6 +44,8 @@ async fn garbage_redirects_upgrades_and_compression_are_invalid() {
 async fn bug_no_content_is_no_end_of_a_stream() {
     for (ask, head) in [
         (ASK_STREAM, "HTTP/1.1 204 No Content\r\n\r\n"),
+        (ASK_STREAM, "HTTP/1.1 205 Reset Content\r\n\r\n"),
+        (ASK_STREAM, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
         (ASK, "HTTP/1.1 204 No Content\r\ncontent-type: text/event-stream\r\n\r\n"),
     ] {
         let model = Model::start().await;

@@ -364,6 +364,7 @@ fn ends_of_streams() -> Vec<Row> {
         let acts = [vec![say(STREAM), chunk(EVENT), chunk(DONE)], behind].concat();
         (what, acts, Seen::Whole(200, format!("{EVENT}{DONE}").into_bytes()), "done", after)
     };
+    let none = |what, said: String| (what, vec![say(said), Act::Hang], INVALID, "server_died", SOON);
     let odd = b"data: \0\xff\xfe\n\n: \xc0\n\ndata: [DONE]\n\n";
     vec![
         whole("an end mark and no end", vec![Act::Hang], IDLE),
@@ -392,10 +393,22 @@ fn ends_of_streams() -> Vec<Row> {
             "server_died",
             SOON,
         ),
+        none("no content in place of a stream", format!("HTTP/1.1 204 No Content\r\n{SSE}\r\n")),
+        none("content to be dropped in place of a stream", format!("HTTP/1.1 205 Reset\r\n{SSE}\r\n")),
+        none("an empty answer in place of a stream", format!("{OK}Content-Length: 0\r\n\r\n")),
+        none("empty JSON in place of a stream", format!("{OK}{JSON}Content-Length: 0\r\n\r\n")),
+        none("an empty stream", format!("{OK}{SSE}Content-Length: 0\r\n\r\n")),
         (
-            "no content in place of a stream",
-            vec![say(format!("HTTP/1.1 204 No Content\r\n{SSE}\r\n")), Act::Hang],
-            INVALID,
+            "empty chunks in place of a stream",
+            vec![say(format!("{OK}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"))],
+            BROKEN,
+            "server_died",
+            SOON,
+        ),
+        (
+            "nothing until the end in place of a stream",
+            vec![say(format!("{OK}\r\n"))],
+            BROKEN,
             "server_died",
             SOON,
         ),
