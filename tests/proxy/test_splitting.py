@@ -25,6 +25,7 @@ BREAKS = [b"\r\n", b"\n", b"\r", b"\r\n ", b"\n\t", b"\r\r\n", b"\x00", b"\x0b",
 MADE = [b"Injected: 1", b"Set-Cookie: injected=1", b"\r\nHTTP/1.1 200 OK\r\nInjected: 1\r\n\r\ninjected"]
 LINE = re.compile(rb"[a-z0-9-]+: [\t -~\x80-\xff]*")
 JSON = b"content-type: application/json\r\n"
+END_SECONDS = 0.2
 CASE = re.compile(rb"case-([0-9]+)-")
 
 
@@ -56,8 +57,9 @@ class Splitter:
                     found = CASE.search(body)
                     self.asked += found is not None
                     connection.sendall(self.cases[int(found[1])] if found else whole(body or MODELS))
-                    # Some have no end but that of the connection, which others leave open for the next request.
-                    connection.settimeout(0.02 if found else None)
+                    # Some have no end but that of the connection, which others leave open for the next request: it comes
+                    # well before that.
+                    connection.settimeout(END_SECONDS if found else None)
             except OSError:
                 pass
 
