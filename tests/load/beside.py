@@ -1,8 +1,10 @@
 """Owns processes beside the test: a function of it that runs on its own, is told things and says things. Knows nothing of
 what it does."""
 
+import contextlib
 import multiprocessing
 import os
+import signal
 
 # Load comes from other machines: what makes it is to take from Ember's processors what they have left.
 NICE = 19
@@ -25,7 +27,9 @@ class Beside:
         self.end()
 
     def tell(self, what):
-        self.end_of_pipe.send(what)
+        # Whoever has gone has said why: that is there to be heard.
+        with contextlib.suppress(BrokenPipeError):
+            self.end_of_pipe.send(what)
 
     def hear(self, seconds=60):
         assert self.end_of_pipe.poll(seconds), f"nothing within {seconds} s from what runs beside"
@@ -46,6 +50,7 @@ class Fault:
 
 
 def quietly(act, nice, ear, *args):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.nice(nice)
     try:
         act(ear, *args)

@@ -79,7 +79,7 @@ def burst():
                 most_cpu, most_wait = max(most_cpu, cpu / per_mib), max(most_wait, wait / per_mib)
                 if came != wanted and not (wanted is None and came in (FINE, BAD)):
                     faults.append(f"{name}: {came}, not {wanted}")
-            slowed = together(ember)
+            slowed, answered = together(ember)
             took = ember.memory("VmHWM") - alone
     count = len(bombs())
     figures = [
@@ -90,6 +90,7 @@ def burst():
     for what, value, most, unit in figures:
         figure(what, f"{value:.3g} {unit}", f"be under {most:.3g} {unit}")
     figure(f"JSON bombs answered otherwise than by name, of {count}", len(faults), "be 0")
+    figure(f"{PARALLEL} JSON bombs at once, again and again, answered", answered, "be more than 0 of each")
     faults += slowed.shown(f"{PARALLEL} JSON bombs at once")
     return faults + [f"{what}: {value:.3g}" for what, value, most, _ in figures if value >= most]
 
@@ -105,25 +106,35 @@ def tried(ember, body):
 def together(ember):
     """All of them by several at once, as long as others are looked at."""
     bodies = [body for _, body, wanted in bombs() if wanted != LARGE]
-    running = []
+    running, answered = [], []
 
     def begin():
         running.extend(Beside(throwing, ember, bodies[number:] + bodies[:number]) for number in range(PARALLEL))
 
     def end():
+        for beside in running:
+            beside.tell("enough")
         while running:
+            answered.append(running[-1].hear(120))
             running.pop().end()
 
     try:
         with Probe(ember) as probe:
-            return compared(probe, begin, end, SECONDS, BORNE_SECONDS)
+            slowed = compared(probe, begin, end, SECONDS, BORNE_SECONDS)
     finally:
-        end()
+        for beside in running:
+            beside.end()
+    assert all(answered), f"not all threw bombs: {answered}"
+    return slowed, sum(answered)
 
 
-def throwing(_, ember, bodies):
-    while True:
-        for body in bodies:
-            with ember.connect(120) as wire:
-                wire.sendall(ember.head("POST", "/v1/chat/completions", len(body)) + body)
-                answer(wire)
+def throwing(ear, ember, bodies):
+    """One after the other until it is told anything; says how many were answered."""
+    answered = 0
+    while not ear.poll():
+        body = bodies[answered % len(bodies)]
+        with ember.connect(120) as wire:
+            wire.sendall(ember.head("POST", "/v1/chat/completions", len(body)) + body)
+            answer(wire)
+        answered += 1
+    ear.send(answered)

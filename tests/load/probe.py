@@ -10,8 +10,10 @@ from server import answer, figure, size
 PER_SECOND = 250
 # Every so many requests come over a connection of their own.
 NEW_EVERY = 5
-# A loaded machine is late by itself: one spell of that spoils a window, so several are looked at.
-ROUNDS, ROUNDS_MAX = size(2, 5), 9
+# A loaded machine is late by itself: one spell of that spoils a window, so several are looked at. How many does not hang on
+# what was measured while others were loaded; a few more are taken where the quiet ones are not alike.
+ROUNDS, ROUNDS_MAX = size(3, 7), size(5, 7)
+ALIKE_MAX = 2
 RATIO_MAX = 2
 
 
@@ -57,18 +59,15 @@ def p99(waits):
 
 def compared(probe, begin, end, seconds, borne=0):
     """p99 of the others while something goes on against p99 while it is quiet, in turns: the median of the ratios, and that
-    of the waits. A wait of `borne` seconds is no harm, whatever it was before. More turns are taken while it is not clear."""
-    ratios, waits, quiet = [], [], p99(probe.window(seconds))
-    while True:
+    of the waits. A wait of `borne` seconds is no harm, whatever it was before."""
+    ratios, waits, quiet = [], [], [p99(probe.window(seconds))]
+    while len(ratios) < ROUNDS or len(ratios) < ROUNDS_MAX and max(quiet) > ALIKE_MAX * min(quiet):
         begin()
         waits.append(p99(probe.window(seconds)))
         end()
-        after = p99(probe.window(seconds))
-        ratios.append(2 * waits[-1] / (quiet + after))
-        quiet = after
-        slowed = Slowed(statistics.median(ratios), statistics.median(waits), borne)
-        if len(ratios) >= ROUNDS and (slowed.is_fine() or len(ratios) >= ROUNDS_MAX):
-            return slowed
+        quiet.append(p99(probe.window(seconds)))
+        ratios.append(2 * waits[-1] / (quiet[-2] + quiet[-1]))
+    return Slowed(statistics.median(ratios), statistics.median(waits), borne)
 
 
 class Slowed:

@@ -33,7 +33,14 @@ class Ember:
     below; `descriptors` is how many its process may have. Its log goes with its folder."""
 
     def __init__(self, server="", rest=ECHO, descriptors=0):
-        self.home = Path(tempfile.mkdtemp(prefix="ember-load-"))
+        self.home, self.process = Path(tempfile.mkdtemp(prefix="ember-load-")), None
+        try:
+            self.begin(server, rest, descriptors)
+        except BaseException:
+            self.end()
+            raise
+
+    def begin(self, server, rest, descriptors):
         self.config, self.data, self.log = self.home / "ember.toml", self.home / "data", self.home / "log"
         self.config.write_text(f'[server]\nlisten = "127.0.0.1:0"\n{server}\n{rest}')
         self.command = [EMBER_BIN, "-c", str(self.config), "--data", str(self.data)]
@@ -44,14 +51,10 @@ class Ember:
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen([*limit, *self.command, "serve"], env=CLEAN, stderr=log, stdout=log,
                                             stdin=subprocess.DEVNULL)
-        try:
-            said = until(lambda: self.ended() or re.search(r"listening on http://127\.0\.0\.1:(\d+)", self.said()),
-                         "ember listens", 30)
-            self.address = ("127.0.0.1", int(said[1]))
-            until(lambda: self.ask()[0] == 200, "ember answers", 15)
-        except BaseException:
-            self.end()
-            raise
+        said = until(lambda: self.ended() or re.search(r"listening on http://127\.0\.0\.1:(\d+)", self.said()),
+                     "ember listens", 30)
+        self.address = ("127.0.0.1", int(said[1]))
+        until(lambda: self.ask()[0] == 200, "ember answers", 15)
 
     def __enter__(self):
         return self
@@ -60,8 +63,9 @@ class Ember:
         self.end()
 
     def end(self):
-        self.process.kill()
-        self.process.wait()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
         shutil.rmtree(self.home, ignore_errors=True)
 
     def ended(self):

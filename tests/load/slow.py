@@ -13,9 +13,11 @@ from probe import Probe, compared
 from server import ECHO, Ember, answer, figure, not_tried, os, size, until
 
 SLOW = size(300, 5000)
-SECONDS = size(0.4, 3.0)
-# A cap that the slow ones fill, and how long they may; a busy machine is a little late.
-CAP, ALLOWED_SECONDS, LATE_SECONDS = size(100, 5000), size(1, 10), 2
+SECONDS = size(1.0, 3.0)
+# That many at once take processors when they come and when they go; others get their turns between.
+BORNE_SECONDS = 0.025
+# A cap that the slow ones fill, and how long they may: long enough for all to be there at once. A busy machine is a little late.
+CAP, ALLOWED_SECONDS, LATE_SECONDS = size(100, 5000), size(3, 10), 2
 # Whoever has sent something that nobody read gets this long to read why.
 LINGER_SECONDS = 5
 # More than the kernel keeps for one who reads nothing.
@@ -25,9 +27,10 @@ STREAM = {"events": 2, "padding": 1_000_000}
 def install_slowhttptest():
     if shutil.which("slowhttptest") or os.getuid() != 0:
         return
-    subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=sys.stderr)
-    subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", "slowhttptest"], check=True, stdout=sys.stderr,
-                   env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+    for command in (["update", "-qq"], ["install", "-y", "--no-install-recommends", "slowhttptest"]):
+        # Where it cannot be had, it is said what was not tried.
+        subprocess.run(["apt-get", *command], check=False, stdout=sys.stderr,
+                       env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
 
 
 @contextlib.contextmanager
@@ -95,7 +98,7 @@ def starved(ember, probe, attack, are_refused):
         until(lambda: ember.connections() <= others + 2, "the slow ones have gone", 60)
 
     with stack:
-        return compared(probe, begin, end, SECONDS), max(held)
+        return compared(probe, begin, end, SECONDS, BORNE_SECONDS), max(held)
 
 
 def full():

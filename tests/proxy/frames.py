@@ -3,10 +3,11 @@ turns the one into the other. Written by hand, since no library would send them.
 
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from caller import QUIET, Front, Request, read_for, END
+from caller import END, PATIENCE, QUIET, Front, Request, read_for
 from forms import LAST, chunk
 from proxies import NAME
 
@@ -153,8 +154,10 @@ def speak(front: Front, parts: list[bytes], seen) -> dict[int, bytes]:
 
 
 def heard(connection: socket.socket, seen) -> dict[int, bytes]:
+    """All that comes till the last stream ends, nothing comes any more, or it has taken too long."""
     came, data, ended = b"", {}, set()
-    while 3 not in ended:
+    enough = time.monotonic() + PATIENCE
+    while 3 not in ended and time.monotonic() < enough:
         piece = read_for(connection, QUIET)
         if piece.endswith(END) or not piece and seen() <= data.keys():
             break

@@ -111,7 +111,7 @@ def each(jobs: list, front: Front, house, work) -> list[str]:
         finally:
             neighbour.end()
 
-    workers = [threading.Thread(target=run) for _ in range(WORKERS)]
+    workers = [threading.Thread(target=run, daemon=True) for _ in range(WORKERS)]
     for worker in workers:
         worker.start()
     for worker in workers:
