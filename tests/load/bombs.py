@@ -10,8 +10,6 @@ from server import ECHO, MB, Ember, answer, code_of, figure, size
 BYTES = size(4, 32) << 20
 PARALLEL = size(4, 8)
 SECONDS = size(0.5, 3.0)
-# Bodies of such a size take processors, if only to be copied; others get their turns between.
-BORNE_SECONDS = 0.025
 # Processor time for each MiB of a body, and a request's wait when it is alone. A copy to the model server is part of both.
 CPU_PER_MIB_MAX, WAIT_PER_MIB_MAX = 0.05, 0.25
 # Beside the bodies themselves: one is held once, and once more where it grows without its length being known.
@@ -120,7 +118,7 @@ def together(ember):
 
     try:
         with Probe(ember) as probe:
-            slowed = compared(probe, begin, end, SECONDS, BORNE_SECONDS)
+            slowed = compared(probe, begin, end, SECONDS)
     finally:
         for beside in running:
             beside.end()

@@ -13,8 +13,6 @@ from server import MB, Ember, figure, size, until
 CONNECTIONS = size(1, 8)
 SECONDS = size(0.5, 3.0)
 MEMORY_MAX = size(60, 100) * MB
-# What is sent as fast as it is read takes processors; others get their turns between.
-BORNE_SECONDS = 0.025
 PIECE = 400
 STREAM_MAX = (1 << 31) - 1
 
@@ -147,7 +145,7 @@ def flooded(names):
             running.clear()
             until(lambda: ember.connections() <= others + 2, "what flooded has gone", 60)
 
-        slowed = compared(probe, begin, end, SECONDS, BORNE_SECONDS)
+        slowed = compared(probe, begin, end, SECONDS)
         took = ember.memory("VmHWM") - before
         ember.ended()
     name = names[0] if len(names) == 1 else ", ".join(names)

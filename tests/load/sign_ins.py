@@ -13,8 +13,6 @@ from server import EMAIL, PASSWORD, Ember, figure, size
 
 PEOPLE = 100
 SECONDS = size(1.0, 5.0)
-# Hashing a password takes a processor for some forty milliseconds; who asks must not wait for as much as a part of that.
-BORNE_SECONDS = 0.010
 # Whoever is told to come again does so after a moment.
 PATIENCE_SECONDS = 0.2
 SIGNED_IN, TOO_MANY = 303, 429
@@ -33,7 +31,7 @@ def sign_ins():
             came.update(running[0].hear())
             running.pop().end()
 
-        slowed = compared(probe, begin, end, SECONDS, BORNE_SECONDS)
+        slowed = compared(probe, begin, end, SECONDS)
     faults = slowed.shown(f"{PEOPLE} people sign in at once, again and again")
     figure("of them signed in", came[SIGNED_IN])
     figure("of them told to come again", came[TOO_MANY])

@@ -14,8 +14,6 @@ from server import ECHO, Ember, answer, figure, not_tried, os, size, until
 
 SLOW = size(300, 5000)
 SECONDS = size(1.0, 3.0)
-# That many at once take processors when they come and when they go; others get their turns between.
-BORNE_SECONDS = 0.025
 # A cap that the slow ones fill, and how long they may: long enough for all to be there at once. A busy machine is a little late.
 CAP, ALLOWED_SECONDS, LATE_SECONDS = size(100, 5000), size(3, 10), 2
 # Whoever has sent something that nobody read gets this long to read why.
@@ -98,7 +96,7 @@ def starved(ember, probe, attack, are_refused):
         until(lambda: ember.connections() <= others + 2, "the slow ones have gone", 60)
 
     with stack:
-        return compared(probe, begin, end, SECONDS, BORNE_SECONDS), max(held)
+        return compared(probe, begin, end, SECONDS), max(held)
 
 
 def full():
