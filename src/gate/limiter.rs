@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError};
 use rustc_hash::FxHashMap;
 
 use crate::meter::{Holder, Used};
-use crate::types::sync::{Mutex, RwLock, to_its_end};
+use crate::types::sync::{IS_MODELLED, Mutex, RwLock};
 use crate::types::{Bounds, Stopwatch, Timestamp};
 
 use super::{Grant, Refusal, SourceTrouble};
@@ -223,7 +223,12 @@ impl Limiter {
     ) -> Result<(), SourceTrouble> {
         let (limiter, shares) = (Arc::clone(self), shares.clone());
         let covering = async move { limiter.cover(&shares, need, now).await };
-        to_its_end(covering).await.map_err(SourceTrouble)
+        // In a model no caller goes away, and there is no runtime.
+        if IS_MODELLED {
+            covering.await;
+            return Ok(());
+        }
+        tokio::spawn(covering).await.map_err(|error| SourceTrouble(error.to_string()))
     }
 
     /// Writes down in advance what a request needs. When the disk does not take it, the request goes on all the same:

@@ -8,7 +8,6 @@ mod model;
 #[cfg(all(test, feature = "races"))]
 pub(crate) mod mpsc;
 
-use std::future::Future;
 use std::io;
 
 #[cfg(not(all(test, feature = "races")))]
@@ -28,19 +27,6 @@ pub(crate) use {
 
 /// Whether loom tries every order. Each try must go the same way but for the order, whatever the allocator gives out.
 pub(crate) const IS_MODELLED: bool = cfg!(all(test, feature = "races"));
-
-/// Drives a future to its end, though its caller goes away. In a model no caller does.
-///
-/// # Errors
-/// Why it came to none.
-pub(crate) async fn to_its_end<T: Send + 'static>(
-    future: impl Future<Output = T> + Send + 'static,
-) -> Result<T, String> {
-    if IS_MODELLED {
-        return Ok(future.await);
-    }
-    tokio::spawn(future).await.map_err(|error| error.to_string())
-}
 
 /// Begins a thread.
 ///
