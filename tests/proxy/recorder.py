@@ -4,8 +4,9 @@ it, and is as strict as RFC 9112 allows, so that nothing reaches it that can be 
 import json
 import re
 import socket
-import threading
 from typing import NamedTuple
+
+from listener import Listener
 
 MARK = re.compile(rb"mark-[0-9a-z-]+")
 LINE = re.compile(rb"(GET|POST) (/[!-~]*) HTTP/1\.1")
@@ -73,7 +74,7 @@ def parsed(head: bytes) -> tuple[str, str, dict[str, str], int]:
     return found[1].decode(), found[2].decode(), headers, int(length or 0)
 
 
-class Recorder:
+class Recorder(Listener):
     """`seen` are the requests for answers, `lists` counts Ember's own questions for the list of models, `faults` what was
     neither. Each answer names the mark of its request."""
 
@@ -81,18 +82,7 @@ class Recorder:
         self.seen: list[Seen] = []
         self.marks: set[str] = set()
         self.lists, self.faults = 0, []
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+        super().__init__()
 
     def serve(self, connection: socket.socket) -> None:
         reader = Reader(connection)

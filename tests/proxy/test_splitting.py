@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import threading
 from contextlib import ExitStack
 from types import SimpleNamespace
 from urllib.parse import quote, quote_from_bytes
@@ -14,6 +13,7 @@ import pytest
 import proof
 from caller import request
 from conftest import PASSWORD, Ember
+from listener import Listener
 from proxies import NAME, free_port
 from recorder import MODELS, Reader, whole
 from stack import get
@@ -29,23 +29,13 @@ END_SECONDS = 0.2
 CASE = re.compile(rb"case-([0-9]+)-")
 
 
-class Splitter:
+class Splitter(Listener):
     """A model server that answers with the bytes of whichever case it is asked for, else as one should."""
 
     def __init__(self):
         self.cases: list[bytes] = []
         self.asked = 0
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+        super().__init__()
 
     def serve(self, connection: socket.socket) -> None:
         reader = Reader(connection)
