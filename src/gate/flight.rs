@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
 
-use tokio::sync::OnceCell;
-
 use crate::types::KeyDigest;
-use crate::types::sync::Mutex;
+use crate::types::sync::{Mutex, OnceCell};
 
 use super::SourceTrouble;
 use super::cache::Entry;

@@ -1,12 +1,14 @@
 //! The locks, atomics, channels and threads of what is tried in every order of its steps. Never: what they guard.
 //!
-//! They are std's. Tests that are built with the feature `races` get loom's in their place, which tries every order in
+//! They are std's, and tokio's. Tests that are built with the feature `races` get loom's in their place, which tries every order in
 //! which threads can come at them, and every value that memory allows a thread to see: `tests/races/run`.
 
 #[cfg(all(test, feature = "races"))]
 mod model;
 #[cfg(all(test, feature = "races"))]
 pub(crate) mod mpsc;
+#[cfg(all(test, feature = "races"))]
+mod once;
 
 use std::io;
 
@@ -16,6 +18,9 @@ pub(crate) use std::{
     thread::JoinHandle,
 };
 
+#[cfg(not(all(test, feature = "races")))]
+pub(crate) use tokio::sync::OnceCell;
+
 #[cfg(all(test, feature = "races"))]
 pub(crate) use {
     loom::{
@@ -23,6 +28,7 @@ pub(crate) use {
         thread::JoinHandle,
     },
     model::{Racer, block_on, every_order, preemptions},
+    once::OnceCell,
 };
 
 /// Whether loom tries every order. Each try must go the same way but for the order, whatever the allocator gives out.
