@@ -15,7 +15,7 @@ pub(super) const LENGTH_MAX: usize = BRAND.len() + WORD_LENGTH + 1 + RANDOM_LENG
 
 /// A new text with this word.
 pub(super) fn generate(word: &str, random: &dyn Random) -> Result<String, RandomUnavailable> {
-    let mut text = String::with_capacity(BRAND.len() + WORD_LENGTH + RANDOM_LENGTH + CHECK_LENGTH);
+    let mut text = String::with_capacity(LENGTH_MAX);
     text.push_str(BRAND);
     text.push_str(word);
     text.push('_');
@@ -84,4 +84,30 @@ fn checksum(text: &[u8]) -> [u8; CHECK_LENGTH] {
         value /= 62;
     }
     digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sevens;
+
+    impl Random for Sevens {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
+            bytes.fill(7);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_longest_is_as_long_as_is_said_and_never_moves_while_it_is_made() {
+        for word in ["w", "prod", "eightlet"] {
+            let text = generate(word, &Sevens).unwrap();
+            let room = BRAND.len() + WORD_LENGTH + 1 + RANDOM_LENGTH + CHECK_LENGTH;
+            assert!(text.capacity() <= room, "{word}: it grew, and left a copy behind: {}", text.capacity());
+            assert_eq!(parse(text.as_bytes()), Some((text.as_str(), word)));
+            assert_eq!(parse_start(format!("{text} and more").as_bytes()), Some((text.as_str(), word)));
+        }
+        assert_eq!(generate("eightlet", &Sevens).unwrap().len(), LENGTH_MAX);
+    }
 }
