@@ -19,3 +19,8 @@ pub fn size(small: usize, full: usize) -> usize {
 pub fn show(name: &str, value: impl std::fmt::Display, must: &str) {
     println!("\nproof: {name}: {value} (must {must})");
 }
+
+/// Says of so many that it happened to none: each was looked at, and the first would have ended the test.
+pub fn show_none(name: &str, of: impl std::fmt::Display) {
+    show(name, format_args!("0 of {of}"), "0");
+}

@@ -107,7 +107,7 @@ fn every_acknowledged_key_survives_a_kill_in_the_midst_of_others() {
         assert_eq!(server.get("/v1/models", Some(key)).status, 200, "{id}");
     }
     proof::show("kills while keys were created", rounds, "2,000");
-    proof::show("acknowledged keys that were lost, of those", format!("0 of {}", acknowledged.len()), "0");
+    proof::show_none("acknowledged keys that were lost, of those", acknowledged.len());
 }
 
 /// Law 3.
@@ -124,11 +124,7 @@ fn a_revocation_that_was_acknowledged_survives_a_kill_right_after_it() {
         assert_eq!(server.get("/v1/models", Some(&key)).code(), "api_key_revoked", "round {round}");
     }
     let kills = times(KILLS_AFTER_A_REVOCATION);
-    proof::show(
-        "revoked keys accepted after a kill right behind the revocation",
-        format!("0 of {kills}"),
-        "0",
-    );
+    proof::show_none("revoked keys accepted after a kill right behind the revocation", kills);
 }
 
 /// Laws 3 and 4, for sessions: one that was begun goes on after a kill, one that was ended does not.
@@ -166,8 +162,8 @@ fn a_sign_in_and_a_sign_out_that_were_acknowledged_survive_a_kill() {
         assert!(server.stop().success());
     }
     proof::show("kills while people signed in and out", rounds, "500");
-    proof::show("sessions that were lost, of those begun", format!("0 of {}", begun - ended), "0");
-    proof::show("sessions that were ended and accepted again", format!("0 of {ended}"), "0");
+    proof::show_none("sessions that were lost, of those begun", begun - ended);
+    proof::show_none("sessions that were ended and accepted again", ended);
 }
 
 /// The cookies of sessions of which it is known whether they were ended, until the server goes away.
@@ -211,7 +207,7 @@ fn a_first_start_that_was_killed_is_begun_again_and_makes_one_administrator() {
         }
     });
     let kills = times(KILLS_IN_THE_FIRST_START);
-    proof::show("first starts that did not work after a kill", format!("0 of {kills}"), "0");
+    proof::show_none("first starts that did not work after a kill", kills);
 }
 
 fn one_first_start(home: &Home, wait: Duration, round: u32) {
@@ -251,7 +247,7 @@ fn a_command_that_was_killed_does_not_harm_the_next_one() {
         nothing_doubled_nothing_lost(&home, &acknowledged);
     }
     proof::show("kills of commands that create keys", rounds, "500");
-    proof::show("keys lost to them", format!("0 of {}", acknowledged.len()), "0");
+    proof::show_none("keys lost to them", acknowledged.len());
 }
 
 /// Law 3: whoever asks after the answer to the revocation is refused, however hard the key is used meanwhile and however
@@ -295,7 +291,7 @@ fn a_key_is_never_used_after_its_revocation_was_acknowledged() {
     assert!(served > cycles / 10, "only {served} requests beside {cycles} cycles");
     proof::show("uses after a revocation under load", format!("0 in {cycles} cycles"), "0 in 10,000");
     proof::show("of those refused before the answer was read", early, "any");
-    proof::show("refusals of living keys beside them", format!("0 of {served}"), "0");
+    proof::show_none("refusals of living keys beside them", served);
 }
 
 /// A key is made, used, revoked while it is used, and used again; whether it was refused before the answer was read.

@@ -79,13 +79,17 @@ fn on_a_full_disk_rights_are_taken_away_and_keys_that_stand_pass() {
     }
     assert!(until_full(&home).contains("the disk is full"));
     fs::remove_file(home.data().join("filler")).unwrap();
-    eventually("a key after there is space again", || home.run(&CREATE).status.success());
+    let mut made = 0;
+    eventually("a key after there is space again", || {
+        made += usize::from(home.run(&CREATE).status.success());
+        made > 0
+    });
     server.kill();
     let server = home.serve();
     let refused = keys.iter().filter(|(_, key)| is_refused(&server, key)).count();
     assert_eq!((refused, server.get("/v1/models", Some(&good)).status), (100, 200));
     proof::show("keys revoked on a full disk, refused at once and after a restart", refused, "100");
-    proof::show("keys made without a restart when space came back", "yes", "yes");
+    proof::show("keys made without a restart when space came back", made, "1");
 }
 
 /// What stands at a path and in its folder, without following links.
@@ -194,7 +198,7 @@ fn what_lies_in_the_stores_place_is_never_overwritten_and_never_a_first_run() {
     let elsewhere = home.file("elsewhere");
     assert!(fs::read(&elsewhere).unwrap() == good, "what a link leads to was changed");
     proof::show("commands on what is no store of ours", tried, "any");
-    proof::show("of those that changed a byte or began anew", 0, "0");
+    proof::show_none("of those that changed a byte or began anew", tried);
     fs::write(&store, good).unwrap();
     with_mode(&store, 0o600);
     home.key("works-again");
@@ -215,7 +219,7 @@ fn a_read_only_disk_is_said_and_left_alone() {
     let tried = refuses_all(&home, &home.data().join("ember.redb"), "read-only", 5, &words, false);
     disk.mount_again("remount,rw");
     assert_eq!(home.serve().get("/v1/models", Some(&key)).status, 200);
-    proof::show("commands on a read-only disk that changed a byte", format!("0 of {tried}"), "0");
+    proof::show_none("commands on a read-only disk that changed a byte", tried);
 }
 
 /// Whose a file is and who may do what with it, as someone without rights meets it.
@@ -240,11 +244,7 @@ fn a_store_that_is_not_ours_to_use_is_said_and_left_alone() {
         }
         tried += refuses_all(&home, &store, name, exit, &[words, "data"], true);
     }
-    proof::show(
-        "commands on a store of another owner or mode that changed a byte",
-        format!("0 of {tried}"),
-        "0",
-    );
+    proof::show_none("commands on a store of another owner or mode that changed a byte", tried);
 }
 
 /// A server runs, and its socket may not be used: the command does not go around it.

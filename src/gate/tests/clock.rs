@@ -80,18 +80,20 @@ fn an_expired_key_stays_expired_over_every_step_and_a_restart() {
             tried += 2;
         }
     }
-    proof::show("expired keys accepted after a step of the clock", format!("0 of {tried}"), "0");
+    proof::show_none("expired keys accepted after a step of the clock", tried);
 }
 
 /// Proof 2.
 #[test]
 fn a_rate_neither_refills_nor_sticks() {
+    let mut tried = 0;
     for steps in STEPS {
         let hall = hall_with(LimitKind::RequestsPerMinute, 3);
         let (_, key) = hall.key();
         assert!((0..3).all(|_| hall.pass(&key).is_ok()));
         for step in steps {
             assert!(hall.pass_at(&key, 10, step(NOW)).is_err(), "refilled");
+            tried += 1;
         }
         hall.turn(Duration::from_secs(20));
         assert!(hall.pass_at(&key, 10, steps[0](NOW)).is_ok(), "it sticks");
@@ -99,7 +101,7 @@ fn a_rate_neither_refills_nor_sticks() {
         assert!(hall.pass_at(&key, 10, NOW).is_ok(), "it sticks");
         assert!(hall.pass_at(&key, 10, NOW).is_err());
     }
-    proof::show("rates that refilled or stuck after a step of the clock", 0, "0");
+    proof::show_none("rates that refilled or stuck after a step of the clock", tried);
 }
 
 #[test]
@@ -121,14 +123,16 @@ fn a_rate_that_a_restart_reads_by_a_clock_that_went_back_comes_back_in_its_time(
 /// Proof 2: a period by the wrong clock is one period more, and the right one is not given twice.
 #[test]
 fn bug_a_budget_is_not_given_again_when_the_clock_comes_back() {
+    let mut tried = 0;
     for kind in [
         LimitKind::RequestsPerDay,
         LimitKind::TokensPerDay,
         LimitKind::TokensPerWeek,
         LimitKind::TokensPerMonth,
     ] {
-        let spend = |hall: &Hall, key: &Key, now| {
+        let mut spend = |hall: &Hall, key: &Key, now| {
             let settled = |mut pass: Pass| limits::done(&mut pass, 1, 0);
+            tried += 1;
             (0..10).filter(|_| hall.pass_at(key, 1, now).map(settled).is_ok()).count()
         };
         let hall = hall_with(kind, 3);
@@ -155,7 +159,7 @@ fn bug_a_budget_is_not_given_again_when_the_clock_comes_back() {
             assert_eq!(spend(&hall, &key, NOW.after(DAY * 62)), 3, "{kind}: it sticks");
         }
     }
-    proof::show("budgets given twice, or stuck, after steps of the clock", 0, "0");
+    proof::show_none("budgets given twice, or stuck, after steps of the clock", tried);
 }
 
 #[test]

@@ -223,10 +223,9 @@ fn law_11_no_key_crosses_in_either_direction() {
     let replaced = replaced.load(Ordering::SeqCst);
     assert!(replaced > requests / 2, "{replaced} errors were replaced");
     assert!(!ember.log().contains(SERVER_KEY) && !ember.log().contains(&key));
-    proof::show(
+    proof::show_none(
         "requests in which a caller's key reached a server or a server's key a caller, of those",
-        format!("0 of {requests}"),
-        "0",
+        requests,
     );
 }
 
