@@ -110,4 +110,31 @@ mod tests {
         }
         assert_eq!(generate("eightlet", &Sevens).unwrap().len(), LENGTH_MAX);
     }
+
+    /// With the checksum that its beginning has.
+    fn checked(start: &str) -> Vec<u8> {
+        [start.as_bytes(), &checksum(start.as_bytes())].concat()
+    }
+
+    #[test]
+    fn a_right_checksum_makes_no_wrong_shape_right() {
+        let secret = "0".repeat(RANDOM_LENGTH);
+        let good = checked(&format!("ember_prod_{secret}"));
+        assert_eq!(word_of(&good), Some("prod"));
+        for place in 0..RANDOM_LENGTH {
+            for odd in ["-", "_", " ", "/", ":", "@", "[", "`", "{", "\u{7f}", "\0"] {
+                let secret = format!("{}{odd}{}", &secret[..place], &secret[place + 1..]);
+                assert_eq!(word_of(&checked(&format!("ember_prod_{secret}"))), None, "{odd:?} at {place}");
+            }
+        }
+        for start in
+            ["ember_a_b_", "ember__b_", "ember_prod", "Ember_prod_", "ember-prod_", "_prod_", "prod_", ""]
+        {
+            assert_eq!(word_of(&checked(&format!("{start}{secret}"))), None, "{start}");
+        }
+        assert_eq!(parse(&checked(&format!("ember_\u{fc}_{secret}"))).map(|(_, word)| word), Some("\u{fc}"));
+        let start = [b"ember_\xff_", secret.as_bytes()].concat();
+        let broken = [&start[..], &checksum(&start)].concat();
+        assert_eq!(word_of(&broken), None);
+    }
 }
