@@ -137,4 +137,27 @@ mod tests {
         let broken = [&start[..], &checksum(&start)].concat();
         assert_eq!(word_of(&broken), None);
     }
+
+    /// The example of FIPS 180-4.
+    #[test]
+    fn what_is_kept_is_sha_256() {
+        let abc = [
+            0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23,
+            0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad,
+        ];
+        assert_eq!(digest(b"abc"), abc);
+    }
+
+    #[test]
+    fn what_is_shown_is_the_start_and_the_last_four() {
+        let text = format!("ember_prod_{}abcdef", "0".repeat(RANDOM_LENGTH));
+        assert_eq!((mark(&text).as_str(), &last4(&text)), ("ember_prod_...cdef", b"cdef"));
+    }
+
+    /// CRC-32 of "123456789" is 0xcbf43926, says every description of it.
+    #[test]
+    fn the_checksum_is_crc_32_in_base62() {
+        assert_eq!(&checksum(b"123456789"), b"3jZRME");
+        assert_eq!(&checksum(b""), b"000000");
+    }
 }
