@@ -183,6 +183,7 @@ impl Ears {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::sync::atomic::AtomicBool;
     use std::sync::{Barrier, mpsc};
     use std::task::Wake;
@@ -240,6 +241,39 @@ mod tests {
         assert_eq!(rung.try_iter().collect::<Vec<_>>(), [3]);
     }
 
+    #[test]
+    fn nobody_is_woken_by_the_signal_of_another() {
+        let ears = Arc::new(Ears::default());
+        let signals = [0, 1].map(|_| Signal::new(None, &ears));
+        let (sender, rung) = mpsc::channel();
+        let mut heard = signals.each_ref().map(|signal| signal.heard());
+        for (number, heard) in heard.iter_mut().enumerate() {
+            let waker = Waker::from(Arc::new(Bell(sender.clone(), number)));
+            assert!(Pin::new(heard).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        signals[1].give(Cut::Disabled);
+        assert_eq!(rung.try_iter().collect::<Vec<_>>(), [1]);
+        assert_eq!(heard.map(|heard| heard.is_given()), [false, true]);
+    }
+
+    #[test]
+    fn a_long_list_loses_nobody_and_its_memory_is_given_back_when_it_is_empty() {
+        for (many, is_kept) in [(KEPT, true), (KEPT + 1, false)] {
+            let signal = Signal::new(None, &Arc::new(Ears::default()));
+            let (sender, rung) = mpsc::channel();
+            let waker = Waker::from(Arc::new(Bell(sender, 0)));
+            let mut all: Vec<_> = (0..many).map(|_| signal.heard()).collect();
+            for heard in &mut all {
+                assert!(Pin::new(heard).poll(&mut Context::from_waker(&waker)).is_pending());
+            }
+            drop(all.pop());
+            signal.give(Cut::Revoked);
+            assert_eq!(rung.try_iter().count(), many - 1, "all who stayed");
+            drop(all);
+            assert_eq!(signal.part().capacity() > 0, is_kept, "{many}");
+        }
+    }
+
     /// A task that listens, too.
     struct Listener(#[expect(dead_code, reason = "is dropped with the task")] Mutex<CutSignal>);
 
@@ -270,6 +304,14 @@ mod tests {
             let mut counts = [0; PARTS];
             (0..1024).for_each(|number| counts[part_of(0x7f00_0000_0000 + number * distance)] += 1);
             assert!(counts.iter().all(|count| *count <= 1024 / PARTS * 2), "{distance}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn signals_that_lie_side_by_side_have_a_list_each() {
+        for distance in [16, 32, 48] {
+            let place = |number: usize| part_of(0x7f00_0000_0000 + number * distance);
+            assert_eq!((0..8).map(place).collect::<HashSet<_>>().len(), PARTS.min(8), "{distance}");
         }
     }
 

@@ -4,13 +4,16 @@ mod bound;
 mod clock;
 mod cut;
 mod flight;
+mod kept;
 mod limits;
 mod model;
+mod notice;
 #[cfg(feature = "races")]
 mod races;
 mod refusal;
 mod settle;
 mod stress;
+mod told;
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -229,7 +229,23 @@ mod tests {
         for route in ROUTES.iter().chain(&PAGES) {
             let path = route.pattern.replace('*', "org/name").replace("{}", "one");
             assert_eq!(target(&route.method, &path), Some(route.target), "{path}");
+            assert!(is_route(&route.method, &path), "{path}");
         }
+        assert!(!is_route(&Method::GET, "/v1") && !is_route(&Method::PUT, "/v1/key"));
+    }
+
+    #[test]
+    fn what_stands_for_a_part_of_a_pattern_is_that_part() {
+        for (path, part) in [
+            ("/v1/models", ""),
+            ("/v1/models/a", "a"),
+            ("/v1/models/org/name%20x", "org/name%20x"),
+            ("/assets/style.css", "style.css"),
+            ("/admin/v1/keys/key_1/rotate", "keys/key_1/rotate"),
+        ] {
+            assert!(matches!(find(&Method::GET, path), Found::Route(_, found) if found == part), "{path}");
+        }
+        assert!(matches!(find(&Method::GET, "/assets/a/b"), Found::Nothing));
     }
 
     #[test]
@@ -258,6 +274,9 @@ mod tests {
         assert_eq!(target(&Method::HEAD, "/v1/models"), Some(Target::Models));
         assert!(matches!(find(&Method::GET, "/v1/chat/completions"), Found::WrongMethod(_, "POST")));
         assert!(matches!(find(&Method::DELETE, "/v1/models/a"), Found::WrongMethod(_, "GET, HEAD")));
+        assert!(matches!(find(&Method::PATCH, "/sign-in"), Found::WrongMethod(_, "GET, HEAD, POST")));
+        let admin = "GET, HEAD, POST, PATCH, DELETE";
+        assert!(matches!(find(&Method::PUT, "/admin/v1/keys"), Found::WrongMethod(_, all) if all == admin));
         let lower = Method::from_bytes(b"get").unwrap();
         assert!(matches!(find(&lower, "/v1/models"), Found::WrongMethod(..)));
     }

@@ -234,6 +234,29 @@ mod tests {
         assert_eq!(budget.spent(), 7, "nor is it given twice");
     }
 
+    #[test]
+    fn one_who_looked_at_the_clock_an_hour_ago_is_no_clock_that_went_back() {
+        for (shown, since) in [
+            ("2026-11-25T23:00:00Z", "2026-11-26T00:00:00Z"),
+            ("2026-11-25T22:59:59.999Z", "2026-11-25T00:00:00Z"),
+        ] {
+            let mut budget = Budget::new(Period::Day, at("2026-11-26T12:00:00Z"));
+            budget.roll(Period::Day, at(shown));
+            assert_eq!(budget.since, at(since), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_down_runs_short_below_half_of_what_is_written_ahead() {
+        let mut budget = Budget::restored(Period::Day, at("2026-11-25T00:00:00Z"), 50);
+        assert_eq!((budget.spent(), budget.on_disk()), (50, 50));
+        budget.covered(60, budget.since);
+        budget.take(5);
+        assert!(!budget.runs_short(max(1000)), "5 are left, the half of a hundredth");
+        budget.take(1);
+        assert!(budget.runs_short(max(1000)));
+    }
+
     /// What a day's budget is spent of after each of the days that a clock shows, where so much is taken on it.
     fn spent_by_day(shown: &[(&str, u64)]) -> Vec<u64> {
         let mut budget = Budget::new(Period::Day, at(&format!("2026-{}:00:00Z", shown[0].0)));

@@ -106,3 +106,17 @@ fn bug_room_taken_by_held_keys_is_given_back() {
     drop(caller(&hall, &next));
     assert!(hall.gate.cache.checked_len() <= 10);
 }
+
+#[test]
+fn how_many_records_are_in_memory_and_how_often_they_were_found_there_is_told() {
+    let hall = Hall::with_room(3);
+    let all = keys(&hall, 5);
+    let figures = |entries, hits, misses| CacheFigures { entries, entries_max: 3, hits, misses };
+    assert_eq!(hall.gate.cached(), figures(0, 0, 0));
+    for (_, key) in &all[..2] {
+        (0..3).for_each(|_| drop(caller(&hall, key)));
+    }
+    assert_eq!(hall.gate.cached(), figures(2, 4, 2));
+    all.iter().for_each(|(_, key)| drop(caller(&hall, key)));
+    assert_eq!(hall.gate.cached(), figures(3, 6, 5));
+}

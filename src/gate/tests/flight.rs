@@ -81,6 +81,24 @@ async fn when_the_first_hangs_up_the_next_looks_up() {
 }
 
 #[tokio::test]
+async fn one_who_hangs_up_closes_nothing_to_newcomers() {
+    let hall = Arc::new(Hall::new());
+    let (_, key) = hall.key();
+    let (key, pause) = (Arc::new(key), hall.pause());
+    let first = start(&hall, &key).await;
+    let second = start(&hall, &key).await;
+    pause.arrival().await;
+    second.abort();
+    assert!(second.await.is_err());
+    let third = start(&hall, &key).await;
+    pause.go.add_permits(2);
+    for request in [first, third] {
+        assert!(request.await.unwrap().is_ok());
+    }
+    assert_eq!((hall.asked(), hall.gate.flights.open_count()), (1, 0));
+}
+
+#[tokio::test]
 async fn when_all_hang_up_nothing_is_left_behind() {
     let hall = Arc::new(Hall::new());
     let (_, key) = hall.key();
@@ -99,7 +117,7 @@ async fn when_all_hang_up_nothing_is_left_behind() {
 #[tokio::test]
 async fn a_look_up_that_read_before_a_commit_is_not_kept() {
     type Deed = fn(&Hall, &KeyRecord);
-    let deeds: [(&str, Deed, Result<(), Refusal>); 6] = [
+    let deeds: [(&str, Deed, Result<(), Refusal>); 7] = [
         ("revoked", |hall, record| hall.commit(&revoked(record)), Err(Refusal::Cut(Cut::Revoked))),
         ("disabled", |hall, record| hall.commit(&disabled(record)), Err(Refusal::Cut(Cut::Disabled))),
         ("other models", |hall, record| hall.commit(&only(record, &["x"])), Err(Refusal::ModelNotAllowed)),
@@ -114,6 +132,11 @@ async fn a_look_up_that_read_before_a_commit_is_not_kept() {
             Err(Refusal::Cut(Cut::AccountDisabled)),
         ),
         ("another key", |hall, _| drop(hall.key()), Ok(())),
+        (
+            "another account off",
+            |hall, _| hall.commit_account(hall.key().0.account, AccountStatus::Disabled),
+            Ok(()),
+        ),
     ];
     for (name, deed, expected) in deeds {
         let hall = Arc::new(Hall::new());
@@ -143,6 +166,20 @@ async fn a_key_created_while_it_was_looked_for_is_found() {
     pause.go.add_permits(2);
     assert!(late.await.unwrap().is_ok(), "created before it was asked for");
     assert!(early.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn what_becomes_of_others_is_no_reason_to_look_for_an_unknown_key_again() {
+    let hall = Arc::new(Hall::new());
+    let unknown = Arc::new(Key::generate(Environment::Prod, &hall.dice).unwrap());
+    let pause = hall.pause();
+    let request = start(&hall, &unknown).await;
+    pause.arrival().await;
+    let (other, _) = hall.key();
+    hall.commit_account(other.account, AccountStatus::Disabled);
+    pause.go.add_permits(2);
+    assert_eq!(refusal(request.await.unwrap()), Refusal::InvalidKey);
+    assert_eq!(hall.asked(), 1);
 }
 
 /// A look-up has landed, and one who waited for it was not woken yet: whoever comes now must not join it.

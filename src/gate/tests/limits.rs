@@ -47,7 +47,7 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn limited<T>(outcome: Result<T, Refusal>) -> Limited {
+pub(super) fn limited<T>(outcome: Result<T, Refusal>) -> Limited {
     let refusal = refusal(outcome);
     let Refusal::Limited(limited) = refusal else { panic!("{refusal:?}") };
     *limited

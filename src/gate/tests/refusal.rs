@@ -200,3 +200,29 @@ fn a_rotated_key_has_two_secrets_for_the_length_of_its_grace() {
     assert_eq!(refusal(hall.identify(&old)), Refusal::Cut(Cut::Replaced));
     assert!(hall.identify(&new).is_ok());
 }
+
+#[test]
+fn an_account_may_have_fewer_models_than_its_keys() {
+    let hall = Hall::new();
+    let (record, key) = hall.key();
+    let told = |models: ModelScope| {
+        let account = account(record.account, AccountStatus::Active);
+        hall.gate.changed(&Change::Account(Account { policy: models.into(), ..account }));
+    };
+    assert!(hall.admit(&key).is_ok());
+    told(ModelScope::Only([model("x")].into()));
+    assert_eq!(refusal(hall.admit(&key)), Refusal::ModelNotAllowed);
+    told(ModelScope::All);
+    assert!(hall.admit(&key).is_ok());
+}
+
+#[test]
+fn a_caller_has_the_weight_of_his_key() {
+    let hall = Hall::new();
+    let (record, key) = hall.key();
+    let weight = |number| {
+        hall.commit(&KeyRecord { weight: Weight::new(number).unwrap(), ..record.clone() });
+        hall.identify(&key).ok().unwrap().weight()
+    };
+    assert_eq!([1, 2, 100].map(weight), [1, 2, 100]);
+}

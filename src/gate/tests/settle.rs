@@ -1,8 +1,8 @@
 //! Each pass is counted once, however its request ends.
 
 use super::*;
-use crate::meter::{Sums, Totals};
-use crate::types::{Ending, Tokens};
+use crate::meter::{Ask, Course, Sums, Totals};
+use crate::types::{Ending, Prices, Tokens};
 
 fn pass(hall: &Hall) -> Pass {
     let (_, key) = hall.key();
@@ -48,6 +48,19 @@ fn a_pass_counts_for_its_key_and_its_account() {
     assert_eq!(hall.meter.sums(Some(other.account), day), Ok(Sums::default()));
     assert_eq!(hall.meter.last_used(record.account, record.id), Ok(Some(NOW)));
     assert_eq!(hall.meter.last_used(other.account, other.id), Ok(None));
+}
+
+#[test]
+fn how_a_request_went_is_counted_with_it() {
+    let hall = Hall::new();
+    let mut pass = pass(&hall);
+    let (first_token, duration) = (Some(Duration::from_millis(3)), Duration::from_millis(7));
+    pass.went(Course { first_token, duration, ..Course::default() });
+    pass.settle(None, Ending::Done);
+    let until = NOW.after(Duration::from_secs(60 * 60));
+    let ask = Ask { account: None, key: None, from: NOW, until, group: None, step: None };
+    let figures = hall.meter.report(&ask, &Prices::default()).unwrap().total.figures;
+    assert_eq!((figures.requests, figures.first_token_ms, figures.duration_ms), (1, 3, 7));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod fault;
 mod file;
 mod flips;
 mod format;
+mod held;
 mod pulse;
 #[cfg(feature = "races")]
 mod races;

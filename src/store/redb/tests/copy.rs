@@ -70,3 +70,32 @@ fn a_draft_of_somebody_elses_copy_is_left_alone() {
     store.snapshot_to(&dir.path().join("copy")).unwrap_err();
     assert_eq!(std::fs::read(draft).unwrap(), b"half");
 }
+
+#[test]
+fn one_row_of_a_file_is_read_from_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ember.redb");
+    make(&path);
+    let before = std::fs::read(&path).unwrap();
+    assert_eq!(row_of(&path, T, &[42]).unwrap(), Some(vec![42; 300]));
+    assert_eq!(row_of(&path, T, &[200]).unwrap(), None);
+    assert_eq!(row_of(&path, Table("others"), &[42]).unwrap(), None);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert!(matches!(row_of(&dir.path().join("nothing"), T, &[42]), Err(OpenError::NotFound { .. })));
+}
+
+#[test]
+fn a_store_that_is_looked_at_is_not_changed_by_anybody() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ember.redb");
+    make(&path);
+    let before = std::fs::read(&path).unwrap();
+    let store = RedbStore::open_to_read(&path).unwrap();
+    let other = RedbStore::open_to_read(&path).unwrap();
+    assert!(matches!(RedbStore::open(&path, quick()), Err(OpenError::Locked { .. })));
+    assert_eq!((store.get(T, &[42]), other.count(T)), (Ok(Some(vec![42; 300])), Ok(100)));
+    assert!(matches!(store.commit(put(b"a", b"1")), Err(CommitError::Trouble(Trouble::Unavailable(_)))));
+    drop((store, other));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert_eq!(dir.path().read_dir().unwrap().count(), 1, "a file came to lie beside it");
+}

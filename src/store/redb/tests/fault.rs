@@ -2,10 +2,12 @@
 //! the store works again without a restart.
 
 use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::time::Instant;
 
+use super::held::Spy;
 use super::*;
-use crate::store::Urgency;
+use crate::store::{Check, Urgency};
 use crate::types::proof;
 
 /// Writes three rows of its own and one that all share.
@@ -237,4 +239,149 @@ fn commits_that_wait_are_finished_when_the_store_is_dropped() {
     assert!(acknowledged.iter().all(|ok| *ok));
     let again = on_disk(disk, quick());
     assert!((1..9).all(|number| there(&again, number)));
+}
+
+/// A fault from the next call on.
+fn fault(on: FaultOn, kind: FaultKind, times: u64) -> Fault {
+    Fault { on, kind, skip: 0, times, while_filled: None }
+}
+
+/// A commit's own calls to the disk fail, each in its turn.
+#[test]
+fn a_commit_that_is_there_though_a_call_failed_is_acknowledged() {
+    let mut found_again = 0;
+    for skip in 0.. {
+        let (was_met, all) = one_fault(Fault { skip, ..fault(FaultOn::Writes, FaultKind::Io, 1) }, 1);
+        if !was_met {
+            assert!(skip > 3, "a commit took only {skip} calls");
+            break;
+        }
+        found_again += usize::from(all);
+    }
+    assert!(found_again > 0, "no outcome was found out by reading again");
+}
+
+/// A commit's own syncs panic, each in its turn.
+#[test]
+fn a_commit_that_is_there_though_the_engine_panicked_is_acknowledged() {
+    let mut found_again = 0;
+    for sync in 1.. {
+        let disk = Spy::default();
+        create::create_on(Box::new(disk.clone()), Path::new("(memory)"), birth()).unwrap();
+        let store = on_disk(disk.clone(), quick());
+        store.commit(triple(0)).unwrap();
+        disk.panic_at(sync);
+        let done = store.commit(triple(1));
+        if disk.panic_at(0) > 0 {
+            break;
+        }
+        until_it_works(|| store.commit(triple(2)).is_ok());
+        assert!(there(&store, 0) && (done.is_err() || there(&store, 1)), "sync {sync}: lost");
+        found_again += usize::from(done.is_ok());
+    }
+    assert!(found_again > 0, "no outcome was found out by reading again");
+}
+
+#[test]
+fn an_error_that_is_no_lack_of_space_is_not_called_one() {
+    let faults = Faults::default();
+    let store = on_disk(memory(), StoreOptions { faults: Some(faults.clone()), ..quick() });
+    faults.set(fault(FaultOn::Writes, FaultKind::Io, 1));
+    let refused = store.commit(triple(1));
+    assert!(matches!(refused, Err(CommitError::Trouble(Trouble::Unavailable(_)))), "{refused:?}");
+    assert_eq!(store.health(), Ok(()));
+    assert!(!there(&store, 1));
+}
+
+#[test]
+fn a_reopening_that_fails_is_not_repeated_at_once() {
+    let faults = Faults::default();
+    let options = StoreOptions { reopen_wait: Duration::from_secs(3600), ..quick() };
+    let store = on_disk(memory(), StoreOptions { faults: Some(faults.clone()), ..options });
+    faults.set(fault(FaultOn::Writes, FaultKind::Io, 2));
+    store.commit(triple(1)).unwrap_err();
+    assert!(store.health().is_err(), "it was tried twice");
+}
+
+#[test]
+fn between_two_tries_to_reopen_the_disk_is_left_alone() {
+    let faults = Faults::default();
+    let options = StoreOptions { reopen_wait: Duration::from_secs(3600), ..quick() };
+    let store = on_disk(memory(), StoreOptions { faults: Some(faults.clone()), ..options });
+    faults.set(fault(FaultOn::Writes, FaultKind::Io, u64::MAX));
+    store.commit(triple(1)).unwrap_err();
+    faults.set(fault(FaultOn::Reads, FaultKind::Io, u64::MAX));
+    for _ in 0..3 {
+        let before = store.writer_turns();
+        until_it_works(|| store.writer_turns() != before);
+    }
+    assert!(!faults.heal(), "it was tried before its time");
+}
+
+#[test]
+fn only_a_full_disk_has_the_ballast_released_for_a_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, faults) = on_full_disk(dir.path(), Duration::from_secs(3600));
+    let place = dir.path().join("ballast");
+    faults.set(fault(FaultOn::Writes, FaultKind::Io, u64::MAX));
+    store.commit(triple(1)).unwrap_err();
+    assert!(store.health().is_err());
+    assert_eq!(place.metadata().unwrap().len(), 64 * 1024);
+    let while_filled = Some(place.clone());
+    faults.set(Fault { while_filled, ..fault(FaultOn::Writes, FaultKind::Full, u64::MAX) });
+    until_it_works(|| store.health().is_ok());
+    assert_eq!(place.metadata().unwrap().len(), 0);
+    assert_eq!(store.commit(triple(2)), Err(CommitError::Full));
+    assert_eq!(store.commit(denial(3)), Ok(()));
+}
+
+#[test]
+fn readers_that_meet_the_same_error_have_the_store_reopened_once() {
+    let (disk, faults) = (Spy::default(), Faults::default());
+    create::create_on(Box::new(disk.clone()), Path::new("(memory)"), birth()).unwrap();
+    let options = StoreOptions { faults: Some(faults.clone()), cache_bytes: 0, ..quick() };
+    let store = on_disk(disk.clone(), options);
+    store.commit(triple(1)).unwrap();
+    let (arrive, arrived) = channel();
+    let (release, released) = channel::<()>();
+    let released = Mutex::new(released);
+    store.observe(Box::new(move |_| {
+        let _ = arrive.send(());
+        let _ = released.lock().unwrap().recv();
+    }));
+    let waiting = store.submit(triple(2)).unwrap();
+    arrived.recv().unwrap();
+    disk.calls();
+    faults.set(fault(FaultOn::Reads, FaultKind::Io, 1));
+    // The thread that writes hears of both after the commit, and of the second one after it has reopened the store.
+    for _ in 0..2 {
+        assert!(matches!(store.get(T, &[1, 0]), Err(Trouble::Unavailable(_))));
+    }
+    drop(release);
+    waiting.wait().unwrap();
+    until_it_works(|| store.commit(triple(3)).is_ok());
+    assert_eq!(disk.calls().into_iter().filter(|call| *call == "close").count(), 1);
+    assert!((1..4).all(|number| there(&store, number)));
+}
+
+#[test]
+fn the_first_watch_is_told_of_each_group_and_whether_it_became_durable() {
+    let faults = Faults::default();
+    let store = on_disk(memory(), StoreOptions { faults: Some(faults.clone()), ..quick() });
+    let told: Arc<Mutex<Vec<bool>>> = Arc::default();
+    let own = told.clone();
+    store.watch_commits(Box::new(move |_, is_durable| {
+        own.lock().unwrap().push(is_durable);
+        panic!("nobody is harmed by that");
+    }));
+    let second = told.clone();
+    store.watch_commits(Box::new(move |_, _| second.lock().unwrap().clear()));
+    store.commit(triple(1)).unwrap();
+    let taken = Check::Absent { table: T, key: vec![1, 0] };
+    let refused = store.commit(Commit { checks: vec![taken], ..triple(2) });
+    assert_eq!(refused, Err(CommitError::Conflict { check: 0 }));
+    faults.set(fault(FaultOn::Writes, FaultKind::Io, 1));
+    store.commit(triple(3)).unwrap_err();
+    assert_eq!(store.commit(triple(4)), Ok(()));
+    assert_eq!(*told.lock().unwrap(), [true, false, true]);
 }

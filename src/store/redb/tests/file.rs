@@ -1,8 +1,12 @@
 //! What becomes of files: made, killed while made, foreign, locked.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use rustix::fs::OFlags;
 
 use super::*;
+use crate::store::Urgency;
 
 #[test]
 fn a_store_is_private_and_remembers() {
@@ -165,7 +169,6 @@ fn a_store_that_is_open_is_locked() {
 
 #[test]
 fn bug_a_store_that_others_could_read_is_tightened() {
-    use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     let (path, foreign) = (dir.path().join("ember.redb"), dir.path().join("foreign"));
     make(&path);
@@ -177,4 +180,118 @@ fn bug_a_store_that_others_could_read_is_tightened() {
     RedbStore::open(&foreign, quick()).map(drop).unwrap_err();
     let mode = |file: &Path| file.metadata().unwrap().mode() & 0o777;
     assert_eq!((mode(&path), mode(&foreign)), (0o600, 0o644));
+}
+
+#[test]
+fn a_link_and_what_is_private_already_are_not_tightened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+    std::fs::write(&file, b"mine").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    for (tightened, before, after) in [(&link, 0o644, 0o644), (&file, 0o400, 0o400), (&file, 0o700, 0o600)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(before)).unwrap();
+        open::tighten(tightened).unwrap();
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, after, "{before:o}");
+    }
+}
+
+#[test]
+fn where_something_lies_nothing_is_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, draft) = (dir.path().join("ember.redb"), dir.path().join("ember.redb.new"));
+    std::fs::write(&path, b"something").unwrap();
+    std::fs::write(&draft, b"half").unwrap();
+    assert!(matches!(RedbStore::create(&path, birth(), quick()), Err(OpenError::Exists { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), b"something");
+    assert_eq!(std::fs::read(&draft).unwrap(), b"half");
+}
+
+#[test]
+fn a_draft_that_cannot_be_removed_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let draft = dir.path().join("ember.redb.new");
+    std::fs::create_dir(&draft).unwrap();
+    let refused = RedbStore::create(&dir.path().join("ember.redb"), birth(), quick()).map(drop).unwrap_err();
+    let OpenError::Io { path, source } = &refused else { panic!("{refused}") };
+    assert_eq!((path, source.kind()), (&draft, ErrorKind::IsADirectory));
+}
+
+#[test]
+fn a_start_locks_its_own_directory_and_no_other() {
+    let (here, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let lock = create::Directory::lock(&here.path().join("ember.redb")).unwrap();
+    let made = |dir: &Path| RedbStore::create(&dir.join("ember.redb"), birth(), quick()).map(drop);
+    assert!(matches!(made(here.path()), Err(OpenError::Locked { .. })));
+    made(elsewhere.path()).unwrap();
+    drop(lock);
+    made(here.path()).unwrap();
+}
+
+/// How this process has a file open, as the system tells it.
+fn flags_of(path: &Path) -> OFlags {
+    let is_it = |entry: &std::fs::DirEntry| entry.path().read_link().is_ok_and(|target| target == path);
+    let mut entries = Path::new("/proc/self/fd").read_dir().unwrap().map(Result::unwrap);
+    let number = entries.find(is_it).unwrap().file_name();
+    let facts = std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(number)).unwrap();
+    let flags = facts.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+    OFlags::from_bits_retain(u32::from_str_radix(flags.trim(), 8).unwrap())
+}
+
+#[test]
+fn a_file_is_opened_so_that_it_is_neither_followed_nor_waited_for_nor_handed_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().canonicalize().unwrap();
+    let (path, new) = (place.join("ember.redb"), place.join("new"));
+    make(&path);
+    let store = RedbStore::open(&path, quick()).unwrap();
+    let flags = flags_of(&path);
+    let wanted = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    assert!(flags.contains(wanted), "{flags:?}");
+    drop(store);
+    let file = create::new_file(&new).unwrap();
+    let flags = flags_of(&new);
+    assert!(flags.contains(OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC), "{flags:?}");
+    drop(file);
+}
+
+#[test]
+fn errors_of_the_engine_are_told_apart() {
+    use ::redb::Error as E;
+    let told = |error: E| OpenError::engine(Path::new("here"), error);
+    let disk = |kind: ErrorKind| E::Io(kind.into());
+    for error in
+        [disk(ErrorKind::UnexpectedEof), disk(ErrorKind::InvalidData), E::Corrupted("a page".to_string())]
+    {
+        assert!(matches!(told(error), OpenError::Damaged { .. }));
+    }
+    for error in [disk(ErrorKind::PermissionDenied), disk(ErrorKind::StorageFull), E::PreviousIo] {
+        assert!(matches!(told(error), OpenError::Io { .. }));
+    }
+    assert!(matches!(told(E::DatabaseAlreadyOpen), OpenError::Locked { .. }));
+    assert!(told(disk(ErrorKind::StorageFull)).is_full());
+    assert!(!told(disk(ErrorKind::PermissionDenied)).is_full());
+}
+
+#[test]
+fn only_a_full_disk_has_the_ballast_released_for_the_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, place) = (dir.path().join("ember.redb"), dir.path().join("ballast"));
+    make(&path);
+    let faults = Faults::default();
+    let options = || StoreOptions {
+        ballast_bytes: 64 * 1024,
+        ballast_wait: Duration::from_secs(3600),
+        faults: Some(faults.clone()),
+        ..quick()
+    };
+    faults.set(Fault { on: FaultOn::Writes, kind: FaultKind::Io, skip: 0, times: 1, while_filled: None });
+    assert!(matches!(RedbStore::open(&path, options()), Err(OpenError::Io { .. })));
+    assert_eq!(place.metadata().unwrap().len(), 64 * 1024);
+    let while_filled = Some(place.clone());
+    faults.set(Fault { on: FaultOn::Writes, kind: FaultKind::Full, skip: 0, times: u64::MAX, while_filled });
+    let store = RedbStore::open(&path, options()).unwrap();
+    assert_eq!(place.metadata().unwrap().len(), 0);
+    assert_eq!(store.commit(put(b"a", b"1")), Err(CommitError::Full));
+    let denial = Commit { urgency: Urgency::Denial, ..put(b"b", b"2") };
+    assert_eq!(store.commit(denial), Ok(()));
 }

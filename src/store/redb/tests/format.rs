@@ -96,3 +96,27 @@ fn the_first_format_can_be_read() {
     assert_eq!((store.count(Table("small")), store.count(Table("large"))), (Ok(20), Ok(1)));
     store.commit(put(b"new", b"row")).unwrap();
 }
+
+/// A row that each step writes anew.
+fn last(write: &::redb::WriteTransaction, value: &[u8]) -> Result<(), ::redb::Error> {
+    let value = row::seal(T.0, b"last", value);
+    write.open_table(Definition::new(T.0))?.insert(b"last".as_slice(), value.as_slice())?;
+    Ok(())
+}
+
+const MADE_UP_BACKWARDS: Formats = Formats {
+    newest: 3,
+    migrations: &[
+        Migration { from: 2, step: |write| last(write, b"from 2") },
+        Migration { from: 1, step: |write| last(write, b"from 1") },
+    ],
+};
+
+#[test]
+fn each_step_is_done_from_its_own_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ember.redb");
+    make(&path);
+    let store = RedbStore::open_file(&path, quick(), MADE_UP_BACKWARDS).unwrap();
+    assert_eq!(store.get(T, b"last"), Ok(Some(b"from 2".to_vec())));
+}
