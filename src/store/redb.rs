@@ -119,7 +119,7 @@ impl RedbStore {
     /// # Errors
     /// [`OpenError`].
     pub fn open_to_read(path: &Path) -> Result<Self, OpenError> {
-        let options = StoreOptions { ballast_bytes: 0, ..StoreOptions::default() };
+        let options = StoreOptions::default();
         let source = Source::file_to_read(path);
         let held = Held::open(&source, &options)?;
         let sentinel = held.sentinel(FORMATS.newest)?;
@@ -129,7 +129,7 @@ impl RedbStore {
     fn open_file(path: &Path, options: StoreOptions, formats: Formats) -> Result<Self, OpenError> {
         let source = Source::file(path);
         let held = Held::open(&source, &options)?;
-        let mut sentinel = held.sentinel(formats.newest)?;
+        let sentinel = held.sentinel(formats.newest)?;
         open::tighten(path)?;
         if formats.is_old(sentinel) {
             formats.keep_copy(path)?;
@@ -143,7 +143,7 @@ impl RedbStore {
             opened => opened,
         }?;
         if formats.is_old(sentinel) {
-            sentinel = open::contained(path, || formats.migrate(&database, sentinel, path))?;
+            open::contained(path, || formats.migrate(&database, sentinel, path))?;
         }
         Self::start(source, database, sentinel.birth, options, ballast)
     }

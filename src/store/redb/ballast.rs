@@ -2,7 +2,7 @@
 //! Never: what is written into the space that it gives free.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -111,21 +111,18 @@ fn fill(path: &Path, bytes: u64) -> io::Result<()> {
     filled
 }
 
-fn allocate(mut file: &File, bytes: u64) -> io::Result<()> {
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) => Ok(()),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-            let zeros = [0; 64 * 1024];
-            let mut left = bytes;
-            while left > 0 {
-                let part = left.min(zeros.len() as u64);
-                file.write_all(&zeros[..usize::try_from(part).unwrap_or(zeros.len())])?;
-                left -= part;
-            }
-            file.sync_all()
-        }
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, bytes),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Where the file system can't give space without it.
+fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
+    io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
+    file.sync_all()
 }
 
 /// Synced, because some file systems give space free only then.
@@ -142,6 +139,17 @@ fn open(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_space_is_not_given_zeros_are_written() {
+        let file = tempfile::tempfile().unwrap();
+        for bytes in [0, 1, 200_000] {
+            write_zeros(&file, bytes).unwrap();
+        }
+        let facts = file.metadata().unwrap();
+        assert_eq!(facts.len(), 200_001);
+        assert!(facts.blocks() * 512 >= facts.len(), "not allocated: {} blocks", facts.blocks());
+    }
 
     #[test]
     fn it_is_allocated_released_and_taken_back() {

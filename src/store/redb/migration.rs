@@ -54,7 +54,7 @@ impl Formats {
         database: &Database,
         sentinel: Sentinel,
         path: &Path,
-    ) -> Result<Sentinel, OpenError> {
+    ) -> Result<(), OpenError> {
         let broken = |error: ::redb::Error| OpenError::engine(path, error);
         let write = create::begin_write(database).map_err(broken)?;
         for format in sentinel.format..self.newest {
@@ -64,7 +64,6 @@ impl Formats {
             (migration.step)(&write).map_err(broken)?;
         }
         create::put_sentinel_of(&write, self.newest, sentinel.birth).map_err(broken)?;
-        write.commit().map_err(|error| broken(error.into()))?;
-        Ok(Sentinel { format: self.newest, ..sentinel })
+        write.commit().map_err(|error| broken(error.into()))
     }
 }
