@@ -180,7 +180,7 @@ impl Framing {
         self.judgement = Some(judged.fault);
         // What comes behind it in the same breath comes before its answer.
         self.answered = false;
-        self.must_close |= judged.fault.is_some() || judged.length == BodyLength::Chunked;
+        self.must_close |= judged.fault.is_some() || judged.is_tunnel || judged.length == BodyLength::Chunked;
         self.state = State::Body(judged.length);
     }
 }
@@ -191,6 +191,9 @@ struct Judged {
     end: usize,
     length: BodyLength,
     fault: Option<FramingFault>,
+    /// It asks for a tunnel. There is none, but what comes next may be meant for it (RFC 9110, 9.3.6), as whoever stands in
+    /// between may believe: it is no request of this connection's.
+    is_tunnel: bool,
 }
 
 /// What a head says of its body, header by header.
@@ -215,7 +218,7 @@ fn may_end(head: &[u8], from: usize) -> bool {
 
 /// Judges the head that `bytes` begin with; none while its empty line has not come.
 fn judge(bytes: &[u8]) -> Option<Judged> {
-    let (mut said, mut fault, mut in_headers) = (Said::default(), None, false);
+    let (mut said, mut fault, mut in_headers, mut is_tunnel) = (Said::default(), None, false, false);
     let blank = count_blank(bytes);
     let mut start = 0;
     for at in memchr::memchr_iter(b'\n', bytes) {
@@ -227,11 +230,12 @@ fn judge(bytes: &[u8]) -> Option<Judged> {
         }
         if line.unwrap_or(whole).is_empty() && at >= blank {
             let (length, wrong) = said.body_length();
-            return Some(Judged { end: start, length, fault: fault.or(wrong) });
+            return Some(Judged { end: start, length, fault: fault.or(wrong), is_tunnel });
         }
         let Some(line) = line.filter(|line| !line.is_empty()) else { continue };
         if !std::mem::replace(&mut in_headers, true) {
             fault = fault.or(memchr::memchr(b'#', line).map(|_| FramingFault::Fragment));
+            is_tunnel = line.starts_with(b"CONNECT ");
             continue;
         }
         match name_of(line) {
@@ -352,6 +356,20 @@ mod tests {
             framing.read(&[bad.as_bytes(), GET].concat());
             assert!(framing.must_close());
             assert!(framing.take_judgement().is_some(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn bug_what_follows_a_tunnel_that_was_refused_is_no_request() {
+        for (method, is_tunnel) in
+            [("CONNECT", true), ("connect", false), ("CONNECTED", false), ("GET", false)]
+        {
+            let mut framing = Framing::new(1000);
+            framing.read(format!("{method} /v1/models HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+            assert_eq!((framing.take_judgement(), framing.must_close()), (None, is_tunnel), "{method}");
+            framing.answered();
+            framing.read(GET);
+            assert_eq!(framing.take_judgement().is_some(), is_tunnel, "{method}");
         }
     }
 

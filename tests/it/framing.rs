@@ -421,6 +421,22 @@ fn conversation(dice: &mut Dice, key: &str) -> Vec<Vec<u8>> {
     parts
 }
 
+/// Who stands in between may take all that follows for the tunnel's, and let it pass unseen.
+#[test]
+fn bug_what_follows_a_tunnel_that_was_refused_is_no_request() {
+    let (_home, ember, key) = served_with("");
+    for target in ["/v1/models", "/healthz", "ember.test:80"] {
+        let mut wire = Wire::open(&ember);
+        wire.send(format!("CONNECT {target} HTTP/1.1\r\nHost: ember.test\r\n\r\n"));
+        let refused = wire.answer();
+        assert!([400, 401, 405].contains(&refused.status), "{target}: {}", refused.status);
+        assert_eq!(refused.header("connection"), Some("close"), "{target}");
+        // The connection may be gone already.
+        wire.offer(filled("GET /v1/models HTTP/1.1\r\nHost: ember.test\r\nKEY\r\n\r\n", &key));
+        assert_eq!(wire.rest().0, b"", "{target}");
+    }
+}
+
 #[test]
 fn law_1_no_request_hides_in_the_body_of_another() {
     const THREADS: usize = 32;

@@ -25,10 +25,11 @@ pub fn head(bytes: &[u8]) {
     match (parsed, judged) {
         (Ok(Status::Complete(_)), None) => panic!("a head ends unseen"),
         (Ok(Status::Partial), Some(Judged { fault: None, .. })) => panic!("a head ends too early"),
-        (Ok(Status::Complete(length)), Some(Judged { fault: None, end, length: body })) => {
+        (Ok(Status::Complete(length)), Some(Judged { fault: None, end, length: body, is_tunnel })) => {
             assert_eq!(end, length, "where the head ends");
             assert!(!request.path.is_some_and(|path| path.contains('#')), "a fragment");
             assert_eq!(Some(body), said_by(&request), "how long the body is");
+            assert_eq!(is_tunnel, request.method == Some("CONNECT"), "a tunnel");
         }
         (Ok(_) | Err(_), _) => {}
     }
