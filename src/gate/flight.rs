@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use crate::types::KeyDigest;
@@ -17,13 +18,18 @@ pub(super) struct Landed {
     pub(super) commits: u64,
 }
 
-/// Trouble lands, too: else all who wait would try in line, each for as long as the disk hangs.
-type Flight = Arc<OnceCell<Result<Landed, SourceTrouble>>>;
+#[derive(Default)]
+struct Flight {
+    /// Trouble lands, too: else all who wait would try in line, each for as long as the disk hangs.
+    landed: OnceCell<Result<Landed, SourceTrouble>>,
+    /// How many are on it. Changed only while the list is locked.
+    seats: AtomicUsize,
+}
 
 /// The look-ups under way; at most one per waiting request, so bounded by the connections.
 #[derive(Default)]
 pub(super) struct Flights {
-    open: Mutex<HashMap<KeyDigest, Flight>>,
+    open: Mutex<HashMap<KeyDigest, Arc<Flight>>>,
 }
 
 impl Flights {
@@ -34,27 +40,30 @@ impl Flights {
         read: impl Future<Output = Result<Landed, SourceTrouble>>,
     ) -> Result<Landed, SourceTrouble> {
         let seat = Seat { flights: self, digest, flight: self.open(digest) };
-        seat.flight.get_or_init(|| read).await.clone()
+        seat.flight.landed.get_or_init(|| read).await.clone()
     }
 
-    fn open(&self, digest: KeyDigest) -> Flight {
+    fn open(&self, digest: KeyDigest) -> Arc<Flight> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(open.entry(digest).or_default())
+        let flight = open.entry(digest).or_default();
+        flight.seats.fetch_add(1, Ordering::Relaxed);
+        Arc::clone(flight)
     }
 }
 
-/// Leaves the flight when dropped, waiting ended or given up; the first to leave closes it to newcomers.
+/// Leaves the flight when dropped, waiting ended or given up. The first to leave one that has landed closes it to
+/// newcomers, and so does the last to leave one that has not.
 struct Seat<'a> {
     flights: &'a Flights,
     digest: KeyDigest,
-    flight: Flight,
+    flight: Arc<Flight>,
 }
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let mut open = self.flights.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let landed = self.flight.initialized();
-        let last = Arc::strong_count(&self.flight) <= 2;
+        let landed = self.flight.landed.initialized();
+        let last = self.flight.seats.fetch_sub(1, Ordering::Relaxed) == 1;
         if open.get(&self.digest).is_some_and(|known| Arc::ptr_eq(known, &self.flight)) && (landed || last) {
             open.remove(&self.digest);
         }
