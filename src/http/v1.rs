@@ -125,7 +125,7 @@ pub(super) async fn relay(
         access.reading(pin!(body::read(incoming, head.version, bytes_max, wait, &service.memory))).await?;
     access.bytes_in = body.len();
     asked.open.body_done();
-    let facts = pin!(facts::read(&body, caller.account(), &service.long_reads)).await?;
+    let facts = pin!(facts::read(&body, caller.key(), &service.long_reads)).await?;
     if endpoint == Endpoint::Responses
         && let Some(member) = facts.state
     {
