@@ -1,7 +1,8 @@
 //! The locks, atomics, channels and threads of what is tried in every order of its steps. Never: what they guard.
 //!
-//! They are std's, and tokio's. Tests that are built with the feature `races` get loom's in their place, which tries every order in
-//! which threads can come at them, and every value that memory allows a thread to see: `tests/races/run`.
+//! They are std's, and a cell is tokio's. Tests that are built with the feature `races` get loom's in their place (the
+//! cell has its order told), which tries every order in which threads can come at them, and every value that memory
+//! allows a thread to see: `tests/races/run`.
 
 #[cfg(all(test, feature = "races"))]
 mod model;

@@ -7,7 +7,8 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 /// loom does not see the atomics in tokio, and so would find that who reads what another put in may be too early.
 pub(crate) struct OnceCell<T> {
     cell: tokio::sync::OnceCell<T>,
-    /// Everyone who comes here sees what those did who came before: a read-modify-write always meets the last one.
+    /// Who reads comes after the one who put it in, and not after others who read: a read-modify-write always meets the last
+    /// one, and hands on what was released.
     order: AtomicUsize,
 }
 
@@ -23,19 +24,15 @@ impl<T> OnceCell<T> {
             .cell
             .get_or_init(|| async {
                 let value = make().await;
-                self.pass();
+                self.order.fetch_add(1, Ordering::Release);
                 value
             })
             .await;
-        self.pass();
+        self.order.fetch_add(1, Ordering::Acquire);
         value
     }
 
     pub(crate) fn initialized(&self) -> bool {
         self.cell.initialized()
-    }
-
-    fn pass(&self) {
-        self.order.fetch_add(1, Ordering::AcqRel);
     }
 }
