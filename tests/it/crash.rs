@@ -107,7 +107,7 @@ fn every_acknowledged_key_survives_a_kill_in_the_midst_of_others() {
         assert_eq!(server.get("/v1/models", Some(key)).status, 200, "{id}");
     }
     proof::show("kills while keys were created", rounds, "2,000");
-    proof::show_none("acknowledged keys that were lost, of those", acknowledged.len());
+    proof::show_none("acknowledged keys that were lost", acknowledged.len());
 }
 
 /// Law 3.
@@ -162,7 +162,7 @@ fn a_sign_in_and_a_sign_out_that_were_acknowledged_survive_a_kill() {
         assert!(server.stop().success());
     }
     proof::show("kills while people signed in and out", rounds, "500");
-    proof::show_none("sessions that were lost, of those begun", begun - ended);
+    proof::show_none("sessions that were begun and lost", begun - ended);
     proof::show_none("sessions that were ended and accepted again", ended);
 }
 

@@ -302,11 +302,11 @@ fn kills_in_the_midst_of_requests_lose_at_most_the_last_second() {
     }
     assert!(known > 0);
     proof::show(
-        "kills under load, of those that lost more than the last second of counts",
+        "kills under load that lost more than the last second of counts",
         format!("0 of {kills}"),
         "0 of 500",
     );
-    proof::show_none("requests counted twice, of those counted", known);
+    proof::show_none("requests counted twice", known);
 }
 
 /// Another moment each time: the golden section spreads them evenly over the second between two flushes.

@@ -138,7 +138,8 @@ def cargo_deny():
         if os.environ.get("EMBER_PROOF") != "full":
             not_tried("cargo-deny, which is not installed; licences, bans and sources were looked at above, advisories were not")
             return None
-        subprocess.run(["cargo", "install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY], check=True)
+        if subprocess.run(["cargo", "install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY]).returncode:
+            return [f"cargo could not install cargo-deny {CARGO_DENY}, see above"]
     checks = ["licenses", "bans", "sources"]
     if (Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo")) / "advisory-dbs").is_dir():
         checks.append("advisories")

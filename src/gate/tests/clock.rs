@@ -97,11 +97,13 @@ fn a_rate_neither_refills_nor_sticks() {
         }
         hall.turn(Duration::from_secs(20));
         assert!(hall.pass_at(&key, 10, steps[0](NOW)).is_ok(), "it sticks");
+        tried += 1;
         hall.turn(Duration::from_secs(20));
         assert!(hall.pass_at(&key, 10, NOW).is_ok(), "it sticks");
+        tried += 1;
         assert!(hall.pass_at(&key, 10, NOW).is_err());
     }
-    proof::show_none("rates that refilled or stuck after a step of the clock", tried);
+    proof::show_none("times that a rate refilled or stuck after a step of the clock", tried);
 }
 
 #[test]
@@ -159,7 +161,7 @@ fn bug_a_budget_is_not_given_again_when_the_clock_comes_back() {
             assert_eq!(spend(&hall, &key, NOW.after(DAY * 62)), 3, "{kind}: it sticks");
         }
     }
-    proof::show_none("budgets given twice, or stuck, after steps of the clock", tried);
+    proof::show_none("times that a budget was given twice, or stuck, at one time or another", tried);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn of_several_limits_the_one_that_leaves_least_is_shown_and_the_first_of_equals(
         let hall = hall(limits, NO_BOUNDS);
         let left = hall.pass(&hall.key().1).ok().unwrap().allowances();
         let requests = left.requests.unwrap();
-        let is_soon = requests.reset <= Some(Duration::from_secs(60));
+        let is_soon = requests.reset.is_some_and(|reset| reset <= Duration::from_secs(60));
         assert_eq!((requests.max, requests.left, is_soon), shown, "{minute} a minute, {day} a day");
         assert_eq!(left.tokens, None);
     }

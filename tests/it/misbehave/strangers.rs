@@ -224,7 +224,7 @@ fn law_11_no_key_crosses_in_either_direction() {
     assert!(replaced > requests / 2, "{replaced} errors were replaced");
     assert!(!ember.log().contains(SERVER_KEY) && !ember.log().contains(&key));
     proof::show_none(
-        "requests in which a caller's key reached a server or a server's key a caller, of those",
+        "requests in which a caller's key reached a server or a server's key a caller",
         requests,
     );
 }

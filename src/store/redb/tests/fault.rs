@@ -89,7 +89,7 @@ fn one_fault(fault: Fault, commits: u8) -> (bool, bool) {
 #[test]
 fn a_disk_that_fails_at_any_call_loses_nothing() {
     let commits = if proof::is_full() { 90 } else { 7 };
-    let mut all = 0;
+    let mut failures = 0;
     for (on, calls) in [(FaultOn::Writes, "writes and syncs"), (FaultOn::Reads, "reads")] {
         let (mut met, mut hidden) = (0, 0);
         for (kind, times) in
@@ -97,20 +97,20 @@ fn a_disk_that_fails_at_any_call_loses_nothing() {
         {
             for skip in (0..).step_by(proof::size(3, 1)) {
                 let fault = Fault { on, kind, skip, times, while_filled: None };
-                let (was_met, all) = one_fault(fault, commits);
+                let (was_met, has_acknowledged_all) = one_fault(fault, commits);
                 if !was_met {
                     break;
                 }
                 met += 1;
-                hidden += usize::from(all);
+                hidden += usize::from(has_acknowledged_all);
             }
         }
-        all += met;
+        failures += met;
         proof::show(&format!("{calls} that failed, each of a script in its turn"), met, "any");
         assert!(met > 120, "only {met} faults of {on:?} were met");
         assert!(hidden > 5, "no outcome of {on:?} was found out by reading again: {hidden}");
     }
-    proof::show_none("failures after which an acknowledged commit was lost, or another was there", all);
+    proof::show_none("failures after which an acknowledged commit was lost, or another was there", failures);
 }
 
 #[test]
