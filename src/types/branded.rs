@@ -87,10 +87,11 @@ fn checksum(text: &[u8]) -> [u8; CHECK_LENGTH] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    struct Sevens;
+    /// Gives sevens alone.
+    pub(in crate::types) struct Sevens;
 
     impl Random for Sevens {
         fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomUnavailable> {

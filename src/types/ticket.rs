@@ -106,14 +106,7 @@ impl TicketDigest {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Sevens;
-    impl Random for Sevens {
-        fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
-            bytes.fill(7);
-            Ok(())
-        }
-    }
+    use crate::types::branded::tests::Sevens;
 
     #[test]
     fn a_ticket_is_good_for_its_own_kind_only() {
