@@ -67,10 +67,13 @@ def varied(dice: random.Random, text: bytes) -> bytes:
     return NAMES.sub(lambda name: bytes(dice.choice((byte, byte ^ 0x20)) if chr(byte).isalpha() else byte for byte in name[0]), text)
 
 
-def pieces(dice: random.Random, text: bytes) -> list[bytes]:
-    """Cut in up to four places, often just before or after the end of a line."""
+def pieces(dice: random.Random, text: bytes, joint: int) -> list[bytes]:
+    """Cut in up to four places, often just before or after the end of a line, and at the joint of two requests if it has one:
+    what comes when the first was answered is another matter than what lies there when it is."""
     ends = [at + turn for at in (found.start() for found in re.finditer(rb"\r|\n", text[:4000])) for turn in (0, 1)]
     cuts = {dice.choice(ends) if ends and dice.random() < 0.6 else dice.randrange(len(text)) for _ in range(dice.randrange(4))}
+    if joint > 0 and dice.random() < 0.3:
+        cuts.add(joint)
     places = [0, *sorted(cuts), len(text)]
     return [text[start:end] for start, end in zip(places, places[1:]) if start < end]
 
@@ -82,6 +85,8 @@ class Talk(NamedTuple):
     # The marks of requests that the recorder saw and whose answers came, and of all that Ember answered.
     answered: list[str]
     judged: list[str]
+    # The caller waited no longer, as nothing came: what the recorder sees from then on cannot be answered to it.
+    has_left: bool = False
 
     def is_in_step(self) -> bool:
         """Each answer of the recorder stands in the answer of Ember to that very request."""
@@ -100,7 +105,7 @@ def talk_of(received: bytes) -> Talk:
 
 def converse(connection: socket.socket, parts: list[bytes], pause: float, seen) -> Talk:
     """Sends the parts, and reads till the end, or till nothing comes any more and all that was `seen` is answered."""
-    received, waited = b"", 0.0
+    received, waited, has_left = b"", 0.0, False
     with connection:
         try:
             for part in parts:
@@ -114,8 +119,9 @@ def converse(connection: socket.socket, parts: list[bytes], pause: float, seen) 
             received += piece
             waited = 0.0 if piece else waited + QUIET
             if not piece and seen() <= set(talk_of(received).answered):
+                has_left = True
                 break
-    return talk_of(received.replace(END, b""))
+    return talk_of(received.replace(END, b""))._replace(has_left=has_left)
 
 
 # Nobody sends that: the other side has ended the connection.

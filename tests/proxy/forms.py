@@ -19,7 +19,8 @@ class Outer(NamedTuple):
 
 
 class Form(NamedTuple):
-    """`is_apart`: whatever one reads, the hidden request begins just where the outer one ends."""
+    """`is_apart`: RFC 9112 leaves no doubt that the hidden request begins just where the outer one ends, and no reason to end
+    the connection between them."""
 
     name: str
     build: Callable[[Outer, bytes], bytes]
@@ -61,15 +62,15 @@ ENCODINGS = [
 
 
 def encodings() -> Iterator[Form]:
-    """CL.TE, TE.CL, and each spelling of the encoding alone and beside a length."""
+    """CL.TE, TE.CL, and each spelling of the encoding alone and beside a length. With `_` it is a header of another name."""
     for line in (line + b"\r\n" for line in ENCODINGS):
         what = repr(line[:-2])[2:-1]
         yield Form(f"CL.TE {what}", lambda o, h, line=line: o.ask(
             length(len(chunk(o.body) + LAST + h)) + line, chunk(o.body) + LAST + h))
         yield Form(f"TE.CL {what}", lambda o, h, line=line: o.ask(
-            line + length(len(b"%x\r\n" % len(h))), chunk(h) + LAST))
+            line + length(len(b"%x\r\n" % len(h))), chunk(h) + LAST), b"_" in line)
         yield Form(f"length of the body beside {what}", lambda o, h, line=line: o.ask(
-            length(len(o.body)) + line, o.body + h))
+            length(len(o.body)) + line, o.body + h), b"_" in line)
         yield Form(f"alone {what}", lambda o, h, line=line: o.ask(line, chunk(o.body) + LAST + h))
 
 
@@ -100,7 +101,7 @@ def lengths() -> Iterator[Form]:
         what = repr(line)[2:-1]
         yield Form(f"all of it, {what}", lambda o, h, line=line: o.ask(filled(line, len(o.body + h)), o.body + h))
         yield Form(f"the body, then all of it, {what}", lambda o, h, line=line: o.ask(
-            length(len(o.body)) + filled(line, len(o.body + h)), o.body + h))
+            length(len(o.body)) + filled(line, len(o.body + h)), o.body + h), b"_" in line)
         yield Form(f"all of it, then the body, {what}", lambda o, h, line=line: o.ask(
             filled(line, len(o.body)) + length(len(o.body + h)), o.body + h))
 
@@ -148,6 +149,26 @@ def chunks() -> Iterator[Form]:
     yield form("hidden as trailers", lambda b, n, h: chunk(b) + b"0\r\n" + h.partition(b"\r\n")[2])
 
 
+# Headers after which the next request may follow, whatever one thinks of them.
+FINE = [
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__", b"Connection: Upgrade\r\nUpgrade: h2c",
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 777\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    b"Upgrade: TLS/1.0", b"Connection: keep-alive", b"Connection: authorization", b"Connection: host", b"Connection: content-length",
+    b"Connection: transfer-encoding", b"Connection: content-type", b"Proxy-Connection: close", b"Keep-Alive: timeout=1",
+    b"Expect: 100-continue", b"Expect: y 100-continue", b"Expect: 100-Continue", b"Expect: 100-continue, 100-continue",
+    b"Expect: 200-ok", b"TE: trailers", b"TE: chunked", b"Host: b", b"X-A: \xff", b"Content-Encoding: gzip", b"Range: bytes=0-",
+    b"Trailer: content-length", b"Max-Forwards: 0", b"X-HTTP-Method-Override: GET", b"X-Original-URL: /healthz",
+    b"X-A: " + b"a" * 70_000,
+]
+# Headers that end the connection: they say so, or are no headers, or too many.
+ODD = [
+    b"Connection: close", b"Connection: close, keep-alive", b"Expect:\r\n 100-continue", b"Host : b", b" Host: b", b"X-A\x00: a",
+    b"X-A: a\x00b", b"X-A: a\rb", b"X-A: a\nb", b"X-A: a\r\n b", b"X-A : a", b"X A: a", b"X-A", b": a", b"X-A: \x7f", b"X\xff: a",
+    b"X-A(: a", b"X" * 70_000 + b": a", b"X-A: a\r\n" * 300 + b"X-B: b",
+]
+
+
 def lines() -> Iterator[Form]:
     """First lines, versions and headers around a body whose length is plain."""
 
@@ -165,8 +186,8 @@ def lines() -> Iterator[Form]:
         yield taken(f"{shown} with a body", method + b" /v1/models HTTP/1.1")
         yield taken(f"{shown} of nothing with a body", method + b" /healthz HTTP/1.1")
         yield Form(f"{shown} with chunks", lambda o, h, m=method: o.ask(CHUNKED, chunk(h) + LAST, m + b" /v1/models HTTP/1.1"))
-        yield Form(f"{shown} without a length", lambda o, h, m=method: o.ask(b"", h, m + b" /v1/models HTTP/1.1"), method in (
-            b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"PUT", b"PATCH", b"PROPFIND"))
+        yield Form(f"{shown} without a length", lambda o, h, m=method: o.ask(b"", h, m + b" /v1/models HTTP/1.1"),
+                   method not in (b"CONNECT", b"GE\x00T"))
     for path in [b"/v1/nothing", b"/", b"/sign-in", b"/v1/key/revoke", b"/dashboard", b"/admin/v1/keys", b"/readyz", b"/v1/models/m",
                  b"/v1/..%2f", b"//v1/chat/completions", b"/assets/x.css"]:
         yield taken(f"POST {path.decode()} with a body that nobody reads", b"POST " + path + b" HTTP/1.1")
@@ -174,31 +195,23 @@ def lines() -> Iterator[Form]:
                     b"HTTP/1.1x", b"HTTP /1.1", b"HTTP/01.1", b"", b"HTTP/1.1\x00", b" HTTP/1.1", b"\tHTTP/1.1", b"\x0bHTTP/1.1", b"x HTTP/1.1"]:
         shown = repr(version)[2:-1]
         yield plain(f"version {shown!r}", chat + version)
-        yield plain(f"version {shown!r}, kept alive", chat + version, b"Connection: keep-alive\r\n")
+        yield plain(f"version {shown!r}, kept alive", chat + version, b"Connection: keep-alive\r\n", version == b"HTTP/1.0")
         yield Form(f"version {shown!r} with chunks", lambda o, h, v=version: o.ask(
             CHUNKED + b"Connection: keep-alive\r\n", chunk(o.body) + LAST + h, chat + v))
-    for target in [b"http://ai.example.com/v1/chat/completions", b"http://b/v1/chat/completions", b"/v1/chat/completions#a", b"*", b"b:80",
-                   b"/v1/chat/completions?a b", b"/v1/chat/completions\r?", b"/v1/chat/completions\x00", b"/v1/chat/completions\xff",
-                   b"/v1/chat/completions%0d%0a", b"/v1/chat/completions%20HTTP/1.1%0d%0aX:%20a", b"\\v1\\chat\\completions", b"@b/v1", b""]:
+    for target in [b"http://ai.example.com/v1/chat/completions", b"http://b/v1/chat/completions", b"*", b"b:80",
+                   b"/v1/chat/completions%0d%0a", b"/v1/chat/completions%20HTTP/1.1%0d%0aX:%20a"]:
+        yield plain(f"target {target!r}", b"POST " + target + b" HTTP/1.1", b"", True)
+    for target in [b"/v1/chat/completions#a", b"/v1/chat/completions?a b", b"/v1/chat/completions\r?", b"/v1/chat/completions\x00",
+                   b"/v1/chat/completions\xff", b"\\v1\\chat\\completions", b"@b/v1", b""]:
         yield plain(f"target {target!r}", b"POST " + target + b" HTTP/1.1")
     for before in [b"\r\n", b"\n", b"\r", b" ", b"\x00", b"\r\n\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET /\r\n", b"\x16\x03\x01", b"\xef\xbb\xbf"]:
         yield Form(f"{before!r} before all", lambda o, h, b=before: b + o.ask(length(len(o.body)), o.body + h), before in (
             b"\r\n", b"\r\n\r\n\r\n", b"\n"))
         yield Form(f"{before!r} between the two", lambda o, h, b=before: o.ask(length(len(o.body)), o.body + b + h), before in (
             b"\r\n", b"\r\n\r\n\r\n", b"\n"))
-    for more in [b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__", b"Connection: Upgrade\r\nUpgrade: h2c",
-                 b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-                 b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 777\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-                 b"Upgrade: TLS/1.0", b"Connection: close", b"Connection: keep-alive", b"Connection: close, keep-alive", b"Connection: authorization",
-                 b"Connection: host", b"Connection: content-length", b"Connection: transfer-encoding", b"Connection: content-type",
-                 b"Proxy-Connection: close", b"Keep-Alive: timeout=1", b"Expect: 100-continue", b"Expect: y 100-continue", b"Expect: 100-Continue",
-                 b"Expect:\r\n 100-continue", b"Expect: 100-continue, 100-continue", b"Expect: 200-ok", b"TE: trailers", b"TE: chunked",
-                 b"Host: b", b"Host : b", b" Host: b", b"X-A\x00: a", b"X-A: a\x00b", b"X-A: a\rb", b"X-A: a\nb", b"X-A: a\r\n b", b"X-A : a",
-                 b"X A: a", b"X-A", b": a", b"X-A: \x7f", b"X-A: \xff", b"X\xff: a", b"X-A(: a", b"Content-Encoding: gzip", b"Range: bytes=0-",
-                 b"Trailer: content-length", b"Max-Forwards: 0", b"X-HTTP-Method-Override: GET", b"X-Original-URL: /healthz",
-                 b"X" * 70_000 + b": a", b"X-A: " + b"a" * 70_000, b"X-A: a\r\n" * 300 + b"X-B: b"]:
+    for more in [*FINE, *ODD]:
         what = repr(more)[2:-1][:60]
-        yield plain(f"beside {what}", chat + b"HTTP/1.1", more + b"\r\n")
+        yield plain(f"beside {what}", chat + b"HTTP/1.1", more + b"\r\n", more in FINE)
         yield taken(f"GET with a body beside {what}", b"GET /v1/models HTTP/1.1", more + b"\r\n")
     for line_end in [b"\n", b"\r", b"\n\r"]:
         yield Form(f"lines that end with {line_end!r}", lambda o, h, e=line_end: o.ask(

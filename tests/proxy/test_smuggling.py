@@ -65,6 +65,7 @@ def tell(house) -> None:
     proof.show("connections with a hidden request, directly and through nginx, HAProxy and Caddy", tally["talks"], sizes)
     proof.show("requests that the model server saw", sum(house.known.values()), f"{tally['admitted']}, as many as were admitted")
     proof.show("hidden requests without a good key that were answered or seen", tally["bad"], "0")
+    proof.show("answers that came when the caller had left after half a second", tally["left"], "any")
     proof.show("answers to another request than the one that was sent", tally["swapped"], "0")
 
 
@@ -135,8 +136,9 @@ def test_no_request_hides_in_another(house, front):
         outer = made(house, "o", "" if dice.random() < 0.2 else "outer")
         hidden = made(house, "h", HIDDEN[kind])
         padding = b"X-Padding: %s\r\n" % (b"p" * dice.choice([0, 1, 300, 4000])) if dice.random() < 0.5 else b""
-        text = form.build(Outer(outer.lines + padding, outer.body), hidden.text(400 if kind == "swallowing" else 0))
-        parts = pieces(dice, varied(dice, text) if dice.random() < 0.5 else text)
+        inner = hidden.text(400 if kind == "swallowing" else 0)
+        text = form.build(Outer(outer.lines + padding, outer.body), inner)
+        parts = pieces(dice, varied(dice, text) if dice.random() < 0.5 else text, text.find(inner))
         mine = {outer.mark, hidden.mark}
         talk = converse(place.connect(), parts, dice.choice([0, 0, 0.002, 0.02]), lambda: mine & house.recorder.marks)
         house.tally["talks"] += 1
@@ -154,7 +156,10 @@ def judged(house, front, form: Form, outer: Request, hidden: Request, talk):
     if not (is_in_order(talk.judged, sent) and is_in_order(talk.answered, sent) and talk.is_in_step()):
         house.tally["swapped"] += 1
         yield f"answers out of step: {talk}"
-    if lost := {outer.mark, hidden.mark} & seen - set(talk.answered):
+    lost = {outer.mark, hidden.mark} & seen - set(talk.answered)
+    if lost and talk.has_left:
+        house.tally["left"] += 1
+    elif lost:
         yield f"{lost} was seen, and not answered here: {talk}"
     name, _ = house.sent[hidden.mark]
     is_bad = name != "other" and hidden.mark in {*seen, *talk.answered}
