@@ -6,13 +6,15 @@ import json
 import threading
 
 from beside import Beside
-from server import many_descriptors
+from server import many_descriptors, size
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\n"
 STREAM = HEAD % b"text/event-stream" + b"transfer-encoding: chunked\r\n\r\n"
 PLAIN = json.dumps({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [
     {"index": 0, "message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}).encode()
+# No more than come at once: Ember keeps a descriptor for each.
+IN_FLIGHT_MAX = size(1000, 9000)
 MODELS = b'{"object":"list","data":[{"id":"m","object":"model"}]}'
 
 
@@ -34,7 +36,7 @@ class Model:
         self.beside.tell("go")
 
     def section(self, more=""):
-        return (f'[[upstream]]\nname = "m"\nurl = "{self.url}"\nmodels = ["m"]\nin_flight_max = 20000\n'
+        return (f'[[upstream]]\nname = "m"\nurl = "{self.url}"\nmodels = ["m"]\nin_flight_max = {IN_FLIGHT_MAX}\n'
                 f'idle_timeout = "30m"\n{more}\n')
 
 
