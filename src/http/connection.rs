@@ -27,7 +27,7 @@ use super::framing::Framing;
 use super::handshake::{Beginning, PREFACE, begin};
 use super::pulse::Pulse;
 use super::service::{Answer, Peer, Service};
-use super::socket::Socket;
+use super::socket::{Socket, Turn};
 use super::stop::StopWatch;
 use super::supervisor::Supervisor;
 use super::transport::Transport;
@@ -130,7 +130,7 @@ async fn stay_awake<F: Future<Output = Result<Answer, Infallible>> + Send>(
     handler: &(impl Fn(Request<Incoming>) -> F + Sync),
     watch: &mut Supervisor,
 ) -> Option<Course> {
-    let socket = Socket::new(Arc::clone(watch.transport()), Arc::clone(watch.pulse()), said);
+    let socket = Socket::new(Arc::clone(watch.transport()), Arc::clone(watch.pulse()), said, Turn::OfBodies);
     let mut builder = http1::Builder::new();
     builder
         // The supervisor's timers tell an idle connection from a slow head.
@@ -159,7 +159,7 @@ async fn serve_http2(
     stop: StopWatch,
 ) {
     let pulse = Arc::new(Pulse::new(None));
-    let socket = Socket::new(Arc::clone(&transport), Arc::clone(&pulse), first).in_turns();
+    let socket = Socket::new(Arc::clone(&transport), Arc::clone(&pulse), first, Turn::OfFrames);
     let handler = |request| {
         let open = pulse.begin();
         Box::pin(Arc::clone(&service).answer(request, open, peer, stop.clone()))

@@ -102,7 +102,7 @@ async fn unencrypted(stream: TcpStream) -> io::Result<Beginning> {
 mod tests {
     use super::*;
     use crate::http::pulse::Pulse;
-    use crate::http::socket::Socket;
+    use crate::http::socket::{Socket, Turn};
     use crate::tls::{Certificate, Identity, server_config};
     use rustls_pki_types::pem::PemObject;
     use rustls_pki_types::{CertificateDer, ServerName};
@@ -154,7 +154,7 @@ mod tests {
         let Beginning::Http(transport, first) = begun else { panic!("no HTTP") };
         assert_eq!(first, "GET");
         let pulse = Arc::new(Pulse::new(None));
-        let mut socket = Socket::new(Arc::new(transport), Arc::clone(&pulse), Bytes::new());
+        let mut socket = Socket::new(Arc::new(transport), Arc::clone(&pulse), Bytes::new(), Turn::OfBodies);
         let mut sent = 0;
         // Nobody reads: in the end neither the kernel nor TLS takes any more.
         while let std::task::Poll::Ready(count) = poll_once(socket.write(&[7; 16 * 1024])).await {

@@ -12,10 +12,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::pulse::Pulse;
 use super::transport::{Outgoing, Transport};
 
-/// How many bytes are read before other connections have their turn. The parser of HTTP/2 reads on as long as
-/// something is there, and a client that sends small frames as fast as they are read would hold the thread
-/// up.
-const TURN_BYTES: usize = 4 * 1024;
+/// How many bytes are read before other connections have their turn: hyper reads on as long as something is there, and
+/// who sends as fast as it is read would hold the thread up.
+#[derive(Clone, Copy)]
+pub(super) enum Turn {
+    /// For HTTP/1, where they are mostly of a body: an ordinary request is one turn.
+    OfBodies = 64 * 1024,
+    /// For HTTP/2, where they may be small frames that are dear to read.
+    OfFrames = 4 * 1024,
+}
 
 /// Reads and writes a connection's transport.
 pub(super) struct Socket {
@@ -23,34 +28,32 @@ pub(super) struct Socket {
     pulse: Arc<Pulse>,
     /// Bytes read before it was known which protocol is spoken.
     first: Bytes,
-    /// Bytes read in this turn, where turns are taken.
-    turn: Option<usize>,
+    turn: Turn,
+    /// Bytes read in this turn.
+    read: usize,
 }
 
 impl Socket {
-    pub(super) fn new(transport: Arc<Transport>, pulse: Arc<Pulse>, first: Bytes) -> Self {
-        Self { transport, pulse, first, turn: None }
-    }
-
-    /// Lets other connections have their turn, however much its client sends.
-    pub(super) fn in_turns(self) -> Self {
-        Self { turn: Some(0), ..self }
+    pub(super) fn new(transport: Arc<Transport>, pulse: Arc<Pulse>, first: Bytes, turn: Turn) -> Self {
+        Self { transport, pulse, first, turn, read: 0 }
     }
 
     /// Whether its turn is over. The next one comes by itself.
     fn yields(&mut self, cx: &Context<'_>) -> bool {
-        let over = self.turn.as_mut().filter(|read| **read >= TURN_BYTES);
-        let is_over = over.map(|read| *read = 0).is_some();
+        let is_over = self.read >= self.turn as usize;
         if is_over {
+            self.read = 0;
             cx.waker().wake_by_ref();
         }
         is_over
     }
 
-    /// Reads what there is, where turns are taken no more than is left of this one.
+    /// Reads what there is, no more than is left of this turn.
     fn read_on(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Some(read) = self.turn else { return self.transport.poll_read(cx, buf) };
-        let left = buf.remaining().min(TURN_BYTES - read.min(TURN_BYTES - 1));
+        let left = self.turn as usize - self.read;
+        if buf.remaining() <= left {
+            return self.transport.poll_read(cx, buf);
+        }
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(left));
         ready!(self.transport.poll_read(cx, &mut part))?;
         let count = part.filled().len();
@@ -82,12 +85,12 @@ impl AsyncRead for Socket {
         self.pulse.awaits_bytes(read.is_pending());
         if read.is_pending() {
             // Others have their turn now.
-            self.turn = self.turn.map(|_| 0);
+            self.read = 0;
         }
         ready!(read)?;
         let read = &buf.filled()[before..];
         self.pulse.has_read(read);
-        self.turn = self.turn.map(|bytes| bytes + read.len());
+        self.read += read.len();
         Poll::Ready(Ok(()))
     }
 }
@@ -127,5 +130,57 @@ impl AsyncWrite for Socket {
     /// The connection's end is decided where it is served, after whatever the client still sends.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.transport.poll_flush(cx, &self.pulse)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::Ipv4Addr;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpSocket, TcpStream};
+
+    use super::*;
+
+    /// A connection on which all that was sent is there to be read.
+    async fn sent(bytes: &[u8]) -> TcpStream {
+        let listener = TcpSocket::new_v4().unwrap();
+        listener.set_recv_buffer_size(4 << 20).unwrap();
+        listener.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listener = listener.listen(1).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (served, _) = listener.accept().await.unwrap();
+        client.write_all(bytes).await.unwrap();
+        let mut there = vec![0; bytes.len()];
+        while served.peek(&mut there).await.unwrap() < bytes.len() {
+            tokio::task::yield_now().await;
+        }
+        served
+    }
+
+    #[tokio::test]
+    async fn law_12_who_sends_much_lets_others_have_their_turn() {
+        for (turn, bytes) in [(Turn::OfBodies, 64 * 1024), (Turn::OfFrames, 4 * 1024)] {
+            let said: Vec<u8> = (0..3 * bytes).map(|at: usize| at.to_le_bytes()[0]).collect();
+            let transport = Arc::new(Transport::plain(sent(&said).await));
+            let mut socket = Socket::new(transport, Arc::new(Pulse::new(None)), Bytes::new(), turn);
+            let mut heard: Vec<u8> = Vec::new();
+            for part in [bytes * 2 / 3, bytes - bytes * 2 / 3] {
+                let mut room = vec![0; bytes * 2 / 3];
+                let mut buf = ReadBuf::new(&mut room);
+                poll_fn(|cx| Pin::new(&mut socket).poll_read(cx, &mut buf)).await.unwrap();
+                assert_eq!(buf.filled().len(), part, "{bytes} bytes in all are a turn");
+                heard.extend(buf.filled());
+            }
+            let mut rest = vec![0; 3 * bytes];
+            let mut buf = ReadBuf::new(&mut rest);
+            let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut socket).poll_read(cx, &mut buf))).await;
+            assert!(polled.is_pending());
+            // Whoever waits is woken for the next turn.
+            poll_fn(|cx| Pin::new(&mut socket).poll_read(cx, &mut buf)).await.unwrap();
+            heard.extend(buf.filled());
+            assert_eq!(heard, said[..2 * bytes]);
+        }
     }
 }

@@ -11,6 +11,9 @@ use super::wire::Wire;
 
 /// The most parts that are handed to the kernel at once: a head and a body with every splice there is.
 const PARTS_MAX: usize = 8;
+/// How many bytes are written before other requests have their turn: the kernel takes megabytes at once, and who waits for
+/// the thread would wait for that.
+const TURN_BYTES: usize = 128 * 1024;
 
 /// What is written, and how much of it is.
 pub(super) struct Outgoing {
@@ -66,9 +69,14 @@ impl Outgoing {
 
     /// Ready when all of it has gone.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<io::Result<()>> {
+        let turn_ends = self.written + TURN_BYTES;
         while self.written < self.length {
+            if self.written == turn_ends {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let mut parts = [IoSlice::new(&[]); PARTS_MAX];
-            let count = self.rest(&mut parts);
+            let count = self.rest(&mut parts, turn_ends - self.written);
             match ready!(Pin::new(&mut *wire).poll_write_vectored(cx, &parts[..count]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.written += written,
@@ -79,15 +87,17 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
-    /// The first parts of what is not written yet, and how many there are.
-    fn rest<'a>(&'a self, parts: &mut [IoSlice<'a>; PARTS_MAX]) -> usize {
+    /// The first parts of what is not written yet, together so many bytes at most, and how many parts there are.
+    fn rest<'a>(&'a self, parts: &mut [IoSlice<'a>; PARTS_MAX], mut bytes_max: usize) -> usize {
         let mut skipped = self.written;
         let mut count = 0;
         for part in std::iter::once(self.head.as_slice()).chain(self.pieces.all().iter().map(|one| &one[..]))
         {
             match part.get(skipped..) {
                 Some(rest) if !rest.is_empty() => {
-                    let Some(place) = parts.get_mut(count) else { break };
+                    let Some(place) = parts.get_mut(count).filter(|_| bytes_max > 0) else { break };
+                    let rest = &rest[..rest.len().min(bytes_max)];
+                    bytes_max -= rest.len();
                     *place = IoSlice::new(rest);
                     (skipped, count) = (0, count + 1);
                 }
@@ -95,5 +105,37 @@ impl Outgoing {
             }
         }
         count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use bytes::Bytes;
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn law_12_a_large_request_lets_others_have_their_turn() {
+        let (ours, mut server) = duplex(4 * TURN_BYTES);
+        let mut wire = Wire::Echo(ours);
+        let body = Bytes::from((0..3 * TURN_BYTES).map(|at| at.to_le_bytes()[0]).collect::<Vec<_>>());
+        let mut outgoing = Outgoing::new();
+        let pieces = Pieces::Several(vec![body.slice(..10), body.slice(10..)]);
+        outgoing.begin(|head| head.extend(b"head"), pieces);
+
+        for turn in 1..=3 {
+            let polled = poll_fn(|cx| Poll::Ready(outgoing.poll(cx, &mut wire))).await;
+            assert!(polled.is_pending());
+            assert_eq!(outgoing.written, turn * TURN_BYTES, "there is room for all of it");
+        }
+        // Whoever waits is woken for the rest.
+        poll_fn(|cx| outgoing.poll(cx, &mut wire)).await.unwrap();
+        assert!(outgoing.is_written());
+        let mut received = vec![0; 4 + body.len()];
+        server.read_exact(&mut received).await.unwrap();
+        assert!(received == [b"head", &body[..]].concat(), "not what was to be written");
     }
 }
