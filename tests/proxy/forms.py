@@ -19,8 +19,8 @@ class Outer(NamedTuple):
 
 
 class Form(NamedTuple):
-    """`is_apart`: RFC 9112 leaves no doubt that the hidden request begins just where the outer one ends, and no reason to end
-    the connection between them."""
+    """`is_apart`: RFC 9112 leaves no doubt that the hidden request begins just where the outer one ends, even if that is refused,
+    and no reason to end the connection between them."""
 
     name: str
     build: Callable[[Outer, bytes], bytes]
@@ -161,7 +161,7 @@ FINE = [
     b"Trailer: content-length", b"Max-Forwards: 0", b"X-HTTP-Method-Override: GET", b"X-Original-URL: /healthz",
     b"X-A: " + b"a" * 70_000,
 ]
-# Headers that end the connection: they say so, or are no headers, or too many.
+# Headers that end the connection: they say so, or are no headers, or are too many or too long.
 ODD = [
     b"Connection: close", b"Connection: close, keep-alive", b"Expect:\r\n 100-continue", b"Host : b", b" Host: b", b"X-A\x00: a",
     b"X-A: a\x00b", b"X-A: a\rb", b"X-A: a\nb", b"X-A: a\r\n b", b"X-A : a", b"X A: a", b"X-A", b": a", b"X-A: \x7f", b"X\xff: a",

@@ -24,6 +24,8 @@ FRONTS = ["direct", "nginx", "haproxy", "caddy"]
 WORKERS = 48
 # How often each form is tried at each front, with other pieces, letter case, padding and keys.
 ROUNDS = proof.size(1, 100)
+# Of how many connections it may be that the answer came when the caller had left: a busy machine is late now and then.
+LEFT_MAX = ROUNDS * len(FORMS) // 50
 # With whose key the hidden request comes: nobody's, one that was revoked, another caller's; and as one of that caller's that
 # is longer than what comes of it, so that it would take in the next request on the connection behind the proxy.
 HIDDEN = {"none": "", "revoked": "revoked", "other": "other", "swallowing": "other"}
@@ -65,7 +67,7 @@ def tell(house) -> None:
     proof.show("connections with a hidden request, directly and through nginx, HAProxy and Caddy", tally["talks"], sizes)
     proof.show("requests that the model server saw", sum(house.known.values()), f"{tally['admitted']}, as many as were admitted")
     proof.show("hidden requests without a good key that were answered or seen", tally["bad"], "0")
-    proof.show("answers that came when the caller had left after half a second", tally["left"], "any")
+    proof.show("answers that came when the caller had left after half a second", tally["left"], f"be at most {LEFT_MAX}")
     proof.show("answers to another request than the one that was sent", tally["swapped"], "0")
 
 
@@ -147,6 +149,7 @@ def test_no_request_hides_in_another(house, front):
     jobs = jobs_of(FORMS, front)
     wrong = each(jobs, place, house, attack)
     assert not wrong, "\n".join(wrong)
+    assert house.tally["left"] <= LEFT_MAX, "callers do not wait long enough here to see that answers are lost"
     accounts_agree(house)
 
 
