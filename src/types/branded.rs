@@ -128,6 +128,8 @@ pub(super) mod tests {
                 assert_eq!(word_of(&checked(&format!("ember_prod_{secret}"))), None, "{odd:?} at {place}");
             }
         }
+        let two = checked(&format!("ember_prod_--{}", &secret[2..]));
+        assert_eq!(word_of(&two), None, "one does not make up for the other");
         for start in
             ["ember_a_b_", "ember__b_", "ember_prod", "Ember_prod_", "ember-prod_", "_prod_", "prod_", ""]
         {
