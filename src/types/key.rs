@@ -180,6 +180,15 @@ mod tests {
     }
 
     #[test]
+    fn a_hint_is_made_of_digits_and_letters_and_comes_back_from_its_bytes() {
+        let hint = key(7, Environment::Prod).hint();
+        assert_eq!(KeyHint::from_bytes(*hint.as_bytes()), Some(hint));
+        for bad in [*b"znq-", *b"\0\0\0\0", *b"zn\xc3\xa9"] {
+            assert_eq!(KeyHint::from_bytes(bad), None);
+        }
+    }
+
+    #[test]
     fn the_format_never_changes_under_issued_keys() {
         let text = concat!("ember_", "prod_", "0123456789ABCDEFGHIJKLMNOPQRSTUV", "04znqH");
         let key = Key::parse(text.as_bytes()).map(|key| key.hint().to_string());
