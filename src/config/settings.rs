@@ -161,7 +161,7 @@ pub(super) static SETTINGS: &[Row] = &[
         "audit.retention",
         Text(retention),
         "never",
-        "how long events of the audit trail are kept; never removes none",
+        "how long events of the audit trail are kept; never: for good",
     ),
     row("models.echo", Switch, "false", "whether the built-in stand-in model ember-echo is served"),
     row(
