@@ -1,6 +1,7 @@
 //! The machine's clock and random source, and the switch that keeps memory off the disk. Never: anything that could
 //! be tested without a machine.
 
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -112,13 +113,13 @@ impl<R: Random> Random for IdRandom<R> {
 }
 
 /// Keeps keys and passwords in memory out of core dumps, and other processes of the same user from reading them.
-pub(super) fn forbid_core_dumps() {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if setrlimit(Resource::Core, none).is_err()
-        || set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err()
-    {
-        tracing::warn!("core dumps could not be switched off; do it in the service manager");
-    }
+///
+/// # Errors
+/// The kernel's, of either.
+pub(super) fn forbid_core_dumps() -> io::Result<()> {
+    let limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(limited?)
 }
 
 #[cfg(test)]

@@ -24,40 +24,44 @@ use super::{OpenStore, ServeFault, Surroundings, compaction, settings, snapshot}
 pub struct Machine {
     /// Until it is used by the one call that serves.
     surroundings: Mutex<Surroundings>,
+    forbade_core_dumps: io::Result<()>,
 }
 
 impl Machine {
     /// In these surroundings.
     #[must_use]
     pub fn new(surroundings: Surroundings) -> Self {
-        machine::forbid_core_dumps();
-        Self { surroundings: Mutex::new(surroundings) }
+        let forbade_core_dumps = machine::forbid_core_dumps();
+        Self { surroundings: Mutex::new(surroundings), forbade_core_dumps }
     }
 
     fn surroundings(&self) -> Surroundings {
         std::mem::take(&mut *self.surroundings.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
 
-/// Starts the log, and keeps what is needed to load the configuration again.
-fn begin(loaded: &Loaded, global: &Global, hangup_ends: bool) -> Result<(Log, Basis), CliError> {
-    let (quiet, verbose) = (global.quiet, global.verbose);
-    let log = &loaded.config.log;
-    let log =
-        logging::start(settings::style(log), lines(log, quiet, verbose)).map_err(ServeFault::Process)?;
-    let started = log.clone();
-    let part: Part = Box::new(move |config| {
-        let (started, lines) = (started.clone(), lines(&config.log, quiet, verbose));
-        Ok(Box::new(move || started.set(lines)))
-    });
-    let (kept, said) = (loaded.kept.clone(), loaded.said());
-    Ok((log, Basis { kept, said, parts: vec![part], found: Vec::new(), hangup_ends }))
+    /// Starts the log, and keeps what is needed to load the configuration again.
+    fn begin(&self, loaded: &Loaded, global: &Global, hangup_ends: bool) -> Result<(Log, Basis), CliError> {
+        let (quiet, verbose) = (global.quiet, global.verbose);
+        let log = &loaded.config.log;
+        let log =
+            logging::start(settings::style(log), lines(log, quiet, verbose)).map_err(ServeFault::Process)?;
+        if let Err(error) = &self.forbade_core_dumps {
+            tracing::warn!(%error, "core dumps could not be switched off; do it in the service manager");
+        }
+        let started = log.clone();
+        let part: Part = Box::new(move |config| {
+            let (started, lines) = (started.clone(), lines(&config.log, quiet, verbose));
+            Ok(Box::new(move || started.set(lines)))
+        });
+        let (kept, said) = (loaded.kept.clone(), loaded.said());
+        Ok((log, Basis { kept, said, parts: vec![part], found: Vec::new(), hangup_ends }))
+    }
 }
 
 impl Services for Machine {
     fn up(&self, loaded: Loaded, global: &Global, options: &UpOptions) -> Result<(), CliError> {
         let surroundings = self.surroundings();
-        let (log, basis) = begin(&loaded, global, surroundings.at_terminal)?;
+        let (log, basis) = self.begin(&loaded, global, surroundings.at_terminal)?;
         let output = match &options.out {
             Some(file) => Output::File(file.clone()),
             None if surroundings.output_is_kept => Output::Kept,
@@ -68,7 +72,7 @@ impl Services for Machine {
 
     fn serve(&self, loaded: Loaded, global: &Global, _: &ServeOptions) -> Result<(), CliError> {
         let surroundings = self.surroundings();
-        let (log, basis) = begin(&loaded, global, surroundings.at_terminal)?;
+        let (log, basis) = self.begin(&loaded, global, surroundings.at_terminal)?;
         super::serve(loaded.config, basis, surroundings, &log).map_err(CliError::from)
     }
 

@@ -39,6 +39,25 @@ fn list(home: &Home, what: &str) -> Vec<Value> {
 }
 
 #[test]
+fn law_2_core_dumps_are_off_and_no_other_process_of_the_user_reads_the_memory() {
+    let home = Home::new("[models]\necho = true\n");
+    let ember = if is_root() {
+        fs::create_dir(home.data()).unwrap();
+        chown(home.data(), Some(NOBODY), Some(NOBODY)).unwrap();
+        fs::set_permissions(home.data(), Permissions::from_mode(0o700)).unwrap();
+        Ember::start(as_nobody(&home, &["serve"]))
+    } else {
+        home.serve()
+    };
+    let process = PathBuf::from(format!("/proc/{}", ember.pid()));
+    let limits = fs::read_to_string(process.join("limits")).unwrap();
+    let cores = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(cores.split_whitespace().collect::<Vec<_>>(), ["0", "0", "bytes"]);
+    // proc(5): root has what is not dumpable, whoever's process it is.
+    assert_eq!(fs::metadata(process.join("mem")).unwrap().uid(), 0);
+}
+
+#[test]
 fn of_commands_that_make_the_same_account_at_once_one_wins() {
     for running in [false, true] {
         let home = admin();
