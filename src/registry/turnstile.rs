@@ -73,16 +73,18 @@ mod tests {
 
     #[test]
     fn more_than_can_wait_are_turned_away_and_those_who_wait_come_through() {
-        let stile = Turnstile { counts: Mutex::default(), freed: Condvar::new(), running_max: 1 };
+        let stile = Turnstile::default();
+        let half = (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1);
+        assert_eq!(stile.running_max, half, "as many cores are left for others");
         std::thread::scope(|scope| {
-            let turn = stile.enter().unwrap();
+            let turns: Vec<_> = (0..half).map(|_| stile.enter().unwrap()).collect();
             let waiting: Vec<_> =
                 (0..WAITING_MAX).map(|_| scope.spawn(|| stile.enter().map(drop).is_ok())).collect();
             while stile.counts().waiting < WAITING_MAX {
                 std::thread::yield_now();
             }
             assert!(matches!(stile.enter(), Err(RegistryError::TooMany { .. })));
-            drop(turn);
+            drop(turns);
             assert!(waiting.into_iter().all(|one| one.join().unwrap()));
         });
         assert!(stile.enter().is_ok());

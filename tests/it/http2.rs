@@ -173,6 +173,20 @@ pub fn head(method: &str, path: &str, key: &str) -> Vec<u8> {
 }
 
 #[test]
+fn law_12_an_http_2_connection_has_no_more_streams_than_it_may() {
+    const MAX_CONCURRENT_STREAMS: &str = "\0\u{3}\0\0\0\u{3}";
+    const REFUSED: &str = "\0\0\u{4}\u{3}\0\0\0\0\u{7}\0\0\0\u{7}";
+    let (_home, ember, key) = served_with("streams_max = 3");
+    let mut wire = Wire::open(&ember);
+    wire.send(greeting());
+    // Each waits for its body.
+    for stream in [1, 3, 5, 7] {
+        wire.send(frame(HEADERS, END_HEADERS, stream, &head("POST", "/v1/chat/completions", &key)));
+    }
+    assert!(wire.read_until(REFUSED).contains(MAX_CONCURRENT_STREAMS), "what may be is not said");
+}
+
+#[test]
 fn an_http_2_client_that_only_stays_busy_is_ended() {
     const LATE: Duration = Duration::from_secs(5);
     let timers = "header_timeout = \"300ms\"\nbody_timeout = \"300ms\"\nidle_timeout = \"300ms\"";

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::ember::{Answer, Ember, Home, chat, request};
 use crate::model::{ModelServer, STREAM};
@@ -226,6 +227,29 @@ fn bug_a_flood_at_a_low_limit_of_descriptors_leaves_commands_and_callers_a_way_i
     let began = std::time::Instant::now();
     assert_eq!(ember.get("/v1/models", Some(&key)).status, 200);
     assert!(began.elapsed() < LATE && !ember.log().contains("could not be accepted"));
+}
+
+#[test]
+fn law_12_accepting_goes_on_when_descriptors_are_back() {
+    let home = crate::model::home("[models]\necho = true\n");
+    let key = home.key("good");
+    let ember = home.serve();
+    let mut kept = Wire::open(&ember);
+    kept.send(get(&key));
+    assert_eq!(kept.answer().status, 200);
+    let process = i32::try_from(ember.pid()).ok().and_then(Pid::from_raw);
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let limited = |current| prlimit(process, Resource::Nofile, Rlimit { current, maximum: hard }).unwrap();
+    let before = limited(Some(3));
+    let mut waits = Wire::open(&ember);
+    waits.send(get(&key));
+    ember.wait_for_log("a connection could not be accepted");
+    kept.send(get(&key));
+    assert_eq!(kept.answer().status, 200, "who is connected goes on");
+    let began = std::time::Instant::now();
+    limited(before.current);
+    assert_eq!(waits.answer().status, 200);
+    assert!(began.elapsed() < LATE);
 }
 
 #[test]

@@ -257,12 +257,12 @@ fn a_stream_that_a_kill_breaks_off_is_counted_with_what_it_used() {
 #[test]
 fn kills_in_the_midst_of_requests_lose_at_most_the_last_second() {
     let kills = proof::size(4, 500);
-    // A flush begins a second after the one before it has ended; the rest is for a slow machine.
-    const LOST: Duration = Duration::from_millis(2500);
+    // A flush begins a second after the one before it has ended; the rest is for its commit, and every day for a slow machine.
+    let may_be_lost = Duration::from_millis(if proof::is_full() { 1500 } else { 2500 });
     let home = Home::new("[models]\necho = true\n[log]\naccess = false\n");
     home.ok(&["account", "create", "ana@example.com", "--admin"]);
     let key = home.key("app");
-    let (mut sent, mut known) = (0, 0);
+    let (mut sent, mut known, mut judged) = (0, 0, 0);
     for round in 0..kills {
         let server = home.serve();
         let (answered, stop) = (Mutex::new(Vec::new()), AtomicBool::new(false));
@@ -283,28 +283,27 @@ fn kills_in_the_midst_of_requests_lose_at_most_the_last_second() {
                     }
                 });
             }
-            std::thread::sleep(
-                Duration::from_millis(if round < 4 { 2600 } else { 300 }) + within_a_flush(round),
-            );
+            std::thread::sleep(may_be_lost + Duration::from_millis(300) + within_a_flush(round));
             server.signal("KILL");
             stop.store(true, Ordering::SeqCst);
             Instant::now()
         });
         server.kill();
         let answered = answered.into_inner().unwrap();
-        let safe = answered.iter().filter(|at| killed.duration_since(**at) > LOST).count() as u64;
+        let safe = answered.iter().filter(|at| killed.duration_since(**at) > may_be_lost).count() as u64;
         sent += tries.into_inner();
         let total = report(&home, &["--by", "model"])["total"]["requests"].as_u64().unwrap();
         assert!(total >= known + safe, "round {round}: {total} of {known} + {safe}");
         assert!(total <= sent, "round {round}: {total} of {sent}");
         assert!(home.ok(&["usage", "verify"]).starts_with("Proven    yes"));
         known = total;
+        judged += usize::from(safe > 0);
     }
-    assert!(known > 0);
+    assert!(judged * 10 > kills * 9, "{judged} of {kills} rounds had a request that may not be lost");
     proof::show(
-        "kills under load that lost more than the last second of counts",
-        format!("0 of {kills}"),
-        "0 of 500",
+        &format!("kills under load that lost a count older than {may_be_lost:?}"),
+        format_args!("0 of {judged} that had one"),
+        "0",
     );
     proof::show_none("requests counted twice", known);
 }

@@ -99,6 +99,9 @@ fn law_10_a_thousand_that_race_overshoot_by_none() {
         (LimitKind::ConcurrentRequests, 100, 100),
         (LimitKind::RequestsPerDay, 100, 100),
         (LimitKind::TokensPerMinute, 1005, 100),
+        (LimitKind::TokensPerDay, 1005, 100),
+        (LimitKind::TokensPerWeek, 1005, 100),
+        (LimitKind::TokensPerMonth, 1005, 100),
         (LimitKind::TokensTotal, 1005, 100),
     ] {
         let hall = Arc::new(hall_with(kind, max));
