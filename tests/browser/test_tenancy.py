@@ -1,5 +1,8 @@
 """One member can't see, touch or guess at what is another's: to him it is as if it were not there."""
 
+import json
+import re
+
 import pytest
 
 from acts import accept, sign_up
@@ -35,9 +38,23 @@ ADMIN_POSTS = {
     f"{ACCOUNTS}/{{account}}/disable": {},
     f"{ACCOUNTS}/{{account}}/enable": {},
     f"{ACCOUNTS}/{{account}}/reset": {},
+    f"{ACCOUNTS}/{{account}}/sign-out": {},
     f"{ACCOUNTS}/{{account}}/delete": {"email": "{email}"},
     "/dashboard/invites/{invite}/revoke": {},
 }
+# What a request of the admin API needs to be judged at all, where that is something.
+BODIES = {
+    "POST /admin/v1/accounts": {"email": "his-friend@example.com", "role": "admin"},
+    "PATCH /admin/v1/accounts/{account}": {"name": "His"},
+    "POST /admin/v1/accounts/{account}/password": {"password": "correct horse battery staple"},
+    "POST /admin/v1/invites": {"email": "his-friend@example.com", "role": "admin"},
+    "POST /admin/v1/tokens": {"name": "his"},
+    "POST /admin/v1/keys": {"account": "{email}", "name": "his", "environment": "dev"},
+    "PATCH /admin/v1/keys/{key}": {"name": "his"},
+    "POST /admin/v1/keys/{key}/rotate": {"now": True},
+}
+# He may ask which of his keys one is, and for what is his own.
+OWN = {"POST /admin/v1/keys/verify", "GET /admin/v1/keys", "GET /admin/v1/usage", "GET /admin/v1/usage/report"}
 
 
 class Neighbours:
@@ -134,6 +151,36 @@ def test_he_can_do_nothing_that_administrators_do(neighbours, path, fields):
     hers, nobodys = (neighbours.post(path, fields, places) for places in (neighbours.hers, neighbours.nobodys))
     assert hers.status == 404
     is_as_if_absent(hers, nobodys, neighbours)
+
+
+def requests_of_the_admin_api(neighbours: Neighbours) -> list[tuple[str, str]]:
+    described = json.loads(neighbours.he.caller.get("/admin/openapi.json").text)["paths"]
+    verbs = ("get", "post", "patch", "put", "delete")
+    return [(verb.upper(), path) for path, operations in described.items() for verb in operations if verb in verbs]
+
+
+def test_no_request_of_the_admin_api_reaches_what_is_hers(neighbours):
+    asked = requests_of_the_admin_api(neighbours)
+    assert len(asked) > 40 and BODIES.keys() | OWN <= {" ".join(one) for one in asked}
+    for method, path in asked:
+        what = f"{method} {path}"
+        body = json.dumps(BODIES.get(what, {}))
+        told = []
+        for places in (neighbours.hers, neighbours.nobodys):
+            filled = path.format(**{"token": "tok_01kaspw4g0000000000000000a", "upstream": "default"} | places)
+            answer = neighbours.he.caller.program(method, filled, body.replace("{email}", places["email"]))
+            told.append((answer.status, without(places, answer.text)))
+        assert told[0] == told[1], f"{what} tells hers from nobody's"
+        assert what in OWN or told[0][0] in (403, 404), f"{what} answered {told[0]}"
+    assert neighbours.unchanged()
+
+
+def without(places: dict[str, str], text: str) -> str:
+    """What an answer says but for what the request itself named, and when it was made."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "<then>", text)
+    for name, value in places.items():
+        text = text.replace(value, f"<{name}>")
+    return text
 
 
 @pytest.mark.parametrize("account", ["all", "{account}", "{email}"])
