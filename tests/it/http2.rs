@@ -219,9 +219,10 @@ fn an_http_2_client_that_only_stays_busy_is_ended() {
             // Within a head nothing else may come.
             let pings = pings && !what.contains("never ends");
             let ping = frame(PING, 0, 0, b"stayopen");
-            while pings && wires.iter_mut().any(|wire| wire.offer(&ping)) {
+            while pings && wires.iter_mut().fold(false, |any, wire| wire.offer(&ping) | any) {
                 assert!(began.elapsed() < LATE, "{what}: pings keep it open");
-                wires[0].is_silent(Duration::from_millis(20));
+                // Now and then: what is flooded and not read ends for another reason.
+                std::thread::sleep(Duration::from_millis(20));
             }
             for wire in &mut wires {
                 wire.rest();
