@@ -53,7 +53,7 @@ fn law_2_core_dumps_are_off_and_no_other_process_of_the_user_reads_the_memory() 
     let limits = fs::read_to_string(process.join("limits")).unwrap();
     let cores = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
     assert_eq!(cores.split_whitespace().collect::<Vec<_>>(), ["0", "0", "bytes"]);
-    // proc(5): root has what is not dumpable, whoever's process it is.
+    // proc(5): what is of a process that is not dumpable is root's.
     assert_eq!(fs::metadata(process.join("mem")).unwrap().uid(), 0);
 }
 
