@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::door;
-use crate::ember::{Answer, Ember, Home, program};
+use crate::ember::{Answer, Ember, Home, install, program};
 
 /// Debian's and everyone's user without rights.
 pub const NOBODY: u32 = 65_534;
@@ -320,7 +320,7 @@ pub fn as_nobody(home: &Home, args: &[&str]) -> Command {
     use std::os::unix::process::CommandExt;
     let copy = home.file("ember");
     if !copy.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_ember"), &copy).unwrap();
+        install(Path::new(env!("CARGO_BIN_EXE_ember")), &copy);
         fs::set_permissions(home.folder.path(), Permissions::from_mode(0o755)).unwrap();
     }
     let plain = home.command(args);

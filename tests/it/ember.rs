@@ -19,6 +19,12 @@ pub fn program() -> Command {
     command
 }
 
+/// Copies a program, in a process of its own: while it is written here, whatever another test starts would have it open, too,
+/// and it could not be run ("Text file busy").
+pub fn install(program: &Path, at: &Path) {
+    assert!(Command::new("cp").arg("-p").arg(program).arg(at).status().unwrap().success());
+}
+
 /// A folder with a configuration and a data directory.
 pub struct Home {
     pub folder: tempfile::TempDir,

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::doctor::{SmallDisk, from_the_future};
-use crate::ember::{Answer, Ember, request};
+use crate::ember::{Answer, Ember, install, request};
 use crate::visitor::Browser;
 
 const BOOK: &str = include_str!("../../docs/operate.md");
@@ -108,7 +108,7 @@ impl Machine {
         }
         let text = format!("[server]\nlisten = \"127.0.0.1:0\"\n{settings}\n[models]\necho = true\n");
         fs::write(machine.path("etc/ember/ember.toml"), text).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_ember"), machine.path("usr/bin/ember")).unwrap();
+        install(Path::new(env!("CARGO_BIN_EXE_ember")), &machine.path("usr/bin/ember"));
         machine.tool("systemctl", SYSTEMCTL);
         machine.tool("scp", SCP);
         fs::write(machine.path("root/new-password"), PASSWORD).unwrap();
@@ -358,7 +358,7 @@ fn an_upgrade_and_the_way_back() {
     let (machine, key) = Machine::serving("");
     let program = machine.path("usr/bin/ember");
     for name in ["ember-new", "ember-old"] {
-        fs::copy(&program, machine.path("root").join(name)).unwrap();
+        install(&program, &machine.path("root").join(name));
     }
     machine.follow("upgrade");
     assert_eq!(machine.answer(&key), 200);
