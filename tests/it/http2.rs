@@ -156,7 +156,9 @@ fn header(name: &str, value: &str) -> Vec<u8> {
 }
 
 pub const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
@@ -184,6 +186,34 @@ fn law_12_an_http_2_connection_has_no_more_streams_than_it_may() {
         wire.send(frame(HEADERS, END_HEADERS, stream, &head("POST", "/v1/chat/completions", &key)));
     }
     assert!(wire.read_until(REFUSED).contains(MAX_CONCURRENT_STREAMS), "what may be is not said");
+}
+
+/// Asking and taking back costs a client nothing, and the server a request each (CVE-2023-44487, CVE-2025-8671).
+#[test]
+fn law_12_an_http_2_client_that_has_streams_reset_again_and_again_is_ended() {
+    const GO_AWAY: [u8; 6] = [7, 0, 0, 0, 0, 0];
+    const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
+    let (_home, ember, key) = served_with("idle_timeout = \"5s\"");
+    let (get, post) = (head("GET", "/v1/models", &key), head("POST", "/v1/chat/completions", &key));
+    let taken_back = |stream| {
+        let asked = frame(HEADERS, END_STREAM | END_HEADERS, stream, &get);
+        [asked, frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+    };
+    // With what it begins with, a window would be larger than may be.
+    let wrong = |stream| {
+        let grown = frame(WINDOW_UPDATE, 0, stream, &[127, 255, 255, 255]);
+        [frame(HEADERS, END_HEADERS, stream, &post), grown].concat()
+    };
+    let of_each: [(&str, &dyn Fn(u8) -> Vec<u8>); 2] =
+        [("that it takes back", &taken_back), ("that are wrong", &wrong)];
+    for (what, stream) in of_each {
+        let mut wire = Wire::open(&ember);
+        wire.send(greeting());
+        wire.send((1..=255).step_by(2).flat_map(stream).collect::<Vec<u8>>());
+        let rest = wire.rest().0;
+        let told = rest.windows(14).any(|told| told[..6] == GO_AWAY && told[10..] == ENHANCE_YOUR_CALM);
+        assert!(told, "streams {what} are not bounded");
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ def floods(key):
         return lambda stream: frame(HEADERS, END_HEADERS | END_STREAM, stream, block) + frame(RESET, 0, stream, reset)
 
     def reset_unasked(stream):
-        return frame(HEADERS, END_HEADERS, stream, asks) + frame(WINDOW, 0, stream, bytes(4))
+        return frame(HEADERS, END_HEADERS, stream, asks) + frame(WINDOW, 0, stream, bytes([127, 255, 255, 255]))
 
     many = b"".join(header(f"x-{number}", "v" * 100) for number in range(100))
     return {

@@ -80,7 +80,11 @@ impl Ballast {
     fn take(&mut self) {
         #[cfg(test)]
         self.at_disk.iter().for_each(|call| call());
-        self.state = match fill(&self.path, self.bytes) {
+        self.state = self.after(fill(&self.path, self.bytes));
+    }
+
+    fn after(&self, filled: io::Result<()>) -> State {
+        match filled {
             Ok(()) => State::Kept,
             Err(error) if is_full(&error) => {
                 tracing::warn!(path = %self.path.display(), "the disk is short of space: only denials are written");
@@ -90,7 +94,7 @@ impl Ballast {
                 tracing::warn!(path = %self.path.display(), %error, "no space can be kept back for denials");
                 State::Without
             }
-        };
+        }
     }
 }
 
@@ -174,6 +178,15 @@ mod tests {
         ballast.release();
         assert!(ballast.is_short());
         assert_eq!(dir.path().join("ballast").metadata().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn only_a_full_disk_is_looked_at_again() {
+        let after = |kind: io::ErrorKind| Ballast::none().after(Err(kind.into()));
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            assert!(matches!(after(kind), State::Released(_)), "{kind}");
+        }
+        assert_eq!(after(io::ErrorKind::PermissionDenied), State::Without);
     }
 
     #[test]

@@ -129,8 +129,8 @@ impl RedbStore {
         };
         let check = |draft: &Path| {
             let found = verify(draft)?;
-            let same = found.birth == self.birth && found.tables == *copied.borrow();
-            if same { Ok(found.tables) } else { Err(SnapshotError::Differs) }
+            let is_same = (found.birth, &found.tables) == (self.birth, &*copied.borrow());
+            if is_same { Ok(found.tables) } else { Err(SnapshotError::Differs) }
         };
         copy_file(path, &options, fill, check)
     }

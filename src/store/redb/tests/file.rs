@@ -49,6 +49,14 @@ fn a_draft_that_is_a_link_is_removed_and_not_followed() {
     assert_eq!(std::fs::read(victim).unwrap(), b"mine");
 }
 
+/// The kernel's own directories can be locked and can't be synced.
+#[test]
+fn a_directory_that_cannot_be_synced_is_an_error() {
+    let path = Path::new("/proc/self/ember.redb");
+    let synced = create::Directory::lock(path).unwrap().sync(path);
+    assert!(matches!(synced, Err(OpenError::Io { .. })), "{synced:?}");
+}
+
 #[test]
 fn a_file_that_is_there_is_never_replaced() {
     let dir = tempfile::tempdir().unwrap();
