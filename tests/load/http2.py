@@ -15,14 +15,15 @@ SECONDS = size(0.5, 3.0)
 MEMORY_MAX = size(60, 100) * MB
 PIECE = 400
 STREAM_MAX = (1 << 31) - 1
+START_OF_RESET = frame(RESET, payload=bytes(4))[:5]
 
 
 class Flood:
     """What a client says first, and then again and again as long as it is there. A stream can be opened once: what opens them
     is made anew for each piece."""
 
-    def __init__(self, first, part=None, opens=None):
-        self.first, self.part, self.opens = first, part, opens
+    def __init__(self, first, part=None, opens=None, has_resets=False):
+        self.first, self.part, self.opens, self.has_resets = first, part, opens, has_resets
 
     def parts(self):
         if self.opens is None:
@@ -54,7 +55,7 @@ def floods(key):
     return {
         "requests taken back, without a key": Flood(hello, opens=ask_and_reset(head("GET", "/v1/models"))),
         "requests taken back, with a key": Flood(hello, opens=ask_and_reset(get)),
-        "streams that the server has to reset": Flood(hello, opens=reset_unasked),
+        "streams that the server has to reset": Flood(hello, opens=reset_unasked, has_resets=True),
         "CONTINUATION": Flood(endless, frame(CONTINUATION, 0, 1, many)),
         "empty CONTINUATION": Flood(endless, frame(CONTINUATION, 0, 1) * PIECE),
         "SETTINGS": Flood(hello, frame(SETTINGS, payload=setting(WINDOW_SIZE, 1000)) * PIECE),
@@ -72,7 +73,7 @@ class Client:
     """Pours, takes what comes, and begins anew when it was ended."""
 
     def __init__(self, address, flood):
-        self.address, self.flood, self.ended = address, flood, 0
+        self.address, self.flood, self.ended, self.resets = address, flood, 0, 0
         self.begin()
 
     def begin(self):
@@ -84,7 +85,13 @@ class Client:
         return self.wire.fileno()
 
     def read(self):
-        self.guarded(lambda: self.wire.recv(1 << 16) or self.again())
+        self.guarded(self.receive)
+
+    def receive(self):
+        if came := self.wire.recv(1 << 16):
+            self.resets += came.count(START_OF_RESET)
+        else:
+            self.again()
 
     def write(self):
         self.left = self.left or next(self.parts)
@@ -117,6 +124,7 @@ def pour(ear, address, flood):
             client.read()
         for client in writable:
             client.write()
+    assert not flood.has_resets or any(client.resets for client in clients), "no stream was reset"
     ear.send(sum(client.ended for client in clients))
 
 

@@ -127,13 +127,15 @@ impl RedbStore {
             })?);
             Ok(())
         };
-        let check = |draft: &Path| {
-            let found = verify(draft)?;
-            let is_same = (found.birth, &found.tables) == (self.birth, &*copied.borrow());
-            if is_same { Ok(found.tables) } else { Err(SnapshotError::Differs) }
-        };
+        let check = |draft: &Path| compared(verify(draft)?, self.birth, &copied.borrow());
         copy_file(path, &options, fill, check)
     }
+}
+
+/// The copy's tables, if it is of this store and has what was written.
+fn compared(found: Verified, birth: Birth, written: &[TableCount]) -> Result<Vec<TableCount>, SnapshotError> {
+    let is_same = found.birth == birth && found.tables == written;
+    if is_same { Ok(found.tables) } else { Err(SnapshotError::Differs) }
 }
 
 enum Stop {
@@ -181,4 +183,24 @@ fn rows_of(
     }
     drop(copy);
     Ok(TableCount { table, rows: count })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Timestamp;
+
+    #[test]
+    fn a_copy_that_differs_is_refused() {
+        let birth = |store_id| Birth { created_at: Timestamp::from_millis(1), store_id: [store_id; 16] };
+        let tables = |rows| vec![TableCount { table: "things".to_string(), rows }];
+        let compared = |store_id, rows| {
+            let found = Verified { format: 1, birth: birth(store_id), tables: tables(rows) };
+            compared(found, birth(7), &tables(100))
+        };
+        assert_eq!(compared(7, 100).unwrap(), tables(100));
+        for (store_id, rows) in [(8, 100), (7, 99), (8, 99)] {
+            assert!(matches!(compared(store_id, rows), Err(SnapshotError::Differs)), "{store_id}, {rows}");
+        }
+    }
 }
