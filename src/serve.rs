@@ -349,8 +349,8 @@ fn look_around(is_container: bool) -> Result<Vec<Option<SocketAddr>>, ServeFault
         }
         return Ok(vec![None]);
     }
-    for (label, address) in &found.servers {
-        tell(&format!("Found {label} on {address}.\n"));
+    for (usual, address) in &found.servers {
+        tell(&format!("Found a model server on {address}, the usual port of {usual}.\n"));
     }
     Ok(found.servers.into_iter().map(|(_, address)| Some(address)).collect())
 }

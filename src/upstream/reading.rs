@@ -33,9 +33,9 @@ const DOUBT_WAIT: Duration = Duration::from_millis(500);
 /// How long a loopback port has to answer.
 const DISCOVERY_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Where model servers listen when nobody tells them otherwise.
+/// Where model servers listen when nobody tells them otherwise. Another kind may listen there as well.
 pub const USUAL_PORTS: [(&str, u16); 5] =
-    [("ollama", 11434), ("vllm", 8000), ("llama.cpp", 8080), ("sglang", 30000), ("lm-studio", 1234)];
+    [("Ollama", 11434), ("vLLM", 8000), ("llama.cpp", 8080), ("SGLang", 30000), ("LM Studio", 1234)];
 
 /// What listens on the ports that were asked, in their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
