@@ -211,8 +211,8 @@ fn actor() -> Actor {
     Actor::Machine { uid: rustix::process::geteuid().as_raw() }
 }
 
-/// After how many turns of tasks a busy thread looks who has sent something. With tokio's 61, a flood of answers that
-/// nobody reads had others wait half as long again; this costs nothing that can be measured.
+/// After how many turns of tasks a busy thread looks who has sent something. With tokio's 61, others waited three times as
+/// long beside a flood of SETTINGS; this costs nothing that can be measured.
 const TASKS_BETWEEN_LOOKS: u32 = 8;
 
 fn run(

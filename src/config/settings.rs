@@ -88,7 +88,7 @@ pub(super) static SETTINGS: &[Row] = &[
     row("server.body_bytes_max", Size("1KiB", "1GiB"), "32MiB", "the body of one request"),
     row("server.buffered_bytes_max", Size("1KiB", "64GiB"), "256MiB", "the bodies of all requests together")
         .after_restart(),
-    row("server.streams_max", Count(1, 10_000), "256", "HTTP/2 streams of one connection"),
+    row("server.streams_max", Count(1, 10_000), "128", "HTTP/2 streams of one connection"),
     row("server.tls.cert_file", Text(path), "", "the certificate chain that clients are shown, in PEM")
         .after_restart(),
     row("server.tls.key_file", Text(path), "", "the private key of the certificate, or credential:NAME")

@@ -2,7 +2,7 @@
 //! connection's pulse. Never: what the bytes mean.
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -39,11 +39,11 @@ impl Socket {
     }
 
     /// Whether its turn is over. The next one comes by itself.
-    fn yields(&mut self, cx: &mut Context<'_>) -> bool {
+    fn yields(&mut self, cx: &Context<'_>) -> bool {
         let is_over = self.read >= self.turn as usize;
         if is_over {
             self.read = 0;
-            give_way(cx);
+            cx.waker().wake_by_ref();
         }
         is_over
     }
@@ -60,14 +60,6 @@ impl Socket {
         buf.advance(count);
         Poll::Ready(Ok(()))
     }
-}
-
-/// Wakes the task again when others had their turn, and with them who is found only now to have sent something. A task
-/// that wakes itself goes before these.
-fn give_way(cx: &mut Context<'_>) {
-    let others = pin!(tokio::task::yield_now());
-    let is_over = others.poll(cx).is_ready();
-    debug_assert!(!is_over, "it is over when the task is woken");
 }
 
 impl AsyncRead for Socket {
@@ -144,12 +136,11 @@ impl AsyncWrite for Socket {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::io::Write;
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpSocket, TcpStream, UnixStream};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpSocket, TcpStream};
     use tokio::time::timeout;
 
     use super::*;
@@ -201,35 +192,5 @@ mod tests {
             assert_eq!(turns, [bytes, 2 * bytes]);
             assert!(heard == said, "not what was sent");
         }
-    }
-
-    #[tokio::test]
-    async fn law_12_who_asks_during_a_turn_is_heard_before_the_next() {
-        let turn = Turn::OfFrames as usize;
-        let transport = Arc::new(Transport::plain(sent(&vec![0; 2 * turn]).await));
-        let mut socket = Socket::new(transport, Arc::new(Pulse::new(None)), Bytes::new(), Turn::OfFrames);
-        let (mut client, served) = std::os::unix::net::UnixStream::pair().unwrap();
-        served.set_nonblocking(true).unwrap();
-        let mut served = UnixStream::from_std(served).unwrap();
-        let other = tokio::spawn(async move { served.read_u8().await.unwrap() });
-        // It has looked, and found nothing.
-        assert!(timeout(Duration::from_millis(1), std::future::pending::<()>()).await.is_err());
-        let floods = tokio::spawn(async move {
-            let mut heard = vec![0; 2 * turn];
-            let mut buf = ReadBuf::new(&mut heard);
-            let mut turns = 0;
-            poll_fn(|cx| {
-                turns += 1;
-                if turns == 2 {
-                    return Poll::Ready(other.is_finished());
-                }
-                while Pin::new(&mut socket).poll_read(cx, &mut buf).is_ready() {}
-                assert_eq!(buf.filled().len(), turn);
-                client.write_all(b"?").unwrap();
-                Poll::Pending
-            })
-            .await
-        });
-        assert!(timeout(TIME, floods).await.expect("the next turn comes by itself").unwrap());
     }
 }
