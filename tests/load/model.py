@@ -15,6 +15,9 @@ PLAIN = json.dumps({"id": "c", "object": "chat.completion", "created": 1, "model
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}).encode()
 # No more than come at once: Ember keeps a descriptor for each.
 IN_FLIGHT_MAX = size(1000, 9000)
+# How much of an event's padding is written before the connection has taken it: thousands of streams wait at once, and each
+# would hold all of its own.
+PIECE = 16 * 1024
 MODELS = b'{"object":"list","data":[{"id":"m","object":"model"}]}'
 
 
@@ -47,7 +50,7 @@ def serve(ear, *script):
 
 class Script:
     def __init__(self, ear, events, gap, padding):
-        self.ear, self.events, self.gap, self.padding = ear, events, gap, "x" * padding
+        self.ear, self.events, self.gap, self.padding = ear, events, gap, b"x" * padding
 
     async def serve(self):
         self.goes = asyncio.Event()
@@ -94,15 +97,21 @@ class Script:
     async def stream(self, name, writer):
         writer.write(STREAM)
         for number in range(1, self.events + 1):
-            self.part(writer, json.dumps({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [
-                {"index": 0, "delta": {"content": f"{name}/{number}"}, "finish_reason": None}], "padding": self.padding},
-                separators=(",", ":")))
+            text = json.dumps({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [
+                {"index": 0, "delta": {"content": f"{name}/{number}"}, "finish_reason": None}], "padding": ""},
+                separators=(",", ":"))
+            await self.part(writer, text[:-2], self.padding, text[-2:])
             await writer.drain()
             await self.goes.wait()
             await asyncio.sleep(self.gap)
-        self.part(writer, "[DONE]")
+        await self.part(writer, "[DONE]")
         writer.write(b"0\r\n\r\n")
 
-    def part(self, writer, text):
-        event = f"data: {text}\n\n".encode()
-        writer.write(b"%x\r\n%s\r\n" % (len(event), event))
+    async def part(self, writer, text, padding=b"", end=""):
+        text, end = f"data: {text}".encode(), f"{end}\n\n".encode()
+        start = b"%x\r\n%s" % (len(text) + len(padding) + len(end), text)
+        for at in range(0, len(padding), PIECE):
+            writer.write(start + padding[at:at + PIECE])
+            start = b""
+            await writer.drain()
+        writer.write(start + end + b"\r\n")
