@@ -17,12 +17,14 @@ SECONDS = size(1.0, 3.0)
 # How long heads may take: slowhttptest opens each connection once, so all are there at once only where none has to go
 # before the last has come, and a slow machine may take a while to open them.
 HEADS_SECONDS = 60
+# Ember is at rest when it works less than a tenth of this.
+REST_SECONDS = 0.5
 # A cap that the slow ones fill, and how long they may: long enough for all to be there at once. A busy machine is a little late.
 CAP, ALLOWED_SECONDS, LATE_SECONDS = size(100, 5000), size(3, 10), 2
 # Whoever has sent something that nobody read gets this long to read why.
 LINGER_SECONDS = 5
-# More than the kernel keeps for one who reads nothing.
-STREAM = {"events": 2, "padding": 1_000_000}
+# More than Ember and the kernel keep for one who reads nothing, in events of a size that there is.
+STREAM = {"events": 64, "padding": 16_000}
 
 
 def install_slowhttptest():
@@ -52,7 +54,16 @@ def holders(ember, first, drip, buffer_bytes=0):
     """Holders of a key, who get further."""
     with Beside(crowd.slow, ember.address, SLOW, first, drip, 1.0, buffer_bytes) as beside:
         beside.hear(120)
+        if buffer_bytes:
+            # What Ember and the kernel keep for each comes as fast as it can: a burst, which is over when they are slow.
+            until(lambda: at_rest(ember), "the slow ones have got what is kept for them", 60)
         yield
+
+
+def at_rest(ember):
+    before = ember.cpu()
+    time.sleep(REST_SECONDS)
+    return ember.cpu() - before < REST_SECONDS / 10
 
 
 def attacks(ember):
