@@ -15,9 +15,6 @@ PLAIN = json.dumps({"id": "c", "object": "chat.completion", "created": 1, "model
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}).encode()
 # No more than come at once: Ember keeps a descriptor for each.
 IN_FLIGHT_MAX = size(1000, 9000)
-# How much of an event's padding is written before the connection has taken it: thousands of streams wait at once, and each
-# would hold all of its own.
-PIECE = 16 * 1024
 MODELS = b'{"object":"list","data":[{"id":"m","object":"model"}]}'
 
 
@@ -50,7 +47,7 @@ def serve(ear, *script):
 
 class Script:
     def __init__(self, ear, events, gap, padding):
-        self.ear, self.events, self.gap, self.padding = ear, events, gap, b"x" * padding
+        self.ear, self.events, self.gap, self.padding = ear, events, gap, "x" * padding
 
     async def serve(self):
         self.goes = asyncio.Event()
@@ -97,21 +94,15 @@ class Script:
     async def stream(self, name, writer):
         writer.write(STREAM)
         for number in range(1, self.events + 1):
-            text = json.dumps({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [
-                {"index": 0, "delta": {"content": f"{name}/{number}"}, "finish_reason": None}], "padding": ""},
-                separators=(",", ":"))
-            await self.part(writer, text[:-2], self.padding, text[-2:])
+            self.part(writer, json.dumps({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [
+                {"index": 0, "delta": {"content": f"{name}/{number}"}, "finish_reason": None}], "padding": self.padding},
+                separators=(",", ":")))
             await writer.drain()
             await self.goes.wait()
             await asyncio.sleep(self.gap)
-        await self.part(writer, "[DONE]")
+        self.part(writer, "[DONE]")
         writer.write(b"0\r\n\r\n")
 
-    async def part(self, writer, text, padding=b"", end=""):
-        text, end = f"data: {text}".encode(), f"{end}\n\n".encode()
-        start = b"%x\r\n%s" % (len(text) + len(padding) + len(end), text)
-        for at in range(0, len(padding), PIECE):
-            writer.write(start + padding[at:at + PIECE])
-            start = b""
-            await writer.drain()
-        writer.write(start + end + b"\r\n")
+    def part(self, writer, text):
+        event = f"data: {text}\n\n".encode()
+        writer.write(b"%x\r\n%s\r\n" % (len(event), event))
