@@ -5,6 +5,7 @@ mod actor;
 mod base62;
 mod branded;
 mod client;
+mod count;
 mod current;
 mod environment;
 #[cfg(any(test, fuzzing))]
@@ -38,6 +39,7 @@ mod usage;
 pub use account::{Account, AccountStatus, Role};
 pub use actor::Actor;
 pub use client::ClientName;
+pub use count::counted;
 pub use current::Current;
 pub use environment::{Environment, UnknownEnvironment};
 pub(crate) use gather::Gather;

@@ -17,6 +17,7 @@ use super::desk::Desk;
 use super::error::{CliError, Exit};
 use super::show;
 use super::terminal::Screen;
+use crate::types::counted;
 use haul::Haul;
 use sieve::Sieve;
 use standing::{Known, Standing};
@@ -124,11 +125,6 @@ fn end_clean(haul: &Haul, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
     }
     screen.note(&format!("No secret of Ember's in {} ({} bytes).", counted(haul.files, "file"), haul.bytes));
     if haul.unread.is_empty() { Ok(()) } else { Err(CliError::silent(Exit::NotAllowed)) }
-}
-
-fn counted(count: impl TryInto<u64>, noun: &str) -> String {
-    let count = count.try_into().unwrap_or(u64::MAX);
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// Revokes whatever could be used; the result is the first failure.

@@ -11,7 +11,7 @@ use crate::admin::{
 };
 use crate::gate::{Cut, Stop};
 use crate::registry::{HISTORY_MAX, Verification};
-use crate::types::{Account, Limit, Policy, Timestamp, Weight};
+use crate::types::{Account, Limit, Policy, Timestamp, Weight, counted};
 
 use super::args::Format;
 use super::error::{CliError, Exit};
@@ -315,20 +315,25 @@ fn server_pairs(server: &ServerStatus, now: Timestamp) -> Vec<(&'static str, Str
     ];
     for upstream in &server.upstreams {
         let health = upstream.state.as_str();
-        let models =
-            if upstream.models == 1 { "1 model".to_string() } else { format!("{} models", upstream.models) };
+        let models = counted(upstream.models, "model");
         let detail =
             if upstream.detail.is_empty() { String::new() } else { format!(": {}", upstream.detail) };
         let load = format!("{} in flight, {} waiting", upstream.in_flight, upstream.waiting);
         pairs.push(("Upstream", format!("{} is {health}, {models}, {load}{detail}", upstream.name)));
     }
-    pairs.push(("Now", format!("{} in flight, {} connections", server.in_flight, server.connections)));
+    pairs.push((
+        "Now",
+        format!("{} in flight, {}", server.in_flight, counted(server.connections, "connection")),
+    ));
     let tokens = server.tokens;
     pairs.push((
         "Since start",
         format!(
-            "{} requests, {} prompt tokens ({} cached), {} completion tokens",
-            server.requests, tokens.prompt, tokens.cached, tokens.completion
+            "{}, {} ({} cached), {}",
+            counted(server.requests, "request"),
+            counted(tokens.prompt, "prompt token"),
+            tokens.cached,
+            counted(tokens.completion, "completion token")
         ),
     ));
     if !server.errors.is_empty() {

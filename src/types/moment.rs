@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Timestamp;
+use super::{Timestamp, counted};
 
 /// `2026-11-23 20:01 UTC`.
 #[must_use]
@@ -50,14 +50,10 @@ fn rounded(wait: Duration) -> String {
     match seconds {
         0..MINUTE => String::new(),
         _ if near(MINUTE) < 60 => format!("{} min", near(MINUTE)),
-        _ if near(HOUR) < 48 => plural(near(HOUR), "hour"),
-        _ if near(DAY) < 730 => plural(near(DAY), "day"),
-        _ => plural(near(YEAR), "year"),
+        _ if near(HOUR) < 48 => counted(near(HOUR), "hour"),
+        _ if near(DAY) < 730 => counted(near(DAY), "day"),
+        _ => counted(near(YEAR), "year"),
     }
-}
-
-fn plural(count: u64, unit: &str) -> String {
-    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
 }
 
 #[cfg(test)]

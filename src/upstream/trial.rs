@@ -17,7 +17,7 @@ use super::reading::{READING_TIMEOUT, health_of, list_of};
 use super::server::Server;
 use super::tap::SseTap;
 use super::{Endpoint, RelayFault, Upstreams, headers};
-use crate::types::ModelId;
+use crate::types::{ModelId, counted};
 
 /// The longest that an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -197,10 +197,6 @@ async fn next(answer: &mut Answer) -> Result<Option<Bytes>, String> {
 
 fn words(fault: RelayFault) -> String {
     fault.to_string()
-}
-
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 #[cfg(test)]

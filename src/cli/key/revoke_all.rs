@@ -7,7 +7,7 @@ use crate::cli::error::CliError;
 use crate::cli::show;
 use crate::cli::terminal::Screen;
 use crate::registry::{KeyFilter, PAGE_MAX};
-use crate::types::{KeyId, KeyStatus};
+use crate::types::{KeyId, KeyStatus, counted};
 
 pub(super) fn run(args: &KeyRevoke, desk: &Desk<'_>, screen: &mut Screen<'_, '_>) -> Result<(), CliError> {
     let account = args.account.clone().unwrap_or_default();
@@ -28,8 +28,7 @@ pub(super) fn run(args: &KeyRevoke, desk: &Desk<'_>, screen: &mut Screen<'_, '_>
     let Reply::KeysRevoked(revoked) = reply else { return Err(show::unexpected()) };
     match screen.format {
         Format::Table => {
-            let keys = if revoked == 1 { "1 key".to_string() } else { format!("{revoked} keys") };
-            screen.note(&format!("{keys} {whose} revoked for good."));
+            screen.note(&format!("{} {whose} revoked for good.", counted(revoked, "key")));
             Ok(())
         }
         Format::Json | Format::Plain | Format::Csv => show::reply(&reply, desk.now(), screen),
