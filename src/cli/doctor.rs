@@ -14,6 +14,7 @@ mod upstreams;
 
 use std::path::PathBuf;
 
+use crate::admin::ServerStatus;
 use crate::config::Loaded;
 use crate::store::StoreOptions;
 
@@ -44,15 +45,20 @@ pub(super) fn run(
     if let (Some(loaded), Some(data)) = (&loaded, &data) {
         findings.extend(certificate::check(&loaded.config.server, data, services.clock().now()));
     }
+    let mut running = None;
     match data {
-        Some(data) => findings.extend(of_data(data, loaded.as_ref(), options, services, screen)),
+        Some(data) => {
+            let (found, server) = of_data(data, loaded.as_ref(), options, services, screen);
+            findings.extend(found);
+            running = server;
+        }
         None => {
             let next = "name it with --data DIR";
             findings.push(Finding::fail("data directory", "only the configuration says where it is", next));
         }
     }
     if let Some(loaded) = loaded {
-        findings.extend(upstreams::check(loaded.config.upstreams, services));
+        findings.extend(upstreams::check(loaded.config.upstreams, running.as_ref(), services));
     }
     print(&findings, screen)?;
     match verdict(&findings) {
@@ -62,20 +68,20 @@ pub(super) fn run(
     }
 }
 
-/// Everything about the data directory, its disk and its store.
+/// Everything about the data directory, its disk and its store; and the server that runs on it.
 fn of_data(
     data: PathBuf,
     loaded: Option<&Loaded>,
     options: &DoctorOptions,
     services: &dyn Services,
     screen: &Screen<'_, '_>,
-) -> Vec<Finding> {
+) -> (Vec<Finding>, Option<ServerStatus>) {
     let ballast =
         loaded.map_or(StoreOptions::default().ballast_bytes, |loaded| loaded.config.store.ballast_bytes);
     let desk = Desk::new(services, settings::bare(data), screen.terminal.uid);
     let mut findings = directory::check(desk.data());
     if !desk.data().is_dir() {
-        return findings;
+        return (findings, None);
     }
     findings.extend(disk::check(desk.data(), ballast));
     let (who, witness) = holder::find(&desk);
@@ -85,5 +91,5 @@ fn of_data(
     if let Some(loaded) = loaded {
         findings.push(machine::descriptors(&loaded.config, witness.pid()));
     }
-    findings
+    (findings, witness.into_server())
 }

@@ -16,7 +16,7 @@ use ember_gateway::types::{Actor, Clock, Random, RandomUnavailable, Role, Timest
 use serde_json::Value;
 
 use crate::desk::{NOBODY, as_nobody, is_root};
-use crate::ember::{Home, files_below, program};
+use crate::ember::{Ember, Home, files_below, program};
 
 /// What a doctor said.
 pub struct Report {
@@ -254,7 +254,7 @@ impl SmallDisk {
         }
         assert!(!is_root(), "root can't mount a small disk at {}: {mounted:?}", path.display());
         let test = std::thread::current().name().unwrap_or_default().to_string();
-        let _ = writeln!(std::io::stderr(), "NOT TRIED, since no small disk can be mounted here: {test}");
+        let _ = writeln!(std::io::stderr(), "not tried: no small disk can be mounted here: {test}");
         None
     }
 
@@ -432,6 +432,15 @@ impl Listed {
 
 const CHECK: &str = "upstream scripted";
 const KEY: &str = "api_key_file = \"key\"\n";
+
+#[test]
+fn a_model_server_that_is_used_though_none_is_configured_is_told() {
+    let home = Home::new("");
+    let server = Ember::start(home.command(&["up"]));
+    doctor(&home, &[]).has("ok", "upstream", "the running server uses ");
+    assert!(server.stop().success());
+    doctor(&home, &[]).has("warn", "upstream", "no model server is configured");
+}
 
 #[test]
 fn each_model_server_is_asked() {

@@ -35,6 +35,13 @@ impl Witness {
         }
     }
 
+    pub(super) fn into_server(self) -> Option<ServerStatus> {
+        match self {
+            Self::Server(server) => Some(server),
+            Self::File(_) | Self::Nobody => None,
+        }
+    }
+
     /// Has a command carried out that only reads.
     ///
     /// # Errors

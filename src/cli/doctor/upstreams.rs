@@ -1,5 +1,6 @@
 //! Each model server: whether it answers, and whether it can be used without Ember. Never: sends it a prompt.
 
+use crate::admin::{ServerStatus, UpstreamStatus};
 use crate::cli::Services;
 use crate::config::{UpstreamAddress, UpstreamConfig};
 use crate::types::ModelId;
@@ -15,10 +16,13 @@ struct Asked {
     models: Vec<ModelId>,
 }
 
-pub(super) fn check(upstreams: Vec<UpstreamConfig>, services: &dyn Services) -> Vec<Finding> {
+pub(super) fn check(
+    upstreams: Vec<UpstreamConfig>,
+    running: Option<&ServerStatus>,
+    services: &dyn Services,
+) -> Vec<Finding> {
     if upstreams.is_empty() {
-        let next = "add an [[upstream]] to ember.toml; without one only `ember up` looks for model servers";
-        return vec![Finding::warn("upstream", "no model server is configured", next)];
+        return vec![none_configured(running.map_or(&[], |server| &server.upstreams))];
     }
     let upstreams = upstreams.into_iter().filter(|upstream| upstream.address != UpstreamAddress::Echo);
     let upstreams: Vec<_> = upstreams.collect();
@@ -27,6 +31,17 @@ pub(super) fn check(upstreams: Vec<UpstreamConfig>, services: &dyn Services) -> 
         Ok(probes) => asked.iter().zip(&probes).flat_map(|(asked, probe)| one(asked, probe)).collect(),
         Err(sentence) => vec![Finding::fail("upstream", sentence, "correct it in ember.toml")],
     }
+}
+
+/// `used` are those of the running server, which looked for them itself.
+fn none_configured(used: &[UpstreamStatus]) -> Finding {
+    if !used.is_empty() {
+        let named: Vec<_> = used.iter().map(|one| format!("{} at {}", one.name, one.address)).collect();
+        let found = format!("none is configured; the running server uses {}", named.join(", "));
+        return Finding::ok("upstream", found);
+    }
+    let next = "add an [[upstream]] to ember.toml; without one only `ember up` looks for model servers";
+    Finding::warn("upstream", "no model server is configured", next)
 }
 
 fn asked(upstream: &UpstreamConfig) -> Asked {
