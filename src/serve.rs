@@ -28,6 +28,7 @@ mod snapshot;
 mod socket_path;
 mod source;
 mod surroundings;
+mod threads;
 mod traces;
 mod trail;
 mod usage;
@@ -211,10 +212,6 @@ fn actor() -> Actor {
     Actor::Machine { uid: rustix::process::geteuid().as_raw() }
 }
 
-/// After how many turns of tasks a busy thread looks who has sent something. With tokio's 61, others waited three times as
-/// long beside a flood of SETTINGS; this costs nothing that can be measured.
-const TASKS_BETWEEN_LOOKS: u32 = 8;
-
 fn run(
     mut config: Config,
     basis: Basis,
@@ -223,11 +220,7 @@ fn run(
     announce: Option<Announce>,
     log: &Log,
 ) -> Result<(), ServeFault> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .event_interval(TASKS_BETWEEN_LOOKS)
-        .enable_all()
-        .build()
-        .map_err(ServeFault::Process)?;
+    let runtime = threads::builder().build().map_err(ServeFault::Process)?;
     let store = Arc::clone(&opened.store);
     config.server.connections_max = descriptors::connections(&config);
     let end = runtime.block_on(async {
