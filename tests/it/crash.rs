@@ -18,6 +18,7 @@ type Sizes = (usize, usize);
 
 const KILLS_WHILE_CREATING: Sizes = (40, 2000);
 const KILLS_AFTER_A_REVOCATION: Sizes = (40, 2000);
+const KILLS_WHILE_REVOKING: Sizes = (20, 500);
 const KILLS_WHILE_SIGNING_IN: Sizes = (20, 500);
 const KILLS_IN_THE_FIRST_START: Sizes = (40, 500);
 const KILLS_OF_COMMANDS: Sizes = (40, 500);
@@ -125,6 +126,48 @@ fn a_revocation_that_was_acknowledged_survives_a_kill_right_after_it() {
     }
     let kills = times(KILLS_AFTER_A_REVOCATION);
     proof::show_none("revoked keys accepted after a kill right behind the revocation", kills);
+}
+
+/// Laws 3 and 4: what was acknowledged stands, and whose revocation nobody asked for lives.
+#[test]
+fn every_acknowledged_revocation_survives_a_kill_in_the_midst_of_others() {
+    const KEYS: usize = 24;
+    let home = home();
+    let mut server = home.serve();
+    let (mut moments, mut revoked, mut living) = (Moments(4), 0, 0);
+    let (mut rounds, wanted) = (0, times(KILLS_WHILE_REVOKING));
+    // On a slow machine the kills come later and later, until there was something to lose.
+    while rounds < wanted || revoked.min(living) <= wanted {
+        rounds += 1;
+        assert!(rounds < 20 * wanted, "only {revoked} revoked, {living} left alone");
+        let keys: Vec<_> = (0..KEYS).map(|_| door::create(&home, "app").unwrap()).collect();
+        let next = AtomicUsize::new(0);
+        let revoke = || {
+            let asked = std::iter::from_fn(|| keys.get(next.fetch_add(1, Ordering::SeqCst)));
+            asked.take_while(|(id, _)| door::revoke(&home, id)).collect::<Vec<_>>()
+        };
+        let wait = moments.below(Duration::from_millis(30 * (1 + (rounds / wanted) as u64)));
+        let acknowledged: Vec<_> = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(revoke));
+            std::thread::sleep(wait);
+            server.signal("KILL");
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        // It lets go of the file only when it is gone.
+        server.kill();
+        server = home.serve();
+        for (id, key) in &acknowledged {
+            assert_eq!(server.get("/v1/models", Some(key)).code(), "api_key_revoked", "round {rounds}: {id}");
+        }
+        let left = &keys[next.into_inner().min(KEYS)..];
+        for (id, key) in left {
+            assert_eq!(server.get("/v1/models", Some(key)).status, 200, "round {rounds}: {id}");
+        }
+        (revoked, living) = (revoked + acknowledged.len(), living + left.len());
+    }
+    proof::show("kills while keys were revoked", rounds, "500");
+    proof::show_none("acknowledged revocations that were lost", revoked);
+    proof::show_none("keys that were lost and nobody revoked", living);
 }
 
 /// Laws 3 and 4, for sessions: one that was begun goes on after a kill, one that was ended does not.
