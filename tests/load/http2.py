@@ -1,5 +1,6 @@
 """Owns the proof that a flood of HTTP/2's own means is ended or borne, and that others are served meanwhile (law 12)."""
 
+import re
 import select
 import socket
 import struct
@@ -15,7 +16,8 @@ SECONDS = size(0.5, 3.0)
 MEMORY_MAX = size(60, 100) * MB
 PIECE = 400
 STREAM_MAX = (1 << 31) - 1
-START_OF_RESET = frame(RESET, payload=bytes(4))[:5]
+# Of a stream whose window overflowed (FLOW_CONTROL_ERROR). One that was refused is reset as well, with another code.
+RESET_OF_WINDOW = re.compile(re.escape(frame(RESET, payload=bytes(4))[:5]) + rb".{4}\x00\x00\x00\x03", re.DOTALL)
 
 
 class Flood:
@@ -89,7 +91,7 @@ class Client:
 
     def receive(self):
         if came := self.wire.recv(1 << 16):
-            self.resets += came.count(START_OF_RESET)
+            self.resets += len(RESET_OF_WINDOW.findall(came))
         else:
             self.again()
 

@@ -10,7 +10,7 @@ import crowd
 from beside import NICE, Beside
 from model import Model
 from probe import Probe, compared
-from server import ECHO, Ember, answer, figure, not_tried, os, size, until
+from server import ECHO, MB, Ember, answer, figure, not_tried, os, size, until
 
 SLOW = size(300, 5000)
 SECONDS = size(1.0, 3.0)
@@ -19,12 +19,15 @@ SECONDS = size(1.0, 3.0)
 HEADS_SECONDS = 60
 # Ember is at rest when it works less than a tenth of this.
 REST_SECONDS = 0.5
+IN_FLIGHT = "ember_upstream_requests_in_flight"
+READS = "reads of key holders, once each has what is kept for it"
 # A cap that the slow ones fill, and how long they may: long enough for all to be there at once. A busy machine is a little late.
 CAP, ALLOWED_SECONDS, LATE_SECONDS = size(100, 5000), size(3, 10), 2
 # Whoever has sent something that nobody read gets this long to read why.
 LINGER_SECONDS = 5
-# More than Ember and the kernel keep for one who reads nothing, in events of a size that there is.
-STREAM = {"events": 64, "padding": 16_000}
+# More than Ember and the kernel keep for one who reads nothing (a socket's buffer alone may take 4 MB), in events of a size
+# that there is; and how much Ember may keep of that, beyond what it takes alone.
+STREAM, KEPT_MAX, BASE = {"events": 320, "padding": 16_000}, 512 * 1024, 50 * MB
 
 
 def install_slowhttptest():
@@ -56,7 +59,7 @@ def holders(ember, first, drip, buffer_bytes=0):
         beside.hear(120)
         if buffer_bytes:
             # What Ember and the kernel keep for each comes as fast as it can: a burst, which is over when they are slow.
-            until(lambda: at_rest(ember), "the slow ones have got what is kept for them", 60)
+            until(lambda: ember.metric(IN_FLIGHT) == SLOW and at_rest(ember), "all have what is kept for them, and no end", 60)
         yield
 
 
@@ -70,7 +73,7 @@ def attacks(ember):
     long = ember.chat("m", user="1", stream=True)
     attacks = {
         "bodies of key holders": lambda: holders(ember, ember.head("POST", "/v1/chat/completions", 10_000) + b"{", b" "),
-        "reads of key holders": lambda: holders(ember, long, b"", 4096),
+        READS: lambda: holders(ember, long, b"", 4096),
     }
     if shutil.which("slowhttptest"):
         attacks |= {
@@ -85,12 +88,16 @@ def attacks(ember):
 
 def slow():
     faults = []
-    server = f'connections_max = {SLOW + 1000}\nheader_timeout = "{HEADS_SECONDS}s"'
+    server = f'connections_max = {SLOW + 1000}\nheader_timeout = "{HEADS_SECONDS}s"\nwrite_timeout = "10m"'
     with Model(**STREAM) as model, Ember(server, ECHO + model.section()) as ember, Probe(ember) as probe:
         model.go()
         for name, attack in attacks(ember).items():
             slowed, held = starved(ember, probe, attack, name == "bodies")
             faults += slowed.shown(f"{SLOW} slow {name}, {held} of them there at once")
+            if name == READS:
+                kept, most = ember.memory("VmHWM"), BASE + SLOW * KEPT_MAX
+                figure(f"memory with {SLOW} streams that nobody reads", f"{kept / MB:.0f} MB", f"be at most {most / MB:.0f} MB")
+                faults += [f"{kept} bytes with {SLOW} streams that nobody reads"] if kept > most else []
     return faults
 
 
