@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlencode
 
 from report import ROOT, figure, not_tried
 
@@ -45,6 +46,7 @@ def rules(work, ember, listen, models):
     ]
 
 
+ADDRESS, PASSWORD = "ana@example.com", "correct horse battery staple"
 # Without these a session was not seen.
 SEEN = {"the data directory", "the backup", "the configuration", "the program", "the admin socket", "the listener",
         "the model servers", "the resolver's files"}
@@ -106,14 +108,16 @@ class Session:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
 
-    def start(self, *args):
+    def start(self, *args, told=""):
         """The process is Ember's, not strace's. What it says may hold a secret and goes with the folder."""
         trace = self.work / f"trace-{len(self.traces)}"
         calls = "trace=%file,bind,connect,sendto,sendmsg,sendmmsg,io_uring_setup"
         with open(self.said(trace), "w", encoding="utf-8") as said:
             child = subprocess.Popen(["strace", "-D", "-f", "-y", "-s", "0", "-o", trace, "-e", calls, "-e", "signal=none",
                                       self.ember, *args], cwd=self.work, env=self.environment, stdout=said, stderr=said,
-                                     stdin=subprocess.DEVNULL)
+                                     stdin=subprocess.PIPE, text=True)
+        with child.stdin as stdin:
+            stdin.write(told)
         self.traces.append((child.pid, trace))
         self.running.append(child)
         return child, trace
@@ -131,17 +135,34 @@ class Session:
         child.send_signal(how)
         assert child.wait(60) == 0, f"after {how.name} Ember ended with {child.returncode}"
 
-    def command(self, *args):
-        child, trace = self.start("-c", "session.toml", "--data", f"{self.work}/data", *args)
+    def command(self, *args, told=""):
+        child, trace = self.start("-c", "session.toml", "--data", f"{self.work}/data", *args, told=told)
         said = "" if child.wait(60) is None else self.said(trace).read_text()
         assert child.returncode == 0, f"ember {args[0]}: {said}"
         return said
 
-    def ask(self, key):
+    def ask(self, key, **more):
+        body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hello"}], **more})
+        status, _, text = self.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {key}",
+                                                                             "Content-Type": "application/json"})
+        assert not more.get("stream") or text.endswith("data: [DONE]\n\n"), "a stream that is not whole"
+        return status
+
+    def request(self, method, path, body="", headers=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request("POST", "/v1/chat/completions", json.dumps({"model": "m", "messages": [
-            {"role": "user", "content": "hello"}]}), {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
-        return connection.getresponse().status
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read().decode()
+
+    def sign_in(self, email, password):
+        """The cookie of a session, as a browser gets it: by the form, with the form's token."""
+        _, headers, page = self.request("GET", "/sign-in")
+        form = {"csrf": re.search(r'name="csrf" value="([^"]+)"', page)[1], "email": email, "password": password}
+        status, headers, _ = self.request("POST", "/sign-in", urlencode(form), {
+            "Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://127.0.0.1:{self.port}",
+            "Cookie": cookies(headers)})
+        assert status == 303, f"signing in answered {status}"
+        return cookies(headers)
 
     def complete(self):
         """strace writes on for a moment when its process has gone."""
@@ -156,6 +177,10 @@ class Session:
                 child.wait()
 
 
+def cookies(headers):
+    return "; ".join(cookie.split(";", 1)[0] for cookie in headers.get_all("set-cookie", []))
+
+
 def until(holds, what):
     deadline = time.monotonic() + 60
     while not holds():
@@ -164,8 +189,8 @@ def until(holds, what):
         time.sleep(0.02)
 
 
-def key_in(text):
-    return re.search(r"ember_(?:dev|prod)_[0-9A-Za-z]{38}", text)[0]
+def key_in(text, kind="dev|prod"):
+    return re.search(rf"ember_(?:{kind})_[0-9A-Za-z]+", text)[0]
 
 
 def play(session, clear, secure):
@@ -180,14 +205,23 @@ def play(session, clear, secure):
         f'[server]\nlisten = "127.0.0.1:{session.port}"\n'
         f'[[upstream]]\nname = "clear"\nurl = "{clear.url}"\n'
         f'[[upstream]]\nname = "secure"\nurl = "https://localhost:{secure.server.server_port}"\n')
-    server, _ = session.serve("-c", "session.toml", "--data", data, "serve")
-    session.command("account", "create", "ana@example.com", "--name", "Ana")
-    key = key_in(session.command("key", "create", "--account", "ana@example.com", "--name", "app"))
-    assert session.ask(key) == 200
+    server, trace = session.serve("-c", "session.toml", "--data", data, "serve")
+    session.command("account", "create", ADDRESS, "--name", "Ana", "--admin", "--password-stdin", told=f"{PASSWORD}\n")
+    key = key_in(session.command("key", "create", "--account", ADDRESS, "--name", "app"))
+    assert session.ask(key) == 200 and session.ask(key, stream=True) == 200
+    token = {"Authorization": f"Bearer {key_in(session.command('token', 'create', 'ci'), 'admin')}"}
+    cookie = {"Cookie": session.sign_in(ADDRESS, PASSWORD)}
+    for path, headers in [("/admin/v1/keys", token), ("/admin/v1/metrics", token), ("/dashboard", cookie)]:
+        assert session.request("GET", path, headers=headers)[0] == 200, path
+    with open(session.work / "session.toml", "a", encoding="utf-8") as settings:
+        settings.write("weight = 2\n")
+    server.send_signal(signal.SIGHUP)
+    until(lambda: "loaded anew" in session.said(trace).read_text(), "the configuration is loaded anew")
     session.command("backup", f"{session.work}/backup.redb")
     session.command("key", "revoke", "app", "--reason", "proof")
     assert session.ask(key) == 401
     session.stop(server, signal.SIGTERM)
+    session.command("compact")
     session.complete()
 
 
