@@ -16,7 +16,7 @@ use ember_gateway::types::{Actor, Clock, Random, RandomUnavailable, Role, Timest
 use serde_json::Value;
 
 use crate::desk::{NOBODY, as_nobody, is_root};
-use crate::ember::{Ember, Home, files_below, program};
+use crate::ember::{Ember, Home, eventually, files_below, program};
 
 /// What a doctor said.
 pub struct Report {
@@ -436,10 +436,15 @@ const KEY: &str = "api_key_file = \"key\"\n";
 #[test]
 fn a_model_server_that_is_used_though_none_is_configured_is_told() {
     let home = Home::new("");
-    let server = Ember::start(home.command(&["up"]));
-    doctor(&home, &[]).has("ok", "upstream", "the running server uses ");
+    let open = Listed::start("127.0.0.1:0", None);
+    let url = format!("http://{}", open.address);
+    let server = Ember::start(home.command(&["up", "--upstream", &url]));
+    eventually("its state is known", || doctor(&home, &[]).text.contains("nobody configured, is up"));
     assert!(server.stop().success());
     doctor(&home, &[]).has("warn", "upstream", "no model server is configured");
+    let server = Ember::start(home.command(&["up"]));
+    doctor(&home, &[]).has("warn", "upstream", "no model server is configured");
+    assert!(server.stop().success());
 }
 
 #[test]

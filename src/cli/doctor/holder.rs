@@ -35,6 +35,7 @@ impl Witness {
         }
     }
 
+    /// The running server, as it answered.
     pub(super) fn into_server(self) -> Option<ServerStatus> {
         match self {
             Self::Server(server) => Some(server),

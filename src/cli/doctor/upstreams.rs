@@ -22,7 +22,7 @@ pub(super) fn check(
     services: &dyn Services,
 ) -> Vec<Finding> {
     if upstreams.is_empty() {
-        return vec![none_configured(running.map_or(&[], |server| &server.upstreams))];
+        return none_configured(running.map_or(&[], |server| &server.upstreams));
     }
     let upstreams = upstreams.into_iter().filter(|upstream| upstream.address != UpstreamAddress::Echo);
     let upstreams: Vec<_> = upstreams.collect();
@@ -33,15 +33,26 @@ pub(super) fn check(
     }
 }
 
-/// `used` are those of the running server, which looked for them itself.
-fn none_configured(used: &[UpstreamStatus]) -> Finding {
+/// `used` are those of the running server: `ember up` may have found them, or been given them.
+fn none_configured(used: &[UpstreamStatus]) -> Vec<Finding> {
+    let used: Vec<_> = used.iter().filter(|one| one.name != UpstreamConfig::ECHO_NAME).map(in_use).collect();
     if !used.is_empty() {
-        let named: Vec<_> = used.iter().map(|one| format!("{} at {}", one.name, one.address)).collect();
-        let found = format!("none is configured; the running server uses {}", named.join(", "));
-        return Finding::ok("upstream", found);
+        return used;
     }
     let next = "add an [[upstream]] to ember.toml; without one only `ember up` looks for model servers";
-    Finding::warn("upstream", "no model server is configured", next)
+    vec![Finding::warn("upstream", "no model server is configured", next)]
+}
+
+fn in_use(upstream: &UpstreamStatus) -> Finding {
+    let UpstreamStatus { name, address, state, .. } = upstream;
+    let check = format!("upstream {name}");
+    let found =
+        format!("{address}, which the running server uses and nobody configured, is {}", state.as_str());
+    if state.is_healthy() {
+        Finding::ok(&check, found)
+    } else {
+        Finding::warn(&check, found, "start it; `ember upstream list` says what is wrong")
+    }
 }
 
 fn asked(upstream: &UpstreamConfig) -> Asked {
