@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::types::Timestamp;
+use crate::types::{Timestamp, counted};
 
 use super::Certificate;
 
@@ -44,7 +44,7 @@ impl Certificate {
             }
             Validity::EndsSoon | Validity::EndsVerySoon => {
                 let days = end.since(now).as_secs() / DAY.as_secs();
-                Some(format!("it expires in {days} days, on {end}; replace it before"))
+                Some(format!("it expires in {}, on {end}; replace it before", counted(days, "day")))
             }
             Validity::Expired => Some(format!("it expired on {end}, so clients refuse it; replace it")),
         }

@@ -1,4 +1,4 @@
-//! How many of something, for people.
+//! How many of something, for people. Never: nouns with a plural of their own.
 
 /// `1 key`, `2 keys`: for nouns that take an s.
 ///

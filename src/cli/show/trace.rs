@@ -2,7 +2,7 @@
 
 use crate::admin::KeyDetail;
 use crate::meter::KeyUser;
-use crate::types::Timestamp;
+use crate::types::{Timestamp, counted};
 
 use crate::cli::moment::{absolute, both};
 use crate::cli::table::table;
@@ -13,14 +13,15 @@ pub(super) fn pairs(detail: &KeyDetail, now: Timestamp) -> Vec<(&'static str, St
     if let Some(browsers) = &detail.trace.browsers {
         let origin = if browsers.origin.is_empty() { "a page that does not say" } else { &browsers.origin };
         let last = both(browsers.last_at, now);
-        pairs
-            .push(("Browsers refused", format!("{} requests, last {last} from {origin}", browsers.requests)));
+        let requests = counted(browsers.requests, "request");
+        pairs.push(("Browsers refused", format!("{requests}, last {last} from {origin}")));
     }
     if let Some(old) = &detail.trace.old_secret {
         let last = both(old.last_at, now);
+        let requests = counted(old.requests, "request");
         pairs.push((
             "Old secret used",
-            format!("{} requests, last {last} by {} from {}", old.requests, old.client, old.address),
+            format!("{requests}, last {last} by {} from {}", old.client, old.address),
         ));
     }
     if let Some(spread) = detail.spread {
