@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import crowd
 from beside import NICE, Beside
@@ -25,9 +26,12 @@ READS = "reads of key holders, once each has what is kept for it"
 CAP, ALLOWED_SECONDS, LATE_SECONDS = size(100, 5000), size(3, 10), 2
 # Whoever has sent something that nobody read gets this long to read why.
 LINGER_SECONDS = 5
-# More than Ember and the kernel keep for one who reads nothing (a socket's buffer alone may take 4 MB), in events of a size
-# that there is; and how much Ember may keep of that, beyond what it takes alone.
-STREAM, KEPT_MAX, BASE = {"events": 320, "padding": 16_000}, 512 * 1024, 50 * MB
+# More than Ember and the kernel keep for one who reads nothing, in events of a size that there is.
+EVENT = 16_000
+SOCKET_MAX = int(Path("/proc/sys/net/ipv4/tcp_wmem").read_text().split()[2])
+STREAM = {"events": (SOCKET_MAX + MB) // EVENT, "padding": EVENT}
+# How much Ember may keep of each, and what it takes alone.
+KEPT_MAX, BASE = 512 * 1024, 50 * MB
 
 
 def install_slowhttptest():

@@ -190,7 +190,7 @@ def until(holds, what):
 
 
 def key_in(text, kind="dev|prod"):
-    return re.search(rf"ember_(?:{kind})_[0-9A-Za-z]+", text)[0]
+    return re.search(rf"ember_(?:{kind})_[0-9A-Za-z]{{38}}", text)[0]
 
 
 def play(session, clear, secure):
@@ -254,7 +254,7 @@ def traced(ember):
             play(session, clear, secure)
             ports = [clear.server.server_port, secure.server.server_port]
             return judge(session, rules(session.work, ember, session.port, ports))
-        except AssertionError as fault:
+        except (AssertionError, OSError) as fault:
             return [str(fault) or "the session went otherwise"]
         finally:
             session.end()
